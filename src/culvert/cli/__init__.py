@@ -1,0 +1,1 @@
+"""The culvert command: lab, pcap and other tools that are not tmsh's."""

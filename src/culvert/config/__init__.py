@@ -1,0 +1,1 @@
+"""What is configured: immutable snapshots, transactions, the store and its history."""

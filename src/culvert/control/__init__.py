@@ -1,0 +1,1 @@
+"""The one live object, the door to it, and what it shows."""

@@ -1,0 +1,1 @@
+"""Who moves packets. Knows SAs and policies, never the object model."""

@@ -1,0 +1,118 @@
+"""The data plane as everyone above sees it: obey changes, say what happened."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from culvert.change import Change
+from culvert.ipsec.drops import Reason
+from culvert.ipsec.sa import SecurityAssociation
+
+
+class PlaneError(Exception):
+    """A change that the plane could not make. `change` is None when no single change is to blame."""
+
+    def __init__(self, change: Change | None, sentence: str) -> None:
+        super().__init__(sentence)
+        self.change = change
+        self.sentence = sentence
+
+
+@dataclass(frozen=True, slots=True)
+class Features:
+    """What this plane is and can do. `engine` is the word that `show sys version` prints."""
+
+    engine: str
+    workers: int
+    vlan_tagging: bool
+
+
+@dataclass(frozen=True, slots=True)
+class SaUsage:
+    """What one SA did. Times are seconds since the epoch, 0.0 for never; `octets` counts inner octets.
+
+    `sequence` is the last number sent (outbound) or the right edge of the window (inbound).
+    """
+
+    sa: SecurityAssociation
+    worker: int
+    packets: int
+    octets: int
+    sequence: int
+    created: float
+    last_use: float
+    drops: dict[Reason, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class DropCount:
+    """Packets that died for `reason`, over all SAs and none. `last` describes the last one, `when` its time."""
+
+    reason: Reason
+    packets: int
+    when: float = 0.0
+    last: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerStat:
+    """Packets and octets through the protected side of one worker, for `show net ipsec-stat`."""
+
+    worker: int
+    mode: str
+    protocol: str
+    packets_in: int
+    octets_in: int
+    packets_out: int
+    octets_out: int
+
+
+@dataclass(frozen=True, slots=True)
+class LinkState:
+    """A link as the host sees it now. `state` is one of: up, no-carrier, disabled, missing."""
+
+    name: str
+    state: str
+    mac: str
+    mtu: int
+
+
+@dataclass(frozen=True, slots=True)
+class ForwarderStat:
+    """Packets and octets that one forwarder let through."""
+
+    label: str
+    packets: int
+    octets: int
+
+
+class DataPlane(Protocol):
+    """One mover of packets. All calls come from one thread."""
+
+    @property
+    def features(self) -> Features: ...
+
+    def apply(self, changes: Sequence[Change]) -> None:
+        """Make all changes, in order, or none. Raises PlaneError; the plane is then as it was."""
+
+    def usage(self) -> list[SaUsage]: ...
+
+    def drops(self) -> list[DropCount]: ...
+
+    def worker_stats(self) -> list[WorkerStat]: ...
+
+    def links(self) -> list[LinkState]: ...
+
+    def forwarder_stats(self) -> list[ForwarderStat]: ...
+
+    def reset_stats(self) -> None:
+        """Zero packet, octet and drop counts. Sequence numbers and replay windows stay."""
+
+    def tick(self, now: float) -> list[str]:
+        """Look after what runs on its own (restart a dead packet process, links that came or went).
+
+        Called about once a second. Returns sentences worth a log line.
+        """
+
+    def close(self) -> None:
+        """Stop, and take back from the host all that was added and nothing else."""

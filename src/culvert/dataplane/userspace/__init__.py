@@ -1,0 +1,1 @@
+"""The userspace plane: nftables steering, a TUN, raw sockets and a packet process."""

@@ -1,0 +1,52 @@
+"""Traffic selectors: which packets an SPD entry speaks of (RFC 4301 section 4.4.1.1)."""
+
+from dataclasses import dataclass
+from ipaddress import IPv4Network, IPv6Network
+
+from culvert.ipsec.sa import IPAddress
+
+IPNetwork = IPv4Network | IPv6Network
+
+
+@dataclass(frozen=True, slots=True)
+class PortRange:
+    """Ports `first`..`last`, both included."""
+
+    first: int
+    last: int
+
+    def __contains__(self, port: object) -> bool:
+        return isinstance(port, int) and self.first <= port <= self.last
+
+
+@dataclass(frozen=True, slots=True)
+class Flow:
+    """What a selector looks at. Ports are None where the packet shows none (RFC 4301: OPAQUE)."""
+
+    source: IPAddress
+    destination: IPAddress
+    protocol: int
+    source_port: int | None = None
+    destination_port: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Selector:
+    """Source, destination, protocol and ports as they stand in the packet. None means any."""
+
+    source: IPNetwork
+    destination: IPNetwork
+    protocol: int | None = None
+    source_ports: PortRange | None = None
+    destination_ports: PortRange | None = None
+
+    def matches(self, flow: Flow) -> bool:
+        """Whether every field fits. A port range never fits a packet that shows no port."""
+        return (
+            flow.source.version == self.source.version
+            and flow.source in self.source
+            and flow.destination in self.destination
+            and (self.protocol is None or self.protocol == flow.protocol)
+            and (self.source_ports is None or flow.source_port in self.source_ports)
+            and (self.destination_ports is None or flow.destination_port in self.destination_ports)
+        )

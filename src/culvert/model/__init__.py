@@ -1,0 +1,1 @@
+"""What can be configured, in BIG-IP's words: kinds, fields, rules and the brace language."""

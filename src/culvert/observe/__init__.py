@@ -1,0 +1,1 @@
+"""Events and logs on their way out."""

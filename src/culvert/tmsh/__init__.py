@@ -1,0 +1,1 @@
+"""The tmsh command line: a client of the control socket."""
