@@ -1,0 +1,38 @@
+# Every target makes its own set-up: see tools/setup. Nothing is done twice.
+SHELL := /bin/bash
+BIN := .venv/bin
+.DEFAULT_GOAL := help
+.PHONY: help demo lab test check bench clean
+
+help: ## show this list
+	@bold=; cyan=; plain=; \
+	if [ -t 1 ] && [ -z "$$NO_COLOR" ]; then bold=$$'\e[1m'; cyan=$$'\e[36m'; plain=$$'\e[0m'; fi; \
+	echo; echo "  $${bold}Culvert$${plain}  an IPsec gateway with manually keyed security associations"; echo; \
+	sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | while IFS=$$'\t' read -r name text; do \
+	    printf '  %smake %-6s%s %s\n' "$$cyan" "$$name" "$$plain" "$$text"; done; \
+	echo; echo "  demo, lab and test need root: they make network namespaces, and take them away again."; echo
+
+demo: ## two gateways carry real traffic between two sites, then everything is taken down (root, about a minute)
+	@tools/setup lab
+	@$(BIN)/culvert lab demo $(ARGS)
+
+lab: ## the same two sites, left up for you to play with (root)
+	@tools/setup lab
+	@$(BIN)/culvert lab up $(ARGS)
+
+test: ## every test; those that need root or a tool that is not there say so (root)
+	@tools/setup dev
+	@$(BIN)/pytest $(ARGS)
+
+check: ## ruff, mypy --strict, import rules and the other house rules; no root needed
+	@tools/setup dev
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	@$(BIN)/pytest tests/house
+
+bench: ## how fast this machine's packets go, next to the bare cipher in the same run
+	@tools/setup run
+	@$(BIN)/python bench/twin.py $(ARGS)
+
+clean: ## remove what set-up and the tools left in this clone
+	rm -rf .venv .build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage
