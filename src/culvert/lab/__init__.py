@@ -1,1 +1,1 @@
-"""Two sites on one machine, in network namespaces."""
+"""Two sites on one machine, in network namespaces: a user of the product who imports none of it."""
