@@ -1,0 +1,230 @@
+"""The counters file: what survives when the packet process, or all of Culvert, is killed.
+
+Both processes map the same file. The packet process writes numbers, above all the send sequence of an SA
+before the packet that carries it leaves; the parent hands out the slots. Memory that is mapped from a file
+belongs to the kernel, so SIGKILL loses nothing. A power cut may lose the last seconds: the boot id tells, and
+then the send sequences jump ahead, because to repeat one is worse than to skip a million (RFC 4303 section
+3.3.3: the peer drops repeats as replays; with counter modes a repeat gives the key stream away).
+
+Every number is eight octets at a multiple of eight, in the machine's own order: one store each, never torn.
+The lock on the file belongs to the open file that both processes share, so a restarted parent waits until
+the packet process of its predecessor is gone too, and no two processes count on the same sequence.
+"""
+
+import contextlib
+import fcntl
+import mmap
+import os
+import struct
+import time
+from pathlib import Path
+
+from culvert.ipsec.drops import Reason
+from culvert.ipsec.sa import Direction
+
+MAGIC = b"CULVERT1"
+BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+HEADER_OCTETS = 8192
+SLOT_OCTETS = 320
+SLOTS_GROWTH = 256
+SLOTS_MAX = 65536
+SEQUENCE_MAX = 2**32 - 1
+SEQUENCE_JUMP = 2**20
+LOCK_WAIT_SECONDS = 5.0
+
+# Header, in numbers of eight octets: magic, slots in use, boot id (2), MODES rows, one record per reason.
+_SLOTS, _BOOT, _MODES, _DROPS = 1, 2, 8, 32
+_DROP_NUMBERS, _DROP_REASONS = 24, 32
+_LAST_OCTETS = (_DROP_NUMBERS - 2) * 8
+
+# Slot, in numbers of eight octets: identity (2), direction, sequence, packets, octets, last use, created, drops.
+IDENTITY, DIRECTION, SEQUENCE, PACKETS, OCTETS, LAST_USE, CREATED, DROPS = 0, 2, 3, 4, 5, 6, 7, 8
+
+_SLOT_NUMBERS = SLOT_OCTETS // 8
+_HEADER_NUMBERS = HEADER_OCTETS // 8
+_OUT = 2
+_IN = 1
+
+
+class CountersBusy(Exception):
+    """Another process works with this file."""
+
+
+class Counters:
+    """One mapping of the file. `numbers` and `times` are its eight-octet words as integers and as floats."""
+
+    def __init__(self, fd: int) -> None:
+        self.fd = fd
+        self._map()
+
+    def _map(self) -> None:
+        self._memory = mmap.mmap(self.fd, 0)
+        octets = memoryview(self._memory)
+        self.numbers = octets.cast("Q")
+        self.times = octets.cast("d")
+
+    def refresh(self) -> None:
+        """Map again if the file has grown. The views of before stay valid and show the same memory."""
+        if os.fstat(self.fd).st_size != len(self._memory):
+            self._map()
+
+    def base(self, slot: int) -> int:
+        """Where a slot begins, as an index of `numbers` and `times`."""
+        return _HEADER_NUMBERS + slot * _SLOT_NUMBERS
+
+    def mode_base(self, row: int) -> int:
+        """Where a row of MODES begins: packets in, octets in, packets out, octets out."""
+        return _MODES + row * 4
+
+    def count_drop(self, reason: Reason, now: float, last: str) -> None:
+        base = _DROPS + reason * _DROP_NUMBERS
+        text = last.encode()[:_LAST_OCTETS]
+        self.numbers[base] += 1
+        self.times[base + 1] = now
+        start = (base + 2) * 8
+        self._memory[start : start + _LAST_OCTETS] = text.ljust(_LAST_OCTETS, b"\0")
+
+    def drop(self, reason: Reason) -> tuple[int, float, str]:
+        """Packets, time of the last one, and that one in words."""
+        base = _DROPS + reason * _DROP_NUMBERS
+        start = (base + 2) * 8
+        text = self._memory[start : start + _LAST_OCTETS].rstrip(b"\0").decode(errors="replace")
+        return self.numbers[base], self.times[base + 1], text
+
+    def mode(self, row: int) -> tuple[int, int, int, int]:
+        base = self.mode_base(row)
+        numbers = self.numbers
+        return numbers[base], numbers[base + 1], numbers[base + 2], numbers[base + 3]
+
+    def slot_drops(self, slot: int) -> dict[Reason, int]:
+        start = self.base(slot) + DROPS
+        return {reason: self.numbers[start + reason] for reason in Reason if self.numbers[start + reason]}
+
+    def zero(self) -> None:
+        """Zero all packet, octet and drop counts; sequences and times of creation stay."""
+        for index in range(_MODES, _DROPS + _DROP_REASONS * _DROP_NUMBERS):
+            self.numbers[index] = 0
+        for slot in range(self.numbers[_SLOTS]):
+            start = self.base(slot)
+            for index in (PACKETS, OCTETS, *range(DROPS, _SLOT_NUMBERS)):
+                self.numbers[start + index] = 0
+
+    def close(self) -> None:
+        """Write through to the disk and let go of the descriptor. The mapping goes with the last view."""
+        self._memory.flush()
+        os.close(self.fd)
+
+
+class CountersFile(Counters):
+    """The parent's side: makes the file, checks it, hands out slots. `sentences` tell what was unusual."""
+
+    def __init__(self, path: Path, *, boot_id: bytes | None = None) -> None:
+        boot = running_boot_id() if boot_id is None else boot_id
+        fd = _open_locked(path)
+        self.sentences: list[str] = []
+        if os.fstat(fd).st_size and not _is_sound(fd):
+            fd = self._set_aside(path, fd)
+        if not os.fstat(fd).st_size:
+            os.pwrite(fd, MAGIC.ljust(16, b"\0") + boot, 0)
+            os.ftruncate(fd, HEADER_OCTETS + SLOTS_GROWTH * SLOT_OCTETS)
+        super().__init__(fd)
+        self._index()
+        self._check_boot(boot)
+
+    def _set_aside(self, path: Path, fd: int) -> int:
+        aside = path.with_name(path.name + ".damaged")
+        path.replace(aside)
+        os.close(fd)
+        self.sentences.append(
+            f"{path} was damaged and is now {aside.name}: send sequence numbers begin again at 1, which peers "
+            "with replay protection take for replays until their own security associations are renewed"
+        )
+        return _open_locked(path)
+
+    def _index(self) -> None:
+        self._slots: dict[bytes, int] = {}
+        for slot in range(self.numbers[_SLOTS]):
+            self._slots[self._identity(slot)] = slot
+
+    def _identity(self, slot: int) -> bytes:
+        start = self.base(slot) * 8
+        return self._memory[start : start + 16]
+
+    def _check_boot(self, boot: bytes) -> None:
+        stored = self._memory[_BOOT * 8 : _BOOT * 8 + 16]
+        if stored == boot:
+            return
+        jumped = [slot for slot in self._slots.values() if self.numbers[self.base(slot) + DIRECTION] == _OUT]
+        for slot in jumped:
+            at = self.base(slot) + SEQUENCE
+            self.numbers[at] = min(self.numbers[at] + SEQUENCE_JUMP, SEQUENCE_MAX)
+        # The jump reaches the disk before the new boot id does; a crash in between only jumps twice.
+        self._memory.flush()
+        self._memory[_BOOT * 8 : _BOOT * 8 + 16] = boot
+        if jumped:
+            self.sentences.append(
+                f"the machine was restarted: {len(jumped)} send sequence numbers skip {SEQUENCE_JUMP:,} "
+                "in case the last ones did not reach the disk"
+            )
+
+    def slot_for(self, identity: bytes, direction: Direction, in_use: set[bytes]) -> int:
+        """The slot of this identity: the one that it had before, or a new one."""
+        slot = self._slots.get(identity)
+        if slot is None:
+            slot = self._slots[identity] = self._new_slot(in_use)
+            start = self.base(slot)
+            for index in range(_SLOT_NUMBERS):
+                self.numbers[start + index] = 0
+            self._memory[start * 8 : start * 8 + 16] = identity
+            self.numbers[start + DIRECTION] = _OUT if direction is Direction.OUT else _IN
+        return slot
+
+    def _new_slot(self, in_use: set[bytes]) -> int:
+        slot: int = self.numbers[_SLOTS]
+        if slot >= SLOTS_MAX:
+            return self._oldest_unused(in_use)
+        if self.base(slot + 1) * 8 > len(self._memory):
+            os.ftruncate(self.fd, len(self._memory) + SLOTS_GROWTH * SLOT_OCTETS)
+            self.refresh()
+        self.numbers[_SLOTS] = slot + 1
+        return slot
+
+    def _oldest_unused(self, in_use: set[bytes]) -> int:
+        idle = [
+            (self.times[self.base(slot) + LAST_USE], name) for name, slot in self._slots.items() if name not in in_use
+        ]
+        return self._slots.pop(min(idle)[1])
+
+
+def running_boot_id() -> bytes:
+    """16 octets that change whenever the kernel starts anew."""
+    return bytes.fromhex(BOOT_ID.read_text().strip().replace("-", ""))
+
+
+def _is_sound(fd: int) -> bool:
+    size = os.fstat(fd).st_size
+    if size < HEADER_OCTETS or (size - HEADER_OCTETS) % SLOT_OCTETS:
+        return False
+    magic, slots = struct.unpack("=8sQ", os.pread(fd, 16, 0))
+    room = (size - HEADER_OCTETS) // SLOT_OCTETS
+    return bool(magic == MAGIC and slots <= min(room, SLOTS_MAX) and _directions_sound(fd, slots))
+
+
+def _directions_sound(fd: int, slots: int) -> bool:
+    octets = os.pread(fd, slots * SLOT_OCTETS, HEADER_OCTETS)
+    directions = (octets[start + DIRECTION * 8] for start in range(0, len(octets), SLOT_OCTETS))
+    return all(direction in (_IN, _OUT) for direction in directions)
+
+
+def _open_locked(path: Path) -> int:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    deadline = time.monotonic() + LOCK_WAIT_SECONDS
+    while True:
+        with contextlib.suppress(BlockingIOError):
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return fd
+        if time.monotonic() > deadline:
+            os.close(fd)
+            raise CountersBusy(f"{path} is in use by another process; is Culvert running already?")
+        time.sleep(0.02)

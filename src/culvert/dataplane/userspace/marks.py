@@ -1,0 +1,18 @@
+"""The numbers that nftables, routing rules and our sockets agree on."""
+
+STEERED = 0x43550001
+"""Mark of a clear packet that has to go through the TUN."""
+
+OWN = 0x43550002
+"""SO_MARK of the packet process's sockets: what they send is protected already."""
+
+UNWRAPPED = 0x43550003
+"""Mark of a packet that came out of the TUN. Only the reverse path filter looks at it: see `Host.start`."""
+
+TABLE = 17238
+"""Routing table, and priority of the rules that lead to it."""
+
+NFT_TABLE = "culvert"
+TUN_NAME = "culvert0"
+TUN_MTU_MIN = 1280
+"""RFC 8200 section 5: no IPv6 link may be smaller."""

@@ -1,0 +1,167 @@
+"""Traffic selectors as nftables sets: which packets need protection.
+
+A concatenated interval set refuses elements that overlap partly. So selectors are grouped by *shape* (prefix
+lengths, and which of protocol and ports are given): within one shape two address prefixes are equal or
+disjoint. Ports of selectors that are equal in everything else are cut at each other's edges, so that these
+too are equal or disjoint. One shape is one set and one rule, and ten thousand selectors of the usual few shapes
+stay a few hash or tree look-ups per packet.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from culvert.ipsec.selector import IPNetwork, PortRange, Selector
+
+PORT_MAX = 65535
+ELEMENTS_PER_LINE = 64
+
+Span = tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Shape:
+    """What the selectors of one set have in common."""
+
+    version: int
+    source_bits: int
+    destination_bits: int
+    protocol: bool
+    source_ports: bool
+    destination_ports: bool
+
+    @property
+    def fields(self) -> list[str]:
+        """The nftables expressions that the elements spell out; a field that is any is left out."""
+        family = "ip" if self.version == 4 else "ip6"
+        candidates = [
+            (self.source_bits > 0, f"{family} saddr"),
+            (self.destination_bits > 0, f"{family} daddr"),
+            (self.protocol, "meta l4proto"),
+            (self.source_ports, "th sport"),
+            (self.destination_ports, "th dport"),
+        ]
+        return [expression for given, expression in candidates if given]
+
+
+@dataclass(frozen=True, slots=True)
+class ProtectedSet:
+    """One set of one shape. No elements: the shape has no field and matches the whole address family."""
+
+    name: str
+    shape: Shape
+    elements: tuple[str, ...]
+
+    @property
+    def match(self) -> str:
+        """The condition of a rule that looks a packet up."""
+        family = "ipv4" if self.shape.version == 4 else "ipv6"
+        condition = f"meta nfproto {family}"
+        if self._ports_without_protocol:
+            condition += " meta l4proto { 6, 17, 33, 132, 136 }"
+        if not self.shape.fields:
+            return condition
+        return f"{condition} {' . '.join(self.shape.fields)} @{self.name}"
+
+    @property
+    def _ports_without_protocol(self) -> bool:
+        """`th dport` reads any four octets behind the IP header, so only protocols with ports may get there."""
+        return not self.shape.protocol and (self.shape.source_ports or self.shape.destination_ports)
+
+    def declaration(self) -> Iterator[str]:
+        """The lines of `set name { ... }`."""
+        if not self.shape.fields:
+            return
+        yield f"set {self.name} {{"
+        yield f"typeof {' . '.join(self.shape.fields)}"
+        yield "flags interval"
+        yield "elements = {"
+        for start in range(0, len(self.elements), ELEMENTS_PER_LINE):
+            yield ", ".join(self.elements[start : start + ELEMENTS_PER_LINE]) + ","
+        yield "}"
+        yield "}"
+
+
+def protected_sets(prefix: str, selectors: Iterable[Selector]) -> list[ProtectedSet]:
+    """The sets, named `prefix`0.., that together match exactly the packets which some selector matches."""
+    shapes: dict[Shape, list[Selector]] = defaultdict(list)
+    for selector in selectors:
+        shapes[_shape(selector)].append(selector)
+    return [
+        ProtectedSet(f"{prefix}{number}", shape, tuple(sorted(set(_elements(shape, shapes[shape])))))
+        for number, shape in enumerate(sorted(shapes))
+    ]
+
+
+def _shape(selector: Selector) -> Shape:
+    return Shape(
+        version=selector.source.version,
+        source_bits=selector.source.prefixlen,
+        destination_bits=selector.destination.prefixlen,
+        protocol=selector.protocol is not None,
+        source_ports=_span(selector.source_ports) != (0, PORT_MAX),
+        destination_ports=_span(selector.destination_ports) != (0, PORT_MAX),
+    )
+
+
+def _span(ports: PortRange | None) -> Span:
+    return (0, PORT_MAX) if ports is None else (ports.first, ports.last)
+
+
+def _elements(shape: Shape, selectors: Iterable[Selector]) -> Iterator[str]:
+    rivals: dict[tuple[IPNetwork, IPNetwork, int | None], set[tuple[Span, Span]]] = defaultdict(set)
+    for selector in selectors:
+        spans = _span(selector.source_ports), _span(selector.destination_ports)
+        rivals[selector.source, selector.destination, selector.protocol].add(spans)
+    for (source, destination, protocol), rectangles in rivals.items():
+        for sport, dport in _disjoint(rectangles):
+            yield _element(shape, source, destination, protocol, sport, dport)
+
+
+def _element(
+    shape: Shape, source: IPNetwork, destination: IPNetwork, protocol: int | None, sport: Span, dport: Span
+) -> str:
+    parts = []
+    if shape.source_bits:
+        parts.append(_network(source))
+    if shape.destination_bits:
+        parts.append(_network(destination))
+    if shape.protocol:
+        parts.append(str(protocol))
+    if shape.source_ports:
+        parts.append(_ports(sport))
+    if shape.destination_ports:
+        parts.append(_ports(dport))
+    return " . ".join(parts)
+
+
+def _network(network: IPNetwork) -> str:
+    single = network.prefixlen == network.max_prefixlen
+    return str(network.network_address) if single else str(network)
+
+
+def _ports(span: Span) -> str:
+    return str(span[0]) if span[0] == span[1] else f"{span[0]}-{span[1]}"
+
+
+def _disjoint(rectangles: set[tuple[Span, Span]]) -> set[tuple[Span, Span]]:
+    """The same port pairs as rectangles that are equal or disjoint."""
+    if len(rectangles) == 1:
+        return rectangles
+    columns = [sport for sport, _ in rectangles]
+    rows = [dport for _, dport in rectangles]
+    return {
+        (sport, dport)
+        for whole_sport, whole_dport in rectangles
+        for sport in _cut(whole_sport, columns)
+        for dport in _cut(whole_dport, rows)
+    }
+
+
+def _cut(whole: Span, others: Iterable[Span]) -> list[Span]:
+    """`whole` in pieces, cut wherever one of `others` begins or ends inside it."""
+    starts = {whole[0]}
+    for first, last in others:
+        starts.update(edge for edge in (first, last + 1) if whole[0] < edge <= whole[1])
+    ordered = [*sorted(starts), whole[1] + 1]
+    return [(first, following - 1) for first, following in zip(ordered, ordered[1:], strict=False)]

@@ -1,0 +1,250 @@
+"""The nftables rules that lead packets into the tunnel, and stop those that may not pass. Pure: values to text.
+
+One table, `inet culvert`, always replaced as a whole in one transaction: there is no moment with half of the
+rules. The order of the questions matters and is the same in every chain:
+
+1. Is it the gateway's own IPsec, or neighbour discovery? A selector may equal the tunnel's addresses, so that
+   the gateway's own ESP, and the neighbour discovery that it needs, look like protected traffic.
+2. Is it for this host? Then it is never led into the tunnel.
+3. Does an outbound selector want it protected? Mark it; the routing rule for the mark leads to the TUN.
+4. Does an inbound selector say it should have come protected? Drop it. This is asked after 3, so that a
+   network which is on both sides of the tunnel still reaches the tunnel.
+"""
+
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+from culvert.change import Address, Forwarder
+from culvert.dataplane.userspace import marks
+from culvert.dataplane.userspace.protected import ProtectedSet, protected_sets
+from culvert.ipsec.drops import TABLE, Reason
+from culvert.ipsec.sa import Direction
+from culvert.ipsec.selector import IPNetwork
+from culvert.ipsec.spd import Policy
+
+IPSEC = "meta l4proto { 50, 51, 108 }"
+IKE = "udp dport { 500, 4500 }"
+PORT_PROTOCOLS = "meta l4proto { 6, 17, 33, 132, 136 }"
+"""`th dport` reads any octets behind the IP header, so only protocols with ports may get there."""
+NEIGHBOUR_DISCOVERY = "icmpv6 type 133-137 ip6 hoplimit 255 accept"
+"""RFC 4861: only a neighbour can send a hop limit of 255, so this exception never covers a transit packet."""
+
+REASONS = (Reason.CLEAR_INBOUND, Reason.NOT_FORWARDED, Reason.LEAK_STOPPED, Reason.NOT_ALLOWED)
+"""The reasons that the kernel counts for us."""
+
+Counts = Mapping[str, tuple[int, int]]
+"""Counter name to (packets, octets)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Steering:
+    """All that the rules depend on. `links` are Linux names."""
+
+    tun: str
+    links: frozenset[str] = frozenset()
+    addresses: tuple[Address, ...] = ()
+    policies: tuple[Policy, ...] = ()
+    forwarders: tuple[Forwarder, ...] = ()
+
+
+def reason_counter(reason: Reason) -> str:
+    """The nftables name of a drop counter."""
+    return TABLE[reason].word
+
+
+def forwarder_counter(label: str) -> str:
+    """The nftables name of a forwarder's counter: labels have characters that nftables refuses."""
+    return "forwarder-" + hashlib.sha256(label.encode()).hexdigest()[:16]
+
+
+def render(steering: Steering, counts: Counts) -> str:
+    """The text for `nft -f -`; counters start at `counts`."""
+    table = f"table inet {marks.NFT_TABLE}"
+    # The first line makes the delete valid where there is no such table yet.
+    return "\n".join([f"{table} {{", "}", f"delete {table}", f"{table} {{", *_table(steering, counts), "}", ""])
+
+
+def _table(steering: Steering, counts: Counts) -> Iterator[str]:
+    outbound = _sets("out", steering, Direction.OUT)
+    inbound = _sets("in", steering, Direction.IN)
+    yield from _counters(steering, counts)
+    yield from _endpoint_sets(steering)
+    yield from _address_sets(steering)
+    for protected in (*outbound, *inbound):
+        yield from protected.declaration()
+    yield from _chain("protect", "", (f"{each.match} meta mark set {marks.STEERED} accept" for each in outbound))
+    yield from _chain("stop_leak", "", (f"{each.match} {_drop(Reason.LEAK_STOPPED)}" for each in outbound))
+    yield from _chain("stop_clear", "", (f"{each.match} {_drop(Reason.CLEAR_INBOUND)}" for each in inbound))
+    yield from _chain("own_ipsec", "", _own_ipsec())
+    yield from _chain("arriving", "", _arriving(steering))
+    yield from _chain("prerouting", "filter hook prerouting priority mangle", _prerouting(steering))
+    yield from _chain("output", "route hook output priority mangle", _output())
+    yield from _chain("postrouting", "filter hook postrouting priority mangle", _postrouting(steering))
+    yield from _chain("forward", "filter hook forward priority filter", _forward(steering))
+    yield from _chain("guard", "", _guard())
+    yield from _chain("input", "filter hook input priority filter", _input(steering))
+
+
+def _sets(prefix: str, steering: Steering, direction: Direction) -> list[ProtectedSet]:
+    return protected_sets(prefix, (policy.selector for policy in steering.policies if policy.direction is direction))
+
+
+def _counters(steering: Steering, counts: Counts) -> Iterator[str]:
+    names = [reason_counter(reason) for reason in REASONS]
+    names += sorted({forwarder_counter(forwarder.label) for forwarder in steering.forwarders})
+    for name in names:
+        packets, octets = counts.get(name, (0, 0))
+        yield f"counter {name} {{"
+        yield f"packets {packets} bytes {octets}"
+        yield "}"
+
+
+def _drop(reason: Reason) -> str:
+    return f"counter name {reason_counter(reason)} drop"
+
+
+def _chain(name: str, hook: str, rules: Iterable[str]) -> Iterator[str]:
+    yield f"chain {name} {{"
+    if hook:
+        yield f"type {hook}; policy accept;"
+    yield from rules
+    yield "}"
+
+
+def _set(name: str, kind: str, elements: Iterable[str]) -> Iterator[str]:
+    ordered = sorted(set(elements))
+    yield f"set {name} {{"
+    yield f"typeof {kind}"
+    if ordered:
+        yield f"elements = {{ {', '.join(ordered)} }}"
+    yield "}"
+
+
+def _endpoint_sets(steering: Steering) -> Iterator[str]:
+    pairs = [(policy.tunnel_source, policy.tunnel_destination) for policy in steering.policies]
+    for version, family in ((4, "ip"), (6, "ip6")):
+        elements = [f"{source} . {remote}" for source, remote in pairs if source and source.version == version]
+        yield from _set(f"tunnels{version}", f"{family} saddr . {family} daddr", elements)
+
+
+def _address_sets(steering: Steering) -> Iterator[str]:
+    """What each address of ours accepts: `own`, `open` (all), `protocols` (all ports) and `services`."""
+    for version, family in ((4, "ip"), (6, "ip6")):
+        here = [address for address in steering.addresses if address.interface.version == version]
+        listed = [(each.interface.ip, service) for each in here for service in each.services or ()]
+        yield from _set(f"own{version}", f"{family} daddr", (str(each.interface.ip) for each in here))
+        yield from _set(
+            f"open{version}",
+            f"{family} daddr",
+            (str(each.interface.ip) for each in here if each.services is None),
+        )
+        yield from _set(
+            f"protocols{version}",
+            f"{family} daddr . meta l4proto",
+            (f"{address} . {service.protocol}" for address, service in listed if not service.port),
+        )
+        yield from _set(
+            f"services{version}",
+            f"{family} daddr . meta l4proto . th dport",
+            (f"{address} . {service.protocol} . {service.port}" for address, service in listed if service.port),
+        )
+
+
+def _names(links: Iterable[str]) -> str:
+    quoted = ", ".join(f'"{link}"' for link in sorted(links))
+    return f"{{ {quoted} }}"
+
+
+def _own_ipsec() -> Iterator[str]:
+    """The IPsec and IKE of this host's other programs; the packet process's own has a mark."""
+    for family, version in (("ip", 4), ("ip6", 6)):
+        between = f"{family} saddr . {family} daddr @tunnels{version}"
+        yield f"{between} {IPSEC} accept"
+        yield f"{between} {IKE} accept"
+
+
+def _prerouting(steering: Steering) -> Iterator[str]:
+    yield 'iifname "lo" accept'
+    yield f'iifname "{steering.tun}" meta mark set {marks.UNWRAPPED}'
+    yield "fib daddr type local goto arriving"
+    yield NEIGHBOUR_DISCOVERY
+    yield "jump protect"
+    if steering.links:
+        yield f"iifname {_names(steering.links)} goto stop_clear"
+
+
+def _arriving(steering: Steering) -> Iterator[str]:
+    yield f"{IPSEC} accept"
+    yield f"{IKE} accept"
+    yield NEIGHBOUR_DISCOVERY
+    if steering.links:
+        yield f"iifname {_names(steering.links)} goto stop_clear"
+
+
+def _output() -> Iterator[str]:
+    yield f"meta mark {marks.OWN} accept"
+    yield 'oifname "lo" accept'
+    yield "fib daddr type local accept"
+    yield NEIGHBOUR_DISCOVERY
+    yield "jump own_ipsec"
+    yield "jump protect"
+
+
+def _postrouting(steering: Steering) -> Iterator[str]:
+    yield f"oifname {_names(('lo', steering.tun))} accept"
+    yield f"meta mark {marks.OWN} accept"
+    yield NEIGHBOUR_DISCOVERY
+    yield "jump own_ipsec"
+    yield "jump stop_leak"
+
+
+def _forward(steering: Steering) -> Iterator[str]:
+    yield f"iifname != {_names((*steering.links, steering.tun))} accept"
+    # Only the answer is taken on trust. So a connection ends when the forwarder that allowed it is removed,
+    # and a forwarder's counter sees every packet of the direction that it allows.
+    yield "ct state established ct direction reply accept"
+    yield "ct state related accept"
+    for forwarder in steering.forwarders:
+        yield f"{_forwarder_match(forwarder)} counter name {forwarder_counter(forwarder.label)} accept"
+    yield _drop(Reason.NOT_FORWARDED)
+
+
+def _forwarder_match(forwarder: Forwarder) -> str:
+    parts = []
+    if forwarder.links is not None:
+        parts.append(f"iifname {_names(forwarder.links)}" if forwarder.links else 'iifname ""')
+    if forwarder.excluded_links:
+        parts.append(f"iifname != {_names(forwarder.excluded_links)}")
+    parts.append("meta nfproto " + ("ipv4" if forwarder.source.version == 4 else "ipv6"))
+    parts += _side("saddr", forwarder.source) + _side("daddr", forwarder.destination)
+    if forwarder.protocol is not None:
+        parts.append(f"meta l4proto {forwarder.protocol}")
+    if forwarder.ports is not None:
+        parts += [PORT_PROTOCOLS] if forwarder.protocol is None else []
+        parts.append(f"th dport {forwarder.ports.first}-{forwarder.ports.last}")
+    return " ".join(parts)
+
+
+def _side(field: str, network: IPNetwork) -> list[str]:
+    family = "ip" if network.version == 4 else "ip6"
+    return [f"{family} {field} {network}"] if network.prefixlen else []
+
+
+def _input(steering: Steering) -> Iterator[str]:
+    yield f"iifname != {_names((*steering.links, steering.tun))} accept"
+    yield "ip daddr @own4 goto guard"
+    yield "ip6 daddr @own6 goto guard"
+
+
+def _guard() -> Iterator[str]:
+    yield "ct state established ct direction reply accept"
+    yield "ct state related accept"
+    yield "meta l4proto { 1, 58 } accept"
+    yield f"{IPSEC} accept"
+    yield f"{IKE} accept"
+    for family, version in (("ip", 4), ("ip6", 6)):
+        yield f"{family} daddr @open{version} accept"
+        yield f"{family} daddr . meta l4proto @protocols{version} accept"
+        yield f"{family} daddr . meta l4proto . th dport @services{version} accept"
+    yield _drop(Reason.NOT_ALLOWED)
