@@ -1,0 +1,56 @@
+"""Changes of lists and members: `add`, `delete`, `modify`, against what is there."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from culvert.model.fields import Edit, Field, Members, Raw, Reader, Value, Verb, Words
+from culvert.model.problems import BadValue
+
+
+def apply(own: Field, current: Value, raw: Raw, reader: Reader) -> Value:
+    """The value of `own` after `raw`, which may be an Edit of `current`. Raises BadValue."""
+    if not isinstance(raw, Edit):
+        return own.type.parse(raw, reader)
+    if isinstance(own.type, Words):
+        return _edit_words(own.type, current, raw, reader)
+    if isinstance(own.type, Members):
+        return _edit_members(own.type, current, raw, reader)
+    raise BadValue(f"{raw.verb.value} is for lists; give one value")
+
+
+def _edit_words(words: Words, current: tuple[str, ...], edit: Edit, reader: Reader) -> tuple[str, ...]:
+    items = words.parse(list(edit.items), reader)
+    if edit.verb is Verb.MODIFY:
+        raise BadValue("modify is for members with properties; use add and delete")
+    if edit.verb is Verb.ADD:
+        _refuse(sorted(set(items) & set(current)), "already in the list")
+        return words.parse([*current, *items], reader)
+    _refuse(sorted(set(items) - set(current)), "not in the list")
+    return tuple(word for word in current if word not in items)
+
+
+def _edit_members(
+    members: Members, current: Mapping[str, Any], edit: Edit, reader: Reader
+) -> dict[str, dict[str, Value]]:
+    given = members.parse(list(edit.items), reader)
+    if edit.verb is Verb.ADD:
+        _refuse([name for name in given if name in current], "already there")
+        return dict(sorted({**current, **given}.items()))
+    _refuse([name for name in given if name not in current], "not there")
+    if edit.verb is Verb.DELETE:
+        return {name: inner for name, inner in current.items() if name not in given}
+    changed = {name: _merge(members, current[name], item, reader) for name, item in zip(given, edit.items, strict=True)}
+    return dict(sorted({**current, **changed}.items()))
+
+
+def _merge(members: Members, current: Mapping[str, Value], item: Raw, reader: Reader) -> dict[str, Value]:
+    raw = {} if isinstance(item, str) else item
+    return {
+        own.word: own.type.parse(raw[own.word], reader) if own.word in raw else current[own.word]
+        for own in members.fields
+    }
+
+
+def _refuse(names: list[str], sentence: str) -> None:
+    if names:
+        raise BadValue(f"{', '.join(names)}: {sentence}")

@@ -1,0 +1,116 @@
+"""The configuration as one immutable value, with the indexes that rules ask for."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from culvert.model.kind import Kind, Object, Path
+
+Key = tuple[Path, str]
+K = TypeVar("K")
+V = TypeVar("V")
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Snapshot:
+    """Every object by kind and name. `with_changes` makes the next one; this one never changes.
+
+    `referrers_of` holds, for each object named by another, who names it; `owners` holds, for each
+    value that must be unique within a kind, who has it (more than one: a problem).
+    """
+
+    objects: Mapping[Path, Mapping[str, Object]] = field(default_factory=dict)
+    referrers_of: Mapping[Key, frozenset[Key]] = field(default_factory=dict)
+    owners: Mapping[tuple[Path, int, object], frozenset[str]] = field(default_factory=dict)
+
+    def get(self, path: Path, name: str) -> Object | None:
+        return self.objects.get(path, {}).get(name)
+
+    def all(self, path: Path) -> Iterable[Object]:
+        """The objects of one kind, by name."""
+        own = self.objects.get(path, {})
+        return [own[name] for name in sorted(own)]
+
+    def every(self) -> Iterator[Object]:
+        """All objects, by kind and name."""
+        for path in sorted(self.objects):
+            yield from self.all(path)
+
+    def referrers(self, path: Path, name: str) -> Iterable[Object]:
+        """The objects that name this one, by kind and name."""
+        found = (self.get(*key) for key in sorted(self.referrers_of.get((path, name), ())))
+        return [other for other in found if other is not None]
+
+    def holders(self, kind: Kind, number: int, value: object) -> frozenset[str]:
+        """Who has `value` for the kind's unique key `number`."""
+        return self.owners.get((kind.path, number, value), frozenset())
+
+    def with_changes(self, changes: Mapping[Key, Object | None]) -> "Snapshot":
+        """This snapshot with objects put in place (or, for None, taken out)."""
+        builder = Builder(self)
+        for key, new in changes.items():
+            builder.put(key, new)
+        return builder.snapshot
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Snapshot) and list(self.every()) == list(other.every())
+
+    def __hash__(self) -> int:
+        return id(self)
+
+
+class Builder:
+    """A snapshot in the making: one copy of the base, changed in place by its only owner."""
+
+    def __init__(self, base: Snapshot) -> None:
+        self._objects = {path: dict(own) for path, own in base.objects.items()}
+        self._referrers_of = dict(base.referrers_of)
+        self._owners = dict(base.owners)
+        self.snapshot = Snapshot(self._objects, self._referrers_of, self._owners)
+
+    def put(self, key: Key, new: Object | None) -> None:
+        """Put `new` in place of what `key` names, or take that out."""
+        own = self._objects.setdefault(key[0], {})
+        if (old := own.pop(key[1], None)) is not None:
+            _unlink(old, self._referrers_of, self._owners)
+        if new is not None:
+            own[key[1]] = new
+            _link(new, self._referrers_of, self._owners)
+
+
+def _marks(own: Object) -> Iterator[tuple[Path, int, object]]:
+    for number, unique in enumerate(own.kind.unique):
+        for value in unique.keys(own):
+            yield own.kind.path, number, value
+
+
+def _link(
+    own: Object,
+    referrers_of: dict[Key, frozenset[Key]],
+    owners: dict[tuple[Path, int, object], frozenset[str]],
+) -> None:
+    key = (own.kind.path, own.name)
+    for _, path, name in own.references():
+        referrers_of[path, name] = referrers_of.get((path, name), frozenset()) | {key}
+    for mark in _marks(own):
+        owners[mark] = owners.get(mark, frozenset()) | {own.name}
+
+
+def _unlink(
+    own: Object,
+    referrers_of: dict[Key, frozenset[Key]],
+    owners: dict[tuple[Path, int, object], frozenset[str]],
+) -> None:
+    key = (own.kind.path, own.name)
+    for _, path, name in own.references():
+        _take(referrers_of, (path, name), key)
+    for mark in _marks(own):
+        _take(owners, mark, own.name)
+
+
+def _take(index: dict[K, frozenset[V]], key: K, value: V) -> None:
+    left = index.get(key, frozenset()) - {value}
+    if left:
+        index[key] = left
+    else:
+        index.pop(key, None)

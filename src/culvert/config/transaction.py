@@ -1,0 +1,247 @@
+"""A change of configuration: collected, checked as a whole, and only then a new snapshot.
+
+Rules run for what was touched and for its neighbours (what it names, and who names it), so the cost of a
+commit follows the size of the change and not of the configuration.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from culvert.config import edits
+from culvert.config.snapshot import Builder, Key, Snapshot
+from culvert.model import text
+from culvert.model.fields import Raw, Reader, Value
+from culvert.model.kind import Kind, Naming, Object, Path
+from culvert.model.names import COMMON, partition
+from culvert.model.problems import BadValue, Invalid, Problem
+from culvert.model.registry import KINDS, SHIPPED_TEXT
+from culvert.model.text import Draft
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal(Exception):
+    """An operation that the present configuration does not allow. `title` and `name` say on what."""
+
+    title: str
+    name: str
+
+
+class Exists(Refusal):
+    """The object to create is there already."""
+
+
+class Missing(Refusal):
+    """The object to change, to delete or to name is not there."""
+
+
+@dataclass(frozen=True, slots=True)
+class InUse(Refusal):
+    """The object to delete is named by another."""
+
+    user_title: str
+    user_name: str
+
+
+class Transaction:
+    """Changes on top of `base`. `check()` gives the snapshot that they lead to."""
+
+    def __init__(self, base: Snapshot, reader: Reader) -> None:
+        self._base = base
+        self._builder = Builder(base)
+        self._now = self._builder.snapshot
+        self._reader = reader
+        self._touched: dict[Key, Mapping[str, tuple[int, int]]] = {}
+        self._deleted: list[Object] = []
+
+    @property
+    def current(self) -> Snapshot:
+        """The configuration so far, before cross-object rules."""
+        return self._now
+
+    def create(self, kind: Kind, name: str, raw: Mapping[str, Raw], draft: Draft | None = None) -> Object:
+        """Add an object. Raises Exists, Missing (its folder) or Invalid."""
+        full = kind.full_name(name, self._reader.folder)
+        if self._now.get(kind.path, full) is not None:
+            raise Exists(kind.title, full)
+        if kind.fixed:
+            raise Invalid(Problem("can't be created; the ones that exist are all there are", kind.title, full))
+        return self._put(kind, full, raw, None, draft)
+
+    def modify(self, kind: Kind, name: str, raw: Mapping[str, Raw], draft: Draft | None = None) -> Object:
+        """Change given properties of an object. Raises Missing or Invalid."""
+        full = kind.full_name(name, self._reader.folder)
+        current = self._now.get(kind.path, full)
+        if current is None and not kind.implicit:
+            raise Missing(kind.title, full)
+        return self._put(kind, full, raw, current, draft)
+
+    def delete(self, kind: Kind, name: str) -> None:
+        """Take an object out. Raises Missing or Invalid; being in use is found by check()."""
+        full = kind.full_name(name, self._reader.folder)
+        own = self._now.get(kind.path, full)
+        if own is None:
+            raise Missing(kind.title, full)
+        if kind.fixed or full in SHIPPED.objects.get(kind.path, {}):
+            raise Invalid(Problem("is part of the system and can't be deleted", kind.title, full))
+        self._change((kind.path, full), None)
+        self._deleted.append(own)
+
+    def put(self, draft: Draft) -> Object:
+        """Create the draft's object, or modify it where it exists (a file laid over a configuration)."""
+        full = draft.kind.full_name(draft.name, self._reader.folder)
+        exists = self._now.get(draft.kind.path, full) is not None or draft.kind.implicit
+        return (self.modify if exists else self.create)(draft.kind, full, draft.raw, draft)
+
+    def check(self) -> Snapshot:
+        """The new snapshot. Raises InUse, Missing or Invalid with every problem found."""
+        for own in self._deleted:
+            if self._now.get(own.kind.path, own.name) is None:
+                for user in self._now.referrers(own.kind.path, own.name):
+                    raise InUse(own.kind.title, own.name, user.kind.title, user.name)
+        problems = [problem for own in self._neighbourhood() for problem in self._problems(own)]
+        if problems:
+            raise Invalid(*dict.fromkeys(problems))
+        return self._now
+
+    def _put(
+        self, kind: Kind, name: str, raw: Mapping[str, Raw], current: Object | None, draft: Draft | None
+    ) -> Object:
+        self._check_folder(kind, name)
+        given = dict(raw)
+        if current is None and kind.complete:
+            kind.complete(name, given, self._now)
+        values, problems = self._values(kind, given, current)
+        places = draft.places if draft else {}
+        if problems:
+            default = (draft.line, draft.column) if draft else (0, 0)
+            raise Invalid(*(p.of(kind.title, name).at(*places.get(p.word, default)) for p in problems))
+        made = Object(kind, name, values)
+        self._change((kind.path, name), made, places)
+        return made
+
+    def _values(
+        self, kind: Kind, raw: dict[str, Raw], current: Object | None
+    ) -> tuple[dict[str, Value], list[Problem]]:
+        values: dict[str, Value] = {}
+        problems = [Problem("unknown property", word=word) for word in raw if not _known(kind, word)]
+        for own in kind.fields:
+            before = current[own.word] if current else own.default
+            values[own.word] = before
+            if own.word not in raw:
+                if own.required and current is None:
+                    problems.append(Problem(f"is missing: {own.type.expects}", word=own.word))
+                continue
+            try:
+                values[own.word] = edits.apply(own, before, raw[own.word], self._reader)
+            except BadValue as error:
+                problems.append(Problem(str(error), word=own.word))
+        return values, problems
+
+    def _change(self, key: Key, new: Object | None, places: Mapping[str, tuple[int, int]] | None = None) -> None:
+        self._builder.put(key, new)
+        self._touched[key] = places or {}
+
+    def _check_folder(self, kind: Kind, name: str) -> None:
+        if kind.naming in (Naming.FOLDER, Naming.LOOSE) and partition(name) != COMMON.strip("/"):
+            raise Missing("folder", f"/{partition(name)}")
+
+    def _neighbourhood(self) -> Iterator[Object]:
+        seen: set[Key] = set()
+        for path, name in self._touched:
+            own = self._now.get(path, name)
+            before = self._base.get(path, name)
+            named = [(other, who) for subject in (own, before) if subject for _, other, who in subject.references()]
+            users = [(user.kind.path, user.name) for user in self._now.referrers(path, name)]
+            for key in [(path, name), *named, *users]:
+                if key not in seen and (neighbour := self._now.get(*key)) is not None:
+                    seen.add(key)
+                    yield neighbour
+
+    def _problems(self, own: Object) -> Iterator[Problem]:
+        places = self._touched.get((own.kind.path, own.name), {})
+        for problem in self._raw_problems(own):
+            yield problem.at(*places[problem.word]) if problem.word in places else problem
+
+    def _raw_problems(self, own: Object) -> Iterator[Problem]:
+        for word, path, name in own.references():
+            if self._now.get(path, name) is None:
+                title = KINDS[path].title
+                yield own.problem(f"the requested {title} ({name}) was not found", word)
+        for number, unique in enumerate(own.kind.unique):
+            for value in unique.keys(own):
+                others = sorted(self._now.holders(own.kind, number, value) - {own.name})
+                if others:
+                    yield own.problem(unique.sentence.format(other=others[0]))
+        for rule in own.kind.rules:
+            yield from rule(own, self._now)
+
+
+def _known(kind: Kind, word: str) -> bool:
+    return any(own.word == word for own in kind.fields)
+
+
+class _Unsealed:
+    """The sealer of texts that hold no key."""
+
+    def seal(self, secret: object) -> str:
+        raise BadValue("no key is expected here")
+
+    def unseal(self, text: str) -> "Raw":
+        raise BadValue("no key is expected here")
+
+
+def _shipped() -> Snapshot:
+    drafts, problems = text.read(SHIPPED_TEXT, KINDS)
+    assert not problems, problems
+    reader = Reader(COMMON, _Unsealed())
+    changes: dict[Key, Object | None] = {}
+    for draft in drafts:
+        values = {
+            own.word: own.type.parse(draft.raw[own.word], reader) if own.word in draft.raw else own.default
+            for own in draft.kind.fields
+        }
+        changes[draft.kind.path, draft.name] = Object(draft.kind, draft.name, values)
+    return Snapshot().with_changes(changes)
+
+
+SHIPPED = _shipped()
+
+
+def is_shipped(own: Object) -> bool:
+    """Whether the object is one that every system has, as it came."""
+    return SHIPPED.get(own.kind.path, own.name) == own
+
+
+def saved_text(snapshot: Snapshot) -> str:
+    """What `save sys config` writes: every object that differs from the shipped ones, by full path."""
+    stanzas = [
+        text.render(own.kind, own.name, own.raw(), text.Style())
+        for own in snapshot.every()
+        if not is_shipped(own) or (own.kind.fixed and _worth_saving(own))
+    ]
+    return "".join(stanza + "\n" for stanza in stanzas)
+
+
+def _worth_saving(own: Object) -> bool:
+    return own.kind.path[0] != "ltm"
+
+
+def read_file(content: str, base: Snapshot, reader: Reader) -> Transaction:
+    """A transaction that lays a file over `base`. Raises Invalid with the problems of all stanzas."""
+    drafts, problems = text.read(content, KINDS)
+    transaction = Transaction(base, reader)
+    seen: dict[tuple[Path, str], int] = {}
+    for draft in drafts:
+        try:
+            key = (draft.kind.path, draft.kind.full_name(draft.name, reader.folder))
+            if key in seen:
+                raise Invalid(Problem(f"is given twice, first on line {seen[key]}", draft.kind.title, draft.name))
+            seen[key] = draft.line
+            transaction.put(draft)
+        except Invalid as error:
+            problems += [p if p.line else p.at(draft.line, draft.column) for p in error.problems]
+        except Missing as error:
+            problems.append(Problem(f"the requested {error.title} ({error.name}) was not found", line=draft.line))
+    if problems:
+        raise Invalid(*sorted(problems, key=lambda p: (p.line, p.column)))
+    return transaction

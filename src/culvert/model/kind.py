@@ -1,0 +1,124 @@
+"""The schema of the schema: a Kind is a path, its fields and its rules; an Object is one thing of a kind."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Protocol
+
+from culvert.model import names
+from culvert.model.fields import Field, Members, Raw, Reference, Value, Words
+from culvert.model.problems import BadValue, Invalid, Problem
+
+Path = tuple[str, ...]
+
+
+class Naming(Enum):
+    """How the objects of a kind are named."""
+
+    FOLDER = "/Partition/name"
+    LOOSE = "/Partition/name, where the name may be an address"
+    PLAIN = "a bare name, outside partitions"
+    SINGLE = "no name: there is one"
+
+
+class World(Protocol):
+    """The whole configuration, as far as a rule may look."""
+
+    def get(self, path: Path, name: str) -> "Object | None": ...
+
+    def all(self, path: Path) -> "Iterable[Object]": ...
+
+    def referrers(self, path: Path, name: str) -> "Iterable[Object]": ...
+
+
+Rule = Callable[["Object", World], Iterator[Problem]]
+
+
+@dataclass(frozen=True, slots=True)
+class Unique:
+    """No two objects of a kind may have the same `keys`. `sentence` gets the other object's name."""
+
+    keys: Callable[["Object"], Iterable[object]]
+    sentence: str
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Kind:
+    """What can be configured under one path.
+
+    `title` is the word for it in messages. `complete` fills what the user may leave out but the system decides
+    (a VLAN's tag). `fixed`: the objects that exist are the shipped ones. `implicit`: every name exists
+    without being created (host interfaces). `partitioned`: `list all-properties` prints its partition.
+    """
+
+    path: Path
+    title: str
+    help: str
+    fields: tuple[Field, ...]
+    naming: Naming = Naming.FOLDER
+    rules: tuple[Rule, ...] = ()
+    unique: tuple[Unique, ...] = ()
+    complete: "Callable[[str, dict[str, Raw], World], None] | None" = None
+    fixed: bool = False
+    implicit: bool = False
+    partitioned: bool = False
+
+    @property
+    def word(self) -> str:
+        return " ".join(self.path)
+
+    def field(self, word: str) -> Field | None:
+        """The field that `word` begins, whichever of its input words it is."""
+        return next((own for own in self.fields if word in own.input_words or word == own.word), None)
+
+    def full_name(self, name: str, folder: str) -> str:
+        """`name` as objects of this kind are stored; raises Invalid."""
+        try:
+            if self.naming is Naming.SINGLE:
+                return ""
+            if self.naming is Naming.PLAIN:
+                return names.plain(name)
+            return names.check(names.full(name, folder), loose=self.naming is Naming.LOOSE)
+        except BadValue as error:
+            raise Invalid(Problem(str(error), self.title)) from None
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Object:
+    """One configured thing: immutable, every field filled."""
+
+    kind: Kind
+    name: str
+    values: Mapping[str, Value] = field(default_factory=dict)
+
+    def __getitem__(self, word: str) -> Value:
+        return self.values[word]
+
+    def __eq__(self, other: object) -> bool:
+        return (
+            isinstance(other, Object)
+            and self.kind is other.kind
+            and self.name == other.name
+            and dict(self.values) == dict(other.values)
+        )
+
+    def __hash__(self) -> int:
+        return hash((self.kind.path, self.name))
+
+    def raw(self) -> dict[str, Raw]:
+        """Every field in raw form, by word."""
+        return {own.word: own.type.raw(self.values[own.word]) for own in self.kind.fields}
+
+    def problem(self, sentence: str, word: str = "") -> Problem:
+        return Problem(sentence, self.kind.title, self.name, word)
+
+    def references(self) -> Iterator[tuple[str, Path, str]]:
+        """(word, path, name) of every object that this one names."""
+        for own in self.kind.fields:
+            value = self.values[own.word]
+            if isinstance(own.type, Reference):
+                if value is not None:
+                    yield own.word, own.type.target, value
+            elif isinstance(own.type, Words | Members) and own.type.target:
+                for name in value:
+                    yield own.word, own.type.target, name

@@ -1,0 +1,49 @@
+"""Names of objects: /Partition[/folder...]/name, and how they shorten against the current folder."""
+
+import re
+
+from culvert.model.problems import BadValue
+
+COMMON = "/Common"
+NAME_MAX = 255
+_PART = re.compile(r"[A-Za-z0-9_.][A-Za-z0-9_.\- ]*")
+_LOOSE = re.compile(r"[A-Za-z0-9_.:][A-Za-z0-9_.:%/\-]*")
+
+
+def full(name: str, folder: str = COMMON) -> str:
+    """`name` as a full path: as it is when it starts with /, else inside `folder`."""
+    return name if name.startswith("/") else f"{folder.rstrip('/')}/{name}"
+
+
+def relative(name: str, folder: str) -> str:
+    """`name` as it is written when the current folder is `folder`."""
+    prefix = folder.rstrip("/") + "/"
+    return name[len(prefix) :] if name.startswith(prefix) else name
+
+
+def partition(name: str) -> str:
+    """The partition of a full path: Common of /Common/x."""
+    return name.split("/", 2)[1] if name.startswith("/") else ""
+
+
+def check(name: str, *, loose: bool = False) -> str:
+    """`name` if it is a good full path, else BadValue. `loose` names may be addresses with prefixes."""
+    if len(name) > NAME_MAX:
+        raise BadValue(f"a name has at most {NAME_MAX} characters, this one has {len(name)}")
+    pieces = name.split("/", 2)
+    if len(pieces) < 3 or pieces[0] or not pieces[1] or not pieces[2]:
+        raise BadValue(f'"{name}" is not a name like x or /Common/x')
+    tail = [pieces[2]] if loose else pieces[2].split("/")
+    form = _LOOSE if loose else _PART
+    for part in (pieces[1], *tail):
+        if not (form if part in tail else _PART).fullmatch(part) or part in (".", ".."):
+            allowed = "letters, digits, . _ -" + (" : % /" if loose else " and space")
+            raise BadValue(f'"{part}" is not a good name; allowed are {allowed}')
+    return name
+
+
+def plain(name: str) -> str:
+    """`name` if it is a good name outside folders (a host interface, a member), else BadValue."""
+    if not name or len(name) > NAME_MAX or any(c in '/ {}"' or not c.isprintable() for c in name):
+        raise BadValue(f'"{name}" is not a good name here')
+    return name

@@ -1,0 +1,40 @@
+"""Every kind by its path, and the objects that a system has before anyone configures it."""
+
+from types import MappingProxyType
+
+from culvert.model import ltm, net, net_ipsec, sys
+from culvert.model.kind import Kind, Path
+
+KINDS: MappingProxyType[Path, Kind] = MappingProxyType(
+    {kind.path: kind for kind in (*ltm.KINDS, *net.KINDS, *net_ipsec.KINDS, *sys.KINDS)}
+)
+
+SHIPPED_TEXT = """
+ltm profile fastl4 /Common/fastL4 { }
+net ipsec ike-daemon /Common/ikedaemon {
+    log-publisher /Common/default-ipsec-log-publisher
+}
+net ipsec ipsec-policy /Common/default-ipsec-policy { }
+net ipsec ipsec-policy /Common/default-ipsec-policy-interface {
+    mode interface
+}
+net ipsec ipsec-policy /Common/default-ipsec-policy-isession {
+    mode isession
+}
+net ipsec traffic-selector /Common/default-traffic-selector-interface {
+    destination-address ::/0
+    ipsec-policy /Common/default-ipsec-policy-interface
+    source-address ::/0
+}
+net route-domain /Common/0 {
+    id 0
+}
+sys global-settings { }
+sys log-config destination local-syslog /Common/local-syslog { }
+sys log-config publisher /Common/default-ipsec-log-publisher {
+    destinations {
+        /Common/local-syslog { }
+    }
+}
+sys log-config publisher /Common/default-mgmt-acl-log-publisher { }
+"""

@@ -1,0 +1,245 @@
+"""The brace language of saved files and `list`: one reader and one writer, driven by the schema.
+
+    net ipsec ipsec-policy /Common/pol-out {
+        mode tunnel
+        tunnel-local-address 2.2.2.2
+    }
+
+`read` makes drafts (kind, name, raw properties); `render` writes raw properties back. parse(render(x)) is x.
+"""
+
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from culvert.model import names, tokens
+from culvert.model.fields import NONE, Edit, Field, Members, Raw, Shape, Toggle, Verb, Words
+from culvert.model.kind import Kind, Naming
+from culvert.model.problems import BadSyntax, Problem
+from culvert.model.tokens import Block, Token, Word, quote
+
+INDENT = "    "
+
+
+@dataclass(slots=True)
+class Draft:
+    """An object as written: properties in raw form by word, and where each stands in the text."""
+
+    kind: Kind
+    name: str
+    raw: dict[str, Raw] = field(default_factory=dict)
+    places: dict[str, tuple[int, int]] = field(default_factory=dict)
+    line: int = 0
+    column: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Style:
+    """How `render` writes. `folder` None: full paths, as in saved files; else names relative to it."""
+
+    folder: str | None = None
+    everything: bool = False
+    one_line: bool = False
+    only: tuple[str, ...] = ()
+
+
+def read(text: str, kinds: Mapping[tuple[str, ...], Kind]) -> tuple[list[Draft], list[Problem]]:
+    """The drafts of a file, and every problem that kept a stanza from being one."""
+    drafts: list[Draft] = []
+    problems: list[Problem] = []
+    try:
+        top = tokens.parse(text)
+    except BadSyntax as error:
+        return [], [Problem(error.sentence, line=error.line, column=error.column)]
+    for header, body in _stanzas(top):
+        try:
+            drafts.append(_draft(header, body, kinds))
+        except BadSyntax as error:
+            problems.append(Problem(error.sentence, line=error.line, column=error.column))
+    return drafts, problems
+
+
+def find_kind(words: Sequence[str], kinds: Mapping[tuple[str, ...], Kind]) -> tuple[Kind, int] | None:
+    """The kind whose path `words` begin with, the longest if several, and its number of words."""
+    for count in range(len(words), 0, -1):
+        if kind := kinds.get(tuple(words[:count])):
+            return kind, count
+    return None
+
+
+def properties(
+    fields: Sequence[Field], items: Sequence[Token], places: dict[str, tuple[int, int]] | None = None
+) -> dict[str, Raw]:
+    """Raw properties out of the tokens of a body. Raises BadSyntax at the token that does not fit."""
+    by_word = {word: own for own in fields for word in own.input_words}
+    raw: dict[str, Raw] = {}
+    rest = deque(items)
+    while rest:
+        head = rest.popleft()
+        if isinstance(head, Block):
+            raise BadSyntax('unexpected argument "{"', head.line, head.column)
+        own = by_word.get(head.text)
+        if own is None:
+            raise BadSyntax(f'"{head.text}" unknown property', head.line, head.column)
+        if own.word in raw:
+            raise BadSyntax(f'"{head.text}" is given twice', head.line, head.column)
+        raw[own.word] = _value(own, head, rest)
+        if places is not None:
+            places[own.word] = (head.line, head.column)
+    return raw
+
+
+def _value(own: Field, head: Word, rest: deque[Token]) -> Raw:
+    if isinstance(own.type, Toggle):
+        return head.text == own.type.on
+    if not rest:
+        raise BadSyntax(f'"{head.text}" needs a value: {own.type.expects}', head.line, head.column)
+    token = rest.popleft()
+    if own.type.shape is Shape.WORD:
+        if isinstance(token, Block):
+            raise BadSyntax(f'"{head.text}" takes one value, not braces', token.line, token.column)
+        return token.text
+    if isinstance(token, Block):
+        return _items(own, token)
+    verbs = {verb.value: verb for verb in Verb}
+    if token.text in verbs and rest and isinstance(rest[0], Block):
+        block = rest.popleft()
+        assert isinstance(block, Block)
+        if not block.items:
+            raise BadSyntax(f'"{token.text}" needs at least one item', block.line, block.column)
+        items = tuple(_items(own, block))
+        return list(items) if verbs[token.text] is Verb.REPLACE else Edit(verbs[token.text], items)
+    if isinstance(own.type, Words) or token.text == NONE:
+        return token.text
+    raise BadSyntax(f'"{head.text}" takes names in braces', token.line, token.column)
+
+
+def _items(own: Field, block: Block) -> list[Raw]:
+    items: list[Raw] = []
+    rest = deque(block.items)
+    while rest:
+        token = rest.popleft()
+        if isinstance(token, Block):
+            raise BadSyntax('unexpected argument "{"', token.line, token.column)
+        if not isinstance(own.type, Members):
+            items.append(token.text)
+            continue
+        inner: dict[str, Raw] = {"name": token.text}
+        if rest and isinstance(rest[0], Block):
+            body = rest.popleft()
+            assert isinstance(body, Block)
+            inner |= properties(own.type.fields, body.items)
+        items.append(inner)
+    return items
+
+
+def _stanzas(top: Sequence[Token]) -> Iterator[tuple[list[Word], Block | None]]:
+    header: list[Word] = []
+    for token in top:
+        if isinstance(token, Word):
+            header.append(token)
+        else:
+            yield header, token
+            header = []
+    if header:
+        yield header, None
+
+
+def _draft(header: list[Word], body: Block | None, kinds: Mapping[tuple[str, ...], Kind]) -> Draft:
+    if not header:
+        assert body is not None
+        raise BadSyntax('unexpected argument "{"', body.line, body.column)
+    first = header[0]
+    found = find_kind([word.text for word in header], kinds)
+    if found is None:
+        raise BadSyntax(f'unexpected argument "{first.text}"', first.line, first.column)
+    kind, count = found
+    rest = deque(header[count:])
+    name = ""
+    if kind.naming is not Naming.SINGLE:
+        if not rest:
+            raise BadSyntax(f"a {kind.word} needs a name", first.line, first.column)
+        name = rest.popleft().text
+    if rest:
+        raise BadSyntax(f'unexpected argument "{rest[0].text}"', rest[0].line, rest[0].column)
+    if body is None:
+        raise BadSyntax(f"{kind.word} {name}: braces are missing", first.line, first.column)
+    draft = Draft(kind, name, line=first.line, column=first.column)
+    draft.raw = properties(kind.fields, body.items, draft.places)
+    return draft
+
+
+def render(kind: Kind, name: str, raw: Mapping[str, Raw], style: Style) -> str:
+    """One stanza, without a line end. Fields that `raw` lacks are left out."""
+    head = [*kind.path]
+    if kind.naming is not Naming.SINGLE:
+        head.append(quote(name if style.folder is None else names.relative(name, style.folder)))
+    entries = [
+        (_head(own, raw[own.word]), _lines(own, raw[own.word], style))
+        for own in kind.fields
+        if own.word in raw and _listed(own, raw, style)
+    ]
+    if kind.partitioned and style.everything and style.folder is not None:
+        entries.append(("partition", [f"partition {names.partition(name)}"]))
+    lines = [line for _, own_lines in sorted(entries) for line in own_lines]
+    if not lines:
+        return f"{' '.join(head)} {{ }}"
+    if style.one_line:
+        return f"{' '.join(head)} {{ {' '.join(line.strip() for line in lines)} }}"
+    return "\n".join([f"{' '.join(head)} {{", *(INDENT + line for line in lines), "}"])
+
+
+def _head(own: Field, raw: Raw) -> str:
+    if isinstance(own.type, Toggle):
+        return own.type.on if raw else own.type.off
+    return own.shown
+
+
+def _listed(own: Field, raw: Mapping[str, Raw], style: Style) -> bool:
+    if style.only:
+        return own.word in style.only
+    if isinstance(own.type, Toggle) and not _head(own, raw[own.word]):
+        return False
+    if style.everything or own.always:
+        return True
+    return bool(raw[own.word] != own.type.raw(own.default))
+
+
+def _lines(own: Field, raw: Raw, style: Style) -> list[str]:
+    if isinstance(own.type, Toggle):
+        return [_head(own, raw)]
+    if own.type.shape is Shape.WORD:
+        return [f"{own.shown} {quote(_short(own, raw, style))}"]
+    if not raw:
+        return [f"{own.shown} {NONE}"]
+    if isinstance(own.type, Members):
+        return _block(own.shown, [line for member in raw for line in _member(own, own.type, member, style)])
+    assert isinstance(own.type, Words)
+    words = [quote(_short(own, word, style)) for word in raw]
+    if raw[0] in own.type.alone:
+        return [f"{own.shown} {words[0]}"]
+    if own.type.per_line:
+        return _block(own.shown, words)
+    return [f"{own.shown} {{ {' '.join(words)} }}"]
+
+
+def _member(own: Field, members: Members, raw: Mapping[str, Raw], style: Style) -> list[str]:
+    inner = Style(style.folder, style.everything, style.one_line)
+    lines = [
+        line
+        for field_ in sorted(members.fields, key=lambda field_: field_.shown)
+        if _listed(field_, raw, inner)
+        for line in _lines(field_, raw[field_.word], inner)
+    ]
+    return _block(quote(_short(own, str(raw["name"]), style)), lines)
+
+
+def _block(head: str, lines: Sequence[str]) -> list[str]:
+    if not lines:
+        return [f"{head} {{ }}"]
+    return [f"{head} {{", *(INDENT + line for line in lines), "}"]
+
+
+def _short(own: Field, text: str, style: Style) -> str:
+    short = getattr(own.type, "short", None)
+    return text if style.folder is None or short is None or text == NONE else str(short(text, style.folder))

@@ -1,0 +1,107 @@
+"""The words of the brace language: words, quoted words and blocks, each with its place in the text.
+
+Line ends carry no meaning (a whole object may stand on one line), except that `#` starts a comment where
+it is the first thing on a line. Inside double quotes, backslash takes the next character as it is.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from culvert.model.problems import BadSyntax
+
+DEPTH_MAX = 64
+_TOKEN = re.compile(
+    r"""(?P<newline>\n) | (?P<space>[^\S\n]+) | (?P<open>\{) | (?P<close>\})
+      | (?P<quoted>"(?:[^"\\]|\\.)*") | (?P<word>[^\s{}"]+) | (?P<stray>.)""",
+    re.VERBOSE | re.DOTALL,
+)
+_ESCAPED = re.compile(r"\\(.)", re.DOTALL)
+_PLAIN = re.compile(r"[^\s{}\"\\;#\x00-\x1f\x7f]+")
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    text: str
+    line: int
+    column: int
+    quoted: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    items: "tuple[Word | Block, ...]"
+    line: int
+    column: int
+
+
+Token = Word | Block
+
+
+def decode(data: bytes) -> str:
+    """The text behind `data`, or BadSyntax with the place of the first octet that is not UTF-8."""
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        before = data[: error.start]
+        line = before.count(b"\n") + 1
+        column = error.start - (before.rfind(b"\n") + 1) + 1
+        raise BadSyntax(f"octet 0x{data[error.start]:02x} is not UTF-8", line, column) from None
+
+
+def parse(text: str) -> tuple[Token, ...]:
+    """The tokens of `text`; blocks hold theirs. Raises BadSyntax with line and column."""
+    stack: list[tuple[int, int, list[Token]]] = [(0, 0, [])]
+    for sort, value, line, column in _scan(text):
+        if sort == "open":
+            if len(stack) > DEPTH_MAX:
+                raise BadSyntax(f"braces nested more than {DEPTH_MAX} deep", line, column)
+            stack.append((line, column, []))
+        elif sort == "close":
+            if len(stack) == 1:
+                raise BadSyntax('unexpected "}"', line, column)
+            opened_line, opened_column, items = stack.pop()
+            stack[-1][2].append(Block(tuple(items), opened_line, opened_column))
+        else:
+            stack[-1][2].append(Word(value, line, column, sort == "quoted"))
+    if len(stack) > 1:
+        line, column, _ = stack[-1]
+        raise BadSyntax('"{" is never closed', line, column)
+    return tuple(stack[0][2])
+
+
+def quote(text: str) -> str:
+    """`text` as one word, in double quotes where it would not stand bare."""
+    if _PLAIN.fullmatch(text):
+        return text
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def _scan(text: str) -> Iterator[tuple[str, str, int, int]]:
+    line, line_start, fresh, position = 1, 0, True, 0
+    while match := _TOKEN.match(text, position):
+        sort, value, column = str(match.lastgroup), match.group(), match.start() - line_start + 1
+        position = match.end()
+        if sort == "word" and fresh and value.startswith("#"):
+            end = text.find("\n", position)
+            position = len(text) if end < 0 else end
+            continue
+        if sort == "newline":
+            line, line_start, fresh = line + 1, position, True
+            continue
+        if sort == "space":
+            continue
+        fresh = False
+        yield from _token(sort, value, line, column)
+        if newlines := value.count("\n"):
+            line, line_start = line + newlines, match.start() + value.rfind("\n") + 1
+
+
+def _token(sort: str, value: str, line: int, column: int) -> Iterator[tuple[str, str, int, int]]:
+    if sort == "stray":
+        raise BadSyntax("a double quote is never closed", line, column)
+    if "\0" in value:
+        raise BadSyntax("a NUL character is not allowed", line, column + value.index("\0"))
+    if sort == "quoted":
+        value = _ESCAPED.sub(r"\1", value[1:-1])
+    yield sort, value, line, column

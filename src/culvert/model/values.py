@@ -1,0 +1,129 @@
+"""Values that are more than text: addresses with a route domain, prefixes, virtual destinations, keys."""
+
+from dataclasses import dataclass
+from ipaddress import (
+    IPv4Address,
+    IPv4Interface,
+    IPv4Network,
+    IPv6Address,
+    IPv6Interface,
+    IPv6Network,
+    ip_address,
+    ip_interface,
+)
+
+from culvert.ipsec.secret import Secret
+from culvert.model.problems import BadValue
+
+IPAddress = IPv4Address | IPv6Address
+IPNetwork = IPv4Network | IPv6Network
+IPInterface = IPv4Interface | IPv6Interface
+
+ROUTE_DOMAIN_MAX = 65534
+ANY_WORDS: dict[str, IPAddress] = {"any": IPv4Address(0), "any6": IPv6Address(0)}
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """`n.n.n.n%ID`; `any` and `any6` stand for the unspecified addresses."""
+
+    ip: IPAddress
+    route_domain: int = 0
+
+    @property
+    def unspecified(self) -> bool:
+        return self.ip.is_unspecified
+
+    def __str__(self) -> str:
+        word = {4: "any", 6: "any6"}[self.ip.version] if self.unspecified else str(self.ip)
+        return word + _suffix(self.route_domain)
+
+
+@dataclass(frozen=True, slots=True)
+class Interface:
+    """An address with a prefix length that keeps its host bits: `10.1.0.1%2/24`."""
+
+    interface: IPInterface
+    route_domain: int = 0
+
+    @property
+    def network(self) -> IPNetwork:
+        return self.interface.network
+
+    @property
+    def address(self) -> Address:
+        return Address(ip_address(str(self.interface.ip)), self.route_domain)
+
+    def __str__(self) -> str:
+        return f"{self.interface.ip}{_suffix(self.route_domain)}/{self.interface.network.prefixlen}"
+
+
+@dataclass(frozen=True, slots=True)
+class Destination:
+    """Where a virtual server listens: an address in a folder, and a port (0 is any)."""
+
+    folder: str
+    address: Address
+    port: int
+
+    def __str__(self) -> str:
+        separator = ":" if self.address.ip.version == 4 else "."
+        word = f"{self.address.ip}{_suffix(self.address.route_domain)}"
+        return f"{self.folder}/{word}{separator}{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class KeyText:
+    """Key text as typed (kept secret) and as it may be shown (sealed under the master key)."""
+
+    secret: Secret
+    sealed: str
+
+    def __eq__(self, other: object) -> bool:
+        # The same key sealed twice gives two texts; it is still the same key.
+        return isinstance(other, KeyText) and self.secret == other.secret
+
+    def __hash__(self) -> int:
+        return hash(self.secret)
+
+    def __repr__(self) -> str:
+        return "KeyText(...)"
+
+
+def parse_address(text: str, *, any_allowed: bool) -> Address:
+    """`text` as an Address; raises BadValue."""
+    bare, route_domain = _split_route_domain(text)
+    if bare in ANY_WORDS:
+        if not any_allowed:
+            raise BadValue(f'"{text}" is not an address of one system')
+        return Address(ANY_WORDS[bare], route_domain)
+    try:
+        ip: IPAddress = ip_address(bare)
+    except ValueError:
+        raise BadValue(f'"{text}" is not an IPv4 or IPv6 address (n.n.n.n or n.n.n.n%ID)') from None
+    if isinstance(ip, IPv6Address) and ip.scope_id:
+        raise BadValue(f'"{text}" has an IPv6 zone, which is not allowed')
+    return Address(ip, route_domain)
+
+
+def parse_interface(text: str) -> Interface:
+    """`text` as address[%ID][/prefix]; a missing prefix is that of one host. Raises BadValue."""
+    head, slash, prefix = text.partition("/")
+    address = parse_address(head, any_allowed=True)
+    width = address.ip.max_prefixlen
+    if slash and not (prefix.isascii() and prefix.isdigit() and int(prefix) <= width):
+        raise BadValue(f'"{text}": the prefix length must be a number from 0 to {width}')
+    return Interface(ip_interface(f"{address.ip}/{prefix if slash else width}"), address.route_domain)
+
+
+def _split_route_domain(text: str) -> tuple[str, int]:
+    bare, percent, number = text.partition("%")
+    if not percent:
+        return bare, 0
+    if not (number.isascii() and number.isdigit() and int(number) <= ROUTE_DOMAIN_MAX):
+        raise BadValue(f'"{text}": the route domain after % must be a number from 0 to {ROUTE_DOMAIN_MAX}')
+    return bare, int(number)
+
+
+def _suffix(route_domain: int) -> str:
+    return f"%{route_domain}" if route_domain else ""

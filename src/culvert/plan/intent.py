@@ -1,0 +1,270 @@
+"""What should be running, out of a snapshot: SAs, policies, forwarders, links, addresses and routes."""
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from ipaddress import ip_network
+
+from culvert.change import Address, Forwarder, Link, Route, Service
+from culvert.config.snapshot import Snapshot
+from culvert.ipsec.algorithms import AUTHS, CIPHERS
+from culvert.ipsec.overhead import largest_inner
+from culvert.ipsec.sa import Direction, Mode, Protocol, SecurityAssociation
+from culvert.ipsec.selector import IPNetwork, PortRange, Selector
+from culvert.ipsec.spd import Action, Policy
+from culvert.model import ltm, net, net_ipsec
+from culvert.model.kind import Object
+from culvert.model.problems import Invalid
+from culvert.model.services import PROTOCOLS
+from culvert.plan import keys
+
+REQID_SPACE = 2**31
+MTU_DEFAULT = 1500
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Intent:
+    """Everything that a plane is to have. `notes` are sentences about what can't run yet, and why."""
+
+    links: tuple[Link, ...] = ()
+    addresses: tuple[Address, ...] = ()
+    routes: tuple[Route, ...] = ()
+    forwarders: tuple[Forwarder, ...] = ()
+    policies: tuple[Policy, ...] = ()
+    sas: tuple[SecurityAssociation, ...] = ()
+    tunnel_mtu: int = MTU_DEFAULT
+    notes: tuple[str, ...] = ()
+
+
+def intend(snapshot: Snapshot) -> Intent:
+    """The intent of a checked snapshot. Raises Invalid for what no plane of ours can do."""
+    _refuse_route_domains(snapshot)
+    notes: list[str] = []
+    links = _links(snapshot)
+    addresses = tuple(_addresses(snapshot, links, notes))
+    reqids = _reqids(snapshot.all(net_ipsec.POLICY))
+    sas = tuple(_sas(snapshot, reqids, notes))
+    return Intent(
+        links=tuple(links.values()),
+        addresses=addresses,
+        routes=tuple(_routes(snapshot, links, notes)),
+        forwarders=tuple(_forwarders(snapshot, links)),
+        policies=tuple(_policies(snapshot, reqids, notes)),
+        sas=sas,
+        tunnel_mtu=_tunnel_mtu(sas, addresses, links),
+        notes=tuple(notes),
+    )
+
+
+def policy_reqids(snapshot: Snapshot) -> dict[str, int]:
+    """The number that ties each ipsec-policy to its SAs, by policy name."""
+    return _reqids(snapshot.all(net_ipsec.POLICY))
+
+
+def _reqids(policies: Iterable[Object]) -> dict[str, int]:
+    # By name, not by position: a new policy must not renumber (and so reinstall) the SAs of the others.
+    taken: dict[int, str] = {}
+    for policy in policies:
+        number = int.from_bytes(hashlib.sha256(policy.name.encode()).digest()[:4], "big") % (REQID_SPACE - 1) + 1
+        while number in taken:
+            number = number % (REQID_SPACE - 1) + 1
+        taken[number] = policy.name
+    return {name: number for number, name in taken.items()}
+
+
+def _refuse_route_domains(snapshot: Snapshot) -> None:
+    problems = [
+        own.problem(f"route domain {number} is not available: this data plane has route domain 0 only", word)
+        for path in (net_ipsec.POLICY, net_ipsec.MANUAL_SA, net_ipsec.SELECTOR, net.SELF, net.ROUTE, ltm.VIRTUAL)
+        for own in snapshot.all(path)
+        for word, number in _route_domains(own)
+        if number
+    ]
+    if problems:
+        raise Invalid(*problems)
+
+
+def _route_domains(own: Object) -> Iterator[tuple[str, int]]:
+    for word, value in own.values.items():
+        if hasattr(value, "route_domain"):
+            yield word, value.route_domain
+        elif hasattr(value, "address") and hasattr(value.address, "route_domain"):
+            yield word, value.address.route_domain
+
+
+def _links(snapshot: Snapshot) -> dict[str, Link]:
+    links: dict[str, Link] = {}
+    for vlan in snapshot.all(net.VLAN):
+        for member, values in vlan["interfaces"].items():
+            interface = snapshot.get(net.INTERFACE, member)
+            tagged = bool(values["tagged"])
+            links[vlan.name] = Link(
+                name=f"{member}.{vlan['tag']}" if tagged else member,
+                label=vlan.name,
+                parent=member if tagged else None,
+                tag=vlan["tag"] if tagged else None,
+                mtu=vlan["mtu"],
+                enabled=interface is None or interface["enabled"],
+            )
+    return links
+
+
+def _addresses(snapshot: Snapshot, links: dict[str, Link], notes: list[str]) -> Iterator[Address]:
+    for own in snapshot.all(net.SELF):
+        link = links.get(own["vlan"])
+        if link is None:
+            notes.append(f"self IP {own.name} waits: VLAN {own['vlan']} has no interface")
+            continue
+        yield Address(
+            link=link.name, interface=own["address"].interface, label=own.name, services=_services(own["allow-service"])
+        )
+
+
+def _services(words: tuple[str, ...]) -> tuple[Service, ...] | None:
+    if net.ALLOW_ALL in words:
+        return None
+    expanded = [word for word in words if word != net.ALLOW_DEFAULT]
+    if net.ALLOW_DEFAULT in words:
+        expanded += net.DEFAULT_SERVICES
+    return tuple(_service(word) for word in sorted(set(expanded)))
+
+
+def _service(word: str) -> Service:
+    protocol, _, port = word.partition(":")
+    return Service(protocol=PROTOCOLS[protocol] if protocol in PROTOCOLS else int(protocol), port=int(port))
+
+
+def _routes(snapshot: Snapshot, links: dict[str, Link], notes: list[str]) -> Iterator[Route]:
+    for own in snapshot.all(net.ROUTE):
+        link = links.get(own["interface"]) if own["interface"] else None
+        if own["interface"] and link is None:
+            notes.append(f"route {own.name} waits: VLAN {own['interface']} has no interface")
+            continue
+        yield Route(
+            destination=own["network"].network,
+            label=own.name,
+            gateway=own["gw"].ip if own["gw"] else None,
+            link=link.name if link else None,
+            mtu=own["mtu"],
+        )
+
+
+def _forwarders(snapshot: Snapshot, links: dict[str, Link]) -> Iterator[Forwarder]:
+    for own in snapshot.all(ltm.VIRTUAL):
+        if not own["enabled"]:
+            continue
+        destination = ltm.destination_network(own)
+        named = tuple(links[vlan].name for vlan in own["vlans"] if vlan in links)
+        port = own["destination"].port
+        yield Forwarder(
+            label=own.name,
+            source=_source(own["source"].network, destination),
+            destination=destination,
+            protocol=None if own["ip-protocol"] == "any" else PROTOCOLS[own["ip-protocol"]],
+            ports=PortRange(port, port) if port else None,
+            links=named if own["vlans-enabled"] else None,
+            excluded_links=() if own["vlans-enabled"] else named,
+        )
+
+
+def _source(source: IPNetwork, destination: IPNetwork) -> IPNetwork:
+    # 0.0.0.0/0 is the default of `source`; beside an IPv6 destination it means every IPv6 source.
+    return (
+        source if source.version == destination.version else ip_network("::/0" if destination.version == 6 else "0/0")
+    )
+
+
+def _policies(snapshot: Snapshot, reqids: dict[str, int], notes: list[str]) -> Iterator[Policy]:
+    for own in snapshot.all(net_ipsec.SELECTOR):
+        policy = snapshot.get(net_ipsec.POLICY, own["ipsec-policy"])
+        assert policy is not None
+        if policy["mode"] in ("interface", "isession"):
+            if own.name != "/Common/default-traffic-selector-interface":
+                notes.append(
+                    f"traffic selector {own.name} waits: mode {policy['mode']} of {policy.name} is not available"
+                )
+            continue
+        if own["direction"] in ("out", "both"):
+            yield _policy(own, policy, Direction.OUT, reqids, mirrored=False)
+        if own["direction"] in ("in", "both"):
+            yield _policy(own, policy, Direction.IN, reqids, mirrored=own["direction"] == "both")
+
+
+def _policy(own: Object, policy: Object, direction: Direction, reqids: dict[str, int], *, mirrored: bool) -> Policy:
+    ends = [(own[f"{end}-address"].network, _ports(own[f"{end}-port"])) for end in ("source", "destination")]
+    tunnel = [policy[f"tunnel-{end}-address"] for end in ("local", "remote")]
+    (source, source_ports), (destination, destination_ports) = reversed(ends) if mirrored else ends
+    tunnel_source, tunnel_destination = (
+        None if end.unspecified else end.ip for end in (reversed(tunnel) if mirrored else tunnel)
+    )
+    return Policy(
+        direction=direction,
+        selector=Selector(
+            source=source,
+            destination=destination,
+            protocol=None if own["ip-protocol"] == net_ipsec.ANY_PROTOCOL else own["ip-protocol"],
+            source_ports=source_ports,
+            destination_ports=destination_ports,
+        ),
+        order=own["order"],
+        label=own.name,
+        reqid=reqids[policy.name],
+        action=Action.PROTECT if own["action"] == "protect" else Action.DISCARD,
+        protocol=Protocol.ESP if policy["protocol"] == "esp" else Protocol.AH,
+        mode=Mode(policy["mode"]),
+        tunnel_source=tunnel_source,
+        tunnel_destination=tunnel_destination,
+    )
+
+
+def _ports(port: int) -> PortRange | None:
+    return PortRange(port, port) if port else None
+
+
+def _sas(snapshot: Snapshot, reqids: dict[str, int], notes: list[str]) -> Iterator[SecurityAssociation]:
+    own_addresses = {own["address"].interface.ip for own in snapshot.all(net.SELF)}
+    for own in snapshot.all(net_ipsec.MANUAL_SA):
+        policy = snapshot.get(net_ipsec.POLICY, own["ipsec-policy"])
+        assert policy is not None
+        source, destination = own["source-address"].ip, own["destination-address"].address.ip
+        direction = _direction(snapshot, policy)
+        if direction is None and source in own_addresses:
+            direction = Direction.OUT
+        if direction is None and destination in own_addresses:
+            direction = Direction.IN
+        if direction is None:
+            notes.append(
+                f"manual security association {own.name} waits: no traffic selector names {policy.name}, "
+                "and neither address is a self IP, so it has no direction yet"
+            )
+            continue
+        cipher, auth = own["encrypt-algorithm"], own["auth-algorithm"]
+        yield SecurityAssociation(
+            spi=own["spi"],
+            source=source,
+            destination=destination,
+            protocol=Protocol.ESP if own["protocol"] == "esp" else Protocol.AH,
+            mode=Mode(policy["mode"]),
+            direction=direction,
+            auth=auth,
+            auth_key=keys.octets(own["auth-key"], AUTHS[auth].key_octets),
+            cipher=cipher,
+            cipher_key=keys.octets(own["encrypt-key"], CIPHERS[cipher].key_octets),
+            reqid=reqids[policy.name],
+            label=own.name,
+        )
+
+
+def _direction(snapshot: Snapshot, policy: Object) -> Direction | None:
+    for other in snapshot.referrers(net_ipsec.POLICY, policy.name):
+        if other.kind.path == net_ipsec.SELECTOR and other["direction"] != "both":
+            return Direction(other["direction"])
+    return None
+
+
+def _tunnel_mtu(sas: Iterable[SecurityAssociation], addresses: Iterable[Address], links: dict[str, Link]) -> int:
+    mtu_of_link = {link.name: link.mtu for link in links.values()}
+    mtu_of_address = {address.interface.ip: mtu_of_link[address.link] for address in addresses}
+    smallest = min(mtu_of_link.values(), default=MTU_DEFAULT)
+    sizes = [largest_inner(sa, mtu_of_address.get(sa.source, smallest)) for sa in sas if sa.direction is Direction.OUT]
+    return min(sizes, default=MTU_DEFAULT)
