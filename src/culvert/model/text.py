@@ -200,7 +200,7 @@ def _listed(own: Field, raw: Mapping[str, Raw], style: Style) -> bool:
         return own.word in style.only
     if isinstance(own.type, Toggle) and not _head(own, raw[own.word]):
         return False
-    if style.everything or own.always:
+    if style.everything or own.always or own.required:
         return True
     return bool(raw[own.word] != own.type.raw(own.default))
 

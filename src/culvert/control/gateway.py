@@ -1,0 +1,286 @@
+"""The one live object: what is configured, what runs, and the only way to change either.
+
+A change goes words -> transaction -> checked snapshot -> intent -> ordered changes -> plane. Whatever fails on
+the way, the snapshot and the plane stay as they were.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
+
+from culvert import __version__
+from culvert.change import AddSa, Change, RemoveSa
+from culvert.config import transaction as tx
+from culvert.config.snapshot import Snapshot
+from culvert.config.store import Store, StoreError
+from culvert.config.transaction import SHIPPED, Transaction
+from culvert.control import errors, shows
+from culvert.control.server import Peer
+from culvert.dataplane.plane import DataPlane, PlaneError
+from culvert.ipsec.sa import SecurityAssociation
+from culvert.model import net, net_ipsec, sys
+from culvert.model.fields import Edit, Reader, Sealer, Verb
+from culvert.model.kind import Kind, Naming
+from culvert.model.names import COMMON
+from culvert.model.problems import Invalid
+from culvert.model.registry import KINDS
+from culvert.plan.intent import Intent, intend
+from culvert.plan.steps import steps
+
+Json = Any
+
+
+class Publisher(Protocol):
+    """Where events of IPsec go: a log of our own, and the local syslog when a publisher names it."""
+
+    def configure(self, level: str, *, facility: str, severity: str, to_syslog: bool) -> None: ...
+
+    def emit(self, level: str, text: str) -> None: ...
+
+
+class Gateway:
+    """`call` is the door for everyone outside; it answers JSON-able values or raises ControlError."""
+
+    def __init__(
+        self, store: Store, vault: Sealer, plane: DataPlane, publisher: Publisher, now: Callable[[], float]
+    ) -> None:
+        self._store = store
+        self._vault = vault
+        self._plane = plane
+        self._publisher = publisher
+        self._now = now
+        self._snapshot: Snapshot = SHIPPED
+        self._intent = Intent()
+        self._calls: dict[str, Callable[[Mapping[str, Json], Peer], Json]] = {
+            "create": self._create,
+            "modify": self._modify,
+            "delete": self._delete,
+            "transaction": self._transaction,
+            "list": self._list,
+            "show": self._show,
+            "save": self._save,
+            "load": self._load,
+            "text": self._text,
+            "generations": self._generations,
+            "delete-sas": self._delete_sas,
+            "reset-stats": self._reset_stats,
+            "describe": self._describe,
+        }
+
+    def start(self) -> str:
+        """Run the saved configuration. Returns "", or why the gateway runs the shipped one instead."""
+        trouble = ""
+        try:
+            saved = self._store.load()
+            if saved is not None:
+                self._commit(tx.read_file(saved, SHIPPED, self._reader()))
+                return ""
+        except (errors.ControlError, Invalid, StoreError, tx.Refusal) as error:
+            trouble = f"the saved configuration was not loaded: {_told(error)}"
+            self._publisher.emit("error", trouble)
+        self._commit(Transaction(SHIPPED, self._reader()))
+        return trouble
+
+    def call(self, name: str, args: Mapping[str, Json], peer: Peer) -> Json:
+        """One request. Raises ControlError; the configuration is then as it was."""
+        method = self._calls.get(name)
+        if method is None:
+            raise errors.SyntaxProblem(f'unknown call "{name}"')
+        try:
+            return method(args, peer)
+        except (Invalid, tx.Refusal, StoreError, PlaneError) as error:
+            raise _told(error) from None
+
+    def tick(self, now: float) -> None:
+        """About once a second: look after the plane."""
+        for sentence in self._plane.tick(now):
+            self._publisher.emit("warning", sentence)
+
+    def close(self) -> None:
+        """Stop, and take back from the host what was added."""
+        self._plane.close()
+
+    # configuration
+
+    def _create(self, args: Mapping[str, Json], peer: Peer) -> Json:
+        return self._transaction({"operations": [{"verb": "create", **args}], "folder": args.get("folder")}, peer)
+
+    def _modify(self, args: Mapping[str, Json], peer: Peer) -> Json:
+        return self._transaction({"operations": [{"verb": "modify", **args}], "folder": args.get("folder")}, peer)
+
+    def _delete(self, args: Mapping[str, Json], peer: Peer) -> Json:
+        return self._transaction({"operations": [{"verb": "delete", **args}], "folder": args.get("folder")}, peer)
+
+    def _transaction(self, args: Mapping[str, Json], peer: Peer) -> Json:
+        work = Transaction(self._snapshot, self._reader(args.get("folder")))
+        for operation in args["operations"]:
+            self._operate(work, operation)
+        self._commit(work, dry=bool(args.get("validate_only")))
+        return None
+
+    def _operate(self, work: Transaction, operation: Mapping[str, Json]) -> None:
+        kind = _kind(operation.get("kind"))
+        names = operation.get("names", [operation.get("name", "")])
+        raw = _raw(operation.get("properties", {}))
+        verb = operation.get("verb")
+        if verb == "modify" and not raw:
+            raise errors.SyntaxProblem("one or more properties must be specified")
+        for name in self._expand(work, kind, names):
+            if verb == "create":
+                work.create(kind, name, raw)
+            elif verb == "modify":
+                self._check_host_link(kind, name)
+                work.modify(kind, name, raw)
+            elif verb == "delete":
+                work.delete(kind, name)
+            else:
+                raise errors.SyntaxProblem(f'unknown verb "{verb}"')
+
+    def _expand(self, work: Transaction, kind: Kind, names: Sequence[str]) -> list[str]:
+        if list(names) != ["all"]:
+            return [""] if kind.naming is Naming.SINGLE else list(names)
+        return [own.name for own in work.current.all(kind.path) if not tx.SHIPPED.get(kind.path, own.name)]
+
+    def _check_host_link(self, kind: Kind, name: str) -> None:
+        if kind.path == net.INTERFACE and name not in {link.name for link in self._plane.links()}:
+            raise errors.NotFound(kind.title, name)
+
+    def _commit(self, work: Transaction, *, dry: bool = False) -> None:
+        snapshot = work.check()
+        intent = intend(snapshot)
+        changes = steps(self._intent, intent)
+        if dry:
+            return
+        self._plane.apply(changes)
+        self._snapshot, self._intent = snapshot, intent
+        self._set_log()
+        self._tell(changes)
+
+    def _reader(self, folder: Json = None) -> Reader:
+        return Reader(str(folder or COMMON), self._vault)
+
+    def _load(self, args: Mapping[str, Json], peer: Peer) -> Json:
+        """Lay a text over the shipped configuration, or with `merge` over the running one."""
+        content = args.get("text")
+        if content is None:
+            content = self._store.load()
+        if content is None:
+            raise errors.Unavailable("no configuration has been saved yet")
+        base = self._snapshot if args.get("merge") else SHIPPED
+        self._commit(tx.read_file(content, base, self._reader(args.get("folder"))), dry=bool(args.get("verify")))
+        return None
+
+    def _save(self, args: Mapping[str, Json], peer: Peer) -> Json:
+        generation = self._store.save(tx.saved_text(self._snapshot), self._now(), peer.user)
+        return {"generation": generation.number}
+
+    def _text(self, args: Mapping[str, Json], peer: Peer) -> Json:
+        number = args.get("generation")
+        return tx.saved_text(self._snapshot) if number is None else self._store.read(int(number))
+
+    def _generations(self, args: Mapping[str, Json], peer: Peer) -> Json:
+        return [
+            {"number": own.number, "saved_at": own.saved_at, "who": own.who, "octets": own.octets, "sha256": own.sha256}
+            for own in self._store.generations()
+        ]
+
+    def _list(self, args: Mapping[str, Json], peer: Peer) -> Json:
+        """Objects as {kind, name, properties}: of the kinds under `kind`, and of `names` when given."""
+        path = tuple(str(args.get("kind", "")).split())
+        kinds = [kind for own_path, kind in sorted(KINDS.items()) if own_path[: len(path)] == path]
+        if not kinds:
+            raise errors.SyntaxProblem(f'unexpected argument "{" ".join(path)}"')
+        names = args.get("names")
+        return [own for kind in kinds for own in shows.objects(self._snapshot, self._plane, kind, names, args)]
+
+    # running state
+
+    def _show(self, args: Mapping[str, Json], peer: Peer) -> Json:
+        what = str(args.get("what", ""))
+        view = shows.Sight(self._snapshot, self._intent, self._plane, self._now(), __version__)
+        return shows.show(view, what, args.get("filters", {}))
+
+    def _delete_sas(self, args: Mapping[str, Json], peer: Peer) -> Json:
+        """Take SAs out and put them back from the configuration. Send counters go on where they were."""
+        view = shows.Sight(self._snapshot, self._intent, self._plane, self._now(), __version__)
+        chosen: list[SecurityAssociation] = shows.chosen_sas(view, args.get("filters", {}))
+        self._plane.apply([change for sa in chosen for change in (RemoveSa(sa), AddSa(sa))])
+        for sa in chosen:
+            self._publisher.emit("info", f"purged IPsec-SA proto_id={sa.protocol.name} spi={sa.spi}.")
+            self._publisher.emit("info", _established(sa))
+        return {"reinstalled": len(chosen)}
+
+    def _reset_stats(self, args: Mapping[str, Json], peer: Peer) -> Json:
+        self._plane.reset_stats()
+        return None
+
+    def _describe(self, args: Mapping[str, Json], peer: Peer) -> Json:
+        settings = self._snapshot.get(sys.GLOBAL_SETTINGS, "")
+        return {"hostname": settings["hostname"] if settings else "", "user": peer.user, "version": __version__}
+
+    def _set_log(self) -> None:
+        daemon = self._snapshot.get(net_ipsec.IKE_DAEMON, "/Common/ikedaemon")
+        assert daemon is not None
+        publisher = self._snapshot.get(sys.PUBLISHER_KIND.path, daemon["log-publisher"] or "")
+        names = sorted(publisher["destinations"]) if publisher else []
+        destination = self._snapshot.get(sys.LOCAL_SYSLOG, names[0]) if names else None
+        self._publisher.configure(
+            daemon["log-level"],
+            facility=destination["default-facility"] if destination else "local0",
+            severity=destination["default-severity"] if destination else "info",
+            to_syslog=destination is not None,
+        )
+
+    def _tell(self, changes: Sequence[Change]) -> None:
+        for change in changes:
+            if isinstance(change, AddSa):
+                self._publisher.emit("info", _established(change.sa))
+            elif isinstance(change, RemoveSa):
+                sa = change.sa
+                self._publisher.emit("info", f"purged IPsec-SA proto_id={sa.protocol.name} spi={sa.spi}.")
+        for note in self._intent.notes if changes else ():
+            self._publisher.emit("notify", note)
+
+
+def _established(sa: SecurityAssociation) -> str:
+    return (
+        f"IPsec-SA established: {sa.protocol.name}/{sa.mode.value.capitalize()} "
+        f"{sa.source}[0]->{sa.destination}[0] spi={sa.spi}(0x{sa.spi:x})"
+    )
+
+
+def _kind(words: Json) -> Kind:
+    kind = KINDS.get(tuple(str(words).split()))
+    if kind is None:
+        raise errors.SyntaxProblem(f'unexpected argument "{words}"')
+    return kind
+
+
+def _raw(properties: Mapping[str, Json]) -> dict[str, Json]:
+    """Properties as they came over the socket; {"verb", "items"} is an Edit."""
+    return {word: _edit(raw) if isinstance(raw, dict) else raw for word, raw in properties.items()}
+
+
+def _edit(raw: Mapping[str, Json]) -> Json:
+    verb, items = raw.get("verb"), raw.get("items")
+    if verb not in {own.value for own in Verb} or not isinstance(items, list):
+        raise errors.SyntaxProblem("a list, or an object with verb and items, is expected")
+    return items if Verb(verb) is Verb.REPLACE else Edit(Verb(verb), tuple(items))
+
+
+def _told(error: Exception) -> errors.ControlError:
+    """The error as the faces tell it."""
+    if isinstance(error, errors.ControlError):
+        return error
+    if isinstance(error, tx.InUse):
+        return errors.InUse(error.title, error.name, error.user_title, error.user_name)
+    if isinstance(error, tx.Exists):
+        return errors.AlreadyExists(error.title, error.name)
+    if isinstance(error, tx.Missing):
+        return errors.NotFound(error.title, error.name)
+    if isinstance(error, Invalid):
+        told = errors.InvalidConfiguration("\n".join(map(str, error.problems)))
+        told.line, told.column = error.problems[0].line or None, error.problems[0].column or None
+        return told
+    if isinstance(error, PlaneError):
+        return errors.InvalidConfiguration(error.sentence)
+    return errors.Unavailable(str(error))

@@ -1,0 +1,215 @@
+"""What `list` and `show` tell: records first. A face lays them out."""
+
+import fnmatch
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from ipaddress import ip_address
+from typing import Any
+
+from culvert.config.snapshot import Snapshot
+from culvert.control import errors
+from culvert.dataplane.plane import DataPlane, SaUsage
+from culvert.ipsec.drops import TABLE
+from culvert.ipsec.sa import SecurityAssociation
+from culvert.model import ltm, net, net_ipsec
+from culvert.model.kind import Kind, Naming
+from culvert.model.names import COMMON, full
+from culvert.model.problems import Invalid
+from culvert.plan.intent import Intent
+
+Json = Any
+Record = dict[str, Json]
+
+
+@dataclass(frozen=True, slots=True)
+class Sight:
+    """Everything that a show may look at. `now` in seconds since the epoch."""
+
+    snapshot: Snapshot
+    intent: Intent
+    plane: DataPlane
+    now: float
+    version: str
+
+
+def show(view: Sight, what: str, filters: Mapping[str, Json]) -> Json:
+    """The records behind `show <what>`. Raises ControlError for an unknown show or filter."""
+    make = SHOWS.get(what)
+    if make is None:
+        raise errors.SyntaxProblem(f'unexpected argument "{what}"')
+    return make(view, filters)
+
+
+def objects(
+    snapshot: Snapshot, plane: DataPlane, kind: Kind, names: Sequence[str] | None, args: Mapping[str, Json]
+) -> Iterator[Record]:
+    """The objects of a kind that `names` (names or globs) choose, as {kind, name, properties}."""
+    found: dict[str, Record] = {
+        own.name: {"kind": kind.word, "name": own.name, "properties": own.raw()} for own in snapshot.all(kind.path)
+    }
+    if kind.path == net.INTERFACE:
+        found = _host_links(plane, kind) | found
+    if names is None or kind.naming is Naming.SINGLE:
+        yield from (found[name] for name in sorted(found))
+        return
+    for name in names:
+        wanted = _stored_name(kind, name, str(args.get("folder") or COMMON))
+        chosen = fnmatch.filter(sorted(found), wanted) if any(c in name for c in "*?[") else [wanted]
+        for own in chosen:
+            if own not in found:
+                raise errors.NotFound(kind.title, own)
+            yield found[own]
+
+
+def _stored_name(kind: Kind, name: str, folder: str) -> str:
+    if any(c in name for c in "*?["):
+        return name if kind.naming is Naming.PLAIN else full(name, folder)
+    try:
+        return kind.full_name(name, folder)
+    except Invalid:
+        raise errors.NotFound(kind.title, name) from None
+
+
+def _host_links(plane: DataPlane, kind: Kind) -> dict[str, Record]:
+    defaults = {own.word: own.type.raw(own.default) for own in kind.fields}
+    return {link.name: {"kind": kind.word, "name": link.name, "properties": defaults} for link in plane.links()}
+
+
+def chosen_usage(view: Sight, filters: Mapping[str, Json]) -> list[SaUsage]:
+    """The SAs that the filters spi, src-addr, dst-addr and traffic-selector leave."""
+    usage = sorted(view.plane.usage(), key=lambda own: own.sa.label)
+    for word, value in filters.items():
+        accepts = _filter(view, word, str(value))
+        usage = [own for own in usage if accepts(own.sa)]
+    return usage
+
+
+def chosen_sas(view: Sight, filters: Mapping[str, Json]) -> list[SecurityAssociation]:
+    return [own.sa for own in chosen_usage(view, filters)]
+
+
+def _filter(view: Sight, word: str, value: str) -> Callable[[SecurityAssociation], bool]:
+    try:
+        if word == "spi":
+            spi = int(value, 0)
+            return lambda sa: sa.spi == spi
+        if word in ("src-addr", "dst-addr"):
+            address = ip_address(value)
+            return lambda sa: (sa.source if word == "src-addr" else sa.destination) == address
+    except ValueError:
+        raise errors.SyntaxProblem(f'"{value}" is not allowed for {word}') from None
+    if word != "traffic-selector":
+        raise errors.SyntaxProblem(f'unexpected argument "{word}"')
+    name = full(value)
+    if view.snapshot.get(net_ipsec.SELECTOR, name) is None:
+        raise errors.NotFound(net_ipsec.TRAFFIC_SELECTOR_KIND.title, name)
+    reqids = {policy.reqid for policy in view.intent.policies if policy.label == name}
+    return lambda sa: sa.reqid in reqids
+
+
+def _ipsec_sa(view: Sight, filters: Mapping[str, Json]) -> list[Record]:
+    return [_sa_record(own) for own in chosen_usage(view, filters)]
+
+
+def _sa_record(own: SaUsage) -> Record:
+    sa = own.sa
+    return {
+        "name": sa.label,
+        "source": str(sa.source),
+        "destination": str(sa.destination),
+        "spi": sa.spi,
+        "direction": sa.direction.value,
+        "protocol": sa.protocol.name.lower(),
+        "mode": sa.mode.value,
+        "state": "mature",
+        "tmm": own.worker,
+        "reqid": sa.reqid,
+        "encryption": sa.cipher,
+        "authentication": sa.auth,
+        "bytes": own.octets,
+        "packets": own.packets,
+        "sequence": own.sequence,
+        "replay_window": sa.replay_window,
+        "created": own.created,
+        "last_use": own.last_use,
+        "drops": {TABLE[reason].word: count for reason, count in sorted(own.drops.items()) if count},
+    }
+
+
+def _ipsec_stat(view: Sight, filters: Mapping[str, Json]) -> list[Record]:
+    return [
+        {
+            "worker": row.worker,
+            "mode": row.mode,
+            "protocol": row.protocol,
+            "packets_in": row.packets_in,
+            "bytes_in": row.octets_in,
+            "packets_out": row.packets_out,
+            "bytes_out": row.octets_out,
+        }
+        for row in view.plane.worker_stats()
+    ]
+
+
+def _drops(view: Sight, filters: Mapping[str, Json]) -> list[Record]:
+    return [
+        {
+            "reason": TABLE[own.reason].word,
+            "packets": own.packets,
+            "when": own.when,
+            "last": own.last,
+            "sentence": TABLE[own.reason].sentence,
+            "hint": TABLE[own.reason].hint,
+        }
+        for own in view.plane.drops()
+        if own.packets
+    ]
+
+
+def _virtual(view: Sight, filters: Mapping[str, Json]) -> list[Record]:
+    counted = {own.label: own for own in view.plane.forwarder_stats()}
+    return [
+        {
+            "name": own.name,
+            "enabled": own["enabled"],
+            "destination": str(own["destination"]),
+            "packets": counted[own.name].packets if own.name in counted else 0,
+            "bytes": counted[own.name].octets if own.name in counted else 0,
+        }
+        for own in view.snapshot.all(ltm.VIRTUAL)
+    ]
+
+
+def _interface(view: Sight, filters: Mapping[str, Json]) -> list[Record]:
+    return [
+        {"name": link.name, "state": link.state, "mac": link.mac, "mtu": link.mtu}
+        for link in sorted(view.plane.links(), key=lambda link: link.name)
+    ]
+
+
+def _version(view: Sight, filters: Mapping[str, Json]) -> list[Record]:
+    features = view.plane.features
+    return [
+        {
+            "product": "Culvert",
+            "version": view.version,
+            "engine": features.engine,
+            "workers": features.workers,
+            "notes": list(view.intent.notes),
+        }
+    ]
+
+
+def _nothing(view: Sight, filters: Mapping[str, Json]) -> list[Record]:
+    return []
+
+
+SHOWS: dict[str, Callable[[Sight, Mapping[str, Json]], list[Record]]] = {
+    "net ipsec ipsec-sa": _ipsec_sa,
+    "net ipsec ike-sa": _nothing,
+    "net ipsec-stat": _ipsec_stat,
+    "net ipsec drops": _drops,
+    "net interface": _interface,
+    "ltm virtual": _virtual,
+    "sys version": _version,
+}

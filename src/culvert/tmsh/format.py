@@ -1,0 +1,151 @@
+"""How `show` looks: records in, the vendor's layouts out."""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from culvert.model.names import COMMON, relative
+
+Record = Mapping[str, Any]
+Options = set[str]
+RULE = 77
+_UNITS = ((10**15, "P"), (10**12, "T"), (10**9, "G"), (10**6, "M"), (10**3, "K"))
+
+
+def lay_out(what: str, records: Sequence[Record], options: Options) -> str:
+    """The text of `show <what>`; with the option json, the records themselves."""
+    if "json" in options:
+        return json.dumps(list(records), indent=2)
+    return LAYOUTS[what](records, options)
+
+
+def number(count: int, options: Options) -> str:
+    """353912 as 353.9K, or in full with the option raw."""
+    if "raw" not in options:
+        for size, letter in _UNITS:
+            if count >= size:
+                return f"{count / size:.1f}{letter}"
+    return str(count)
+
+
+def moment(seconds: float) -> str:
+    """A time as MM/DD/YYYY:HH:MM, in UTC; `never` for none."""
+    return datetime.fromtimestamp(seconds, UTC).strftime("%m/%d/%Y:%H:%M") if seconds else "never"
+
+
+def table(title: str, header: Sequence[str], rows: Sequence[Sequence[str]], left: int = 1) -> str:
+    """A titled table between rules; the first `left` columns flush left, the others right."""
+    widths = [max(len(row[column]) for row in [header, *rows]) for column in range(len(header))]
+    lines = [
+        "  ".join(
+            cell.ljust(width) if column < left else cell.rjust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in [header, *rows]
+    ]
+    rule = "-" * max(len(title), *(len(line) for line in lines))
+    return "\n".join([rule, title, lines[0], rule, *lines[1:]])
+
+
+def _ipsec_sa(records: Sequence[Record], options: Options) -> str:
+    lines = ["IPsec::SecurityAssociations"]
+    for own in records:
+        lines += _sa_details(own) if "all-properties" in options else [_sa_line(own)]
+    return "\n".join([*lines, f"Total records returned: {len(records)}"])
+
+
+def _sa_line(own: Record) -> str:
+    return (
+        f"{own['source']} -> {own['destination']} SPI(0x{own['spi']:x}) "
+        f"{own['direction']} {own['protocol']} (tmm: {own['tmm']})"
+    )
+
+
+def _sa_details(own: Record) -> list[str]:
+    last_use = f"  Last use: {moment(own['last_use'])}"
+    lines = [
+        f"{own['source']} -> {own['destination']}",
+        "-" * RULE,
+        f"  tmm: {own['tmm']}",
+        f"  Direction: {own['direction']};  SPI: 0x{own['spi']:x}({own['spi']});  "
+        f"ReqID: 0x{own['reqid']:x}({own['reqid']})",
+        f"  Protocol: {own['protocol']};  Mode: {own['mode']};  State: {own['state']}",
+        f"  Encryption : {own['encryption']}",
+        f"  Authentication : {own['authentication']}",
+        f"  Current Usage: {own['bytes']} bytes",
+        "  Hard lifetime: unlimited seconds; unlimited bytes",
+        "  Soft lifetime: unlimited seconds; unlimited bytes",
+        f"  Replay window size: {own['replay_window']}",
+        f"{last_use:<50}Create: {moment(own['created'])}",
+        f"  Name: {relative(own['name'], COMMON)};  Packets: {own['packets']};  Sequence: {own['sequence']}",
+    ]
+    if own["drops"]:
+        lines.append("  Drops: " + ", ".join(f"{word} {count}" for word, count in own["drops"].items()))
+    return lines
+
+
+def _ike_sa(records: Sequence[Record], options: Options) -> str:
+    rule = "-" * len("IKE::SecurityAssociations")
+    return "\n".join([rule, "IKE::SecurityAssociations", rule, "Total records returned: 0"])
+
+
+def _ipsec_stat(records: Sequence[Record], options: Options) -> str:
+    columns = ("packets_in", "bytes_in", "packets_out", "bytes_out")
+    rows = [[str(own["worker"]), own["mode"], *(number(own[column], options) for column in columns)] for own in records]
+    header = ["Cmd Id", "Mode", "Packets In", "Bytes In", "Packets Out", "Bytes Out"]
+    return table("Net::Ipsec", header, rows, left=2)
+
+
+def _drops(records: Sequence[Record], options: Options) -> str:
+    rows = [
+        [own["reason"], number(own["packets"], options), moment(own["when"]), own["last"] or "-"] for own in records
+    ]
+    lines = [table("Net::Ipsec::Drops", ["Reason", "Packets", "Last", "Last packet"], rows)]
+    for own in records:
+        lines += [f"{own['reason']}: {own['sentence']}", f"  try: {own['hint']}"]
+    return "\n".join(lines)
+
+
+def _virtual(records: Sequence[Record], options: Options) -> str:
+    rows = [
+        [
+            relative(own["name"], COMMON),
+            "enabled" if own["enabled"] else "disabled",
+            relative(own["destination"], COMMON),
+            number(own["packets"], options),
+            number(own["bytes"], options),
+        ]
+        for own in records
+    ]
+    return table("Ltm::Virtual Server", ["Name", "State", "Destination", "Packets", "Bytes"], rows, left=3)
+
+
+def _interface(records: Sequence[Record], options: Options) -> str:
+    rows = [[own["name"], own["state"], own["mac"] or "-", str(own["mtu"])] for own in records]
+    return table("Net::Interface", ["Name", "Status", "MAC", "MTU"], rows, left=3)
+
+
+def _version(records: Sequence[Record], options: Options) -> str:
+    own = records[0]
+    rows = [
+        ("Product", own["product"]),
+        ("Version", own["version"]),
+        ("Engine", own["engine"]),
+        ("Workers", str(own["workers"])),
+    ]
+    title = "Sys::Version"
+    lines = ["-" * len(title), title, "-" * len(title), "Main Package"]
+    lines += [f"  {word:<8} {value}" for word, value in rows]
+    return "\n".join([*lines, *(f"  Note     {note}" for note in own["notes"])])
+
+
+LAYOUTS: Mapping[str, Callable[[Sequence[Record], Options], str]] = {
+    "net ipsec ipsec-sa": _ipsec_sa,
+    "net ipsec ike-sa": _ike_sa,
+    "net ipsec-stat": _ipsec_stat,
+    "net ipsec drops": _drops,
+    "net interface": _interface,
+    "ltm virtual": _virtual,
+    "sys version": _version,
+}

@@ -1,0 +1,115 @@
+"""`tmsh`: one command from the command line, several with -c, or a script on standard input."""
+
+import argparse
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+from culvert.control.client import Client
+from culvert.control.errors import ControlError
+from culvert.model import tokens
+from culvert.model.problems import BadSyntax
+from culvert.tmsh import command
+
+QUIT = ("quit", "exit")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The exit status: 0 when every command worked, else 1."""
+    options = _options(arguments)
+    client = Client(Path(options.socket) if options.socket else None)
+    if options.c is not None:
+        return run_all(split(options.c), client)
+    if options.words:
+        return run_all([join(options.words)], client)
+    return run_all(statements(_lines(client, options.q)), client)
+
+
+def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="tmsh", description="Configure and watch a Culvert gateway.")
+    parser.add_argument("-c", metavar="COMMANDS", help="run these commands; a semicolon stands between two")
+    parser.add_argument("-q", action="store_true", help="no prompt")
+    parser.add_argument("-a", action="store_true", help="accepted for scripts; changes nothing")
+    parser.add_argument("--socket", help="the daemon's control socket (default: $CULVERT_SOCKET)")
+    parser.add_argument("words", nargs=argparse.REMAINDER, help="one command")
+    return parser.parse_args(arguments)
+
+
+def run_all(commands: Iterable[str], client: Client) -> int:
+    """Run commands in turn, errors on standard error; going on after one that fails."""
+    status = 0
+    for line in commands:
+        if line.strip() in QUIT:
+            break
+        try:
+            if answer := command.run(line, client):
+                print(answer, flush=True)
+        except ControlError as error:
+            print(error.text, file=sys.stderr, flush=True)
+            status = 1
+        except BrokenPipeError:
+            return 1
+    return status
+
+
+def join(words: Sequence[str]) -> str:
+    """The command behind the words of an argument vector, whose own quotes the shell took away.
+
+    A word with braces, or a single word that holds the whole command, is taken as it is; a word with spaces was quoted.
+    """
+    if len(words) == 1:
+        return words[0]
+    return " ".join(word if word and (" " not in word or "{" in word) else tokens.quote(word) for word in words)
+
+
+def split(line: str) -> list[str]:
+    """The commands of a line, at semicolons outside double quotes."""
+    parts, quoted, escaped = [""], False, False
+    for character in line:
+        if character == ";" and not quoted:
+            parts.append("")
+            continue
+        quoted ^= character == '"' and not escaped
+        escaped = character == "\\" and not escaped
+        parts[-1] += character
+    return [part.strip() for part in parts if part.strip()]
+
+
+def statements(lines: Iterable[str]) -> Iterator[str]:
+    """Whole commands out of lines: one goes on while a brace or a quote is open."""
+    held = ""
+    for line in lines:
+        held += line
+        if not _open(held):
+            yield from split(held.strip()) if held.count("\n") < 2 else [held.strip().rstrip(";")]
+            held = ""
+    if held.strip():
+        yield held
+
+
+def _open(text: str) -> bool:
+    try:
+        tokens.parse(text)
+    except BadSyntax as error:
+        return "never closed" in error.sentence
+    return False
+
+
+def _lines(client: Client, quiet: bool) -> Iterator[str]:
+    if not sys.stdin.isatty() or quiet:
+        yield from sys.stdin
+        return
+    try:
+        about = client.call("describe")
+        assert isinstance(about, dict)
+        prompt = f"{about['user']}@({about['hostname']})(cfg-sync Standalone)(Active)(/Common)(tmos)# "
+        while True:
+            yield input(prompt) + "\n"
+    except EOFError:
+        print()
+    except ControlError as error:
+        print(error.text, file=sys.stderr)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
