@@ -30,6 +30,7 @@ class Reason(IntEnum):
     NOT_FORWARDED = 20
     LEAK_STOPPED = 21
     NOT_ALLOWED = 22
+    CONGESTION = 23
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,5 +141,10 @@ TABLE: dict[Reason, Row] = {
         "not-allowed",
         "a self IP does not accept this service",
         "change allow-service of the self IP",
+    ),
+    Reason.CONGESTION: Row(
+        "congestion",
+        "the tunnel packet was marked as congested and the packet inside can't carry the mark (RFC 6040 section 4.2)",
+        "a queue between the two systems is full; nothing is wrong with the configuration",
     ),
 }

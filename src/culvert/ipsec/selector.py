@@ -7,6 +7,9 @@ from culvert.ipsec.sa import IPAddress
 
 IPNetwork = IPv4Network | IPv6Network
 
+FlowKey = tuple[bytes, bytes, int, int | None, int | None]
+"""A Flow as the packet path carries it: packed addresses, protocol, ports."""
+
 
 @dataclass(frozen=True, slots=True)
 class PortRange:
@@ -28,6 +31,16 @@ class Flow:
     protocol: int
     source_port: int | None = None
     destination_port: int | None = None
+
+    @property
+    def key(self) -> FlowKey:
+        return (
+            self.source.packed,
+            self.destination.packed,
+            self.protocol,
+            self.source_port,
+            self.destination_port,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
