@@ -5,6 +5,7 @@ of member dicts that have a `name`. A change of a list or of members is an `Edit
 form to a value or raises BadValue with what was given and what is allowed; `raw` is its inverse.
 """
 
+import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
@@ -25,6 +26,7 @@ Raw = Any
 Value = Any
 NONE = "none"
 TEXT_MAX = 1023
+_UNWELCOME = ("Cc", "Cf", "Cs", "Zl", "Zp")
 
 
 class Sealer(Protocol):
@@ -113,7 +115,7 @@ class Text:
             return None
         if len(text) > TEXT_MAX:
             raise BadValue(f"text has at most {TEXT_MAX} characters, this has {len(text)}")
-        if any(not character.isprintable() for character in text):
+        if any(unicodedata.category(character) in _UNWELCOME for character in text):
             raise BadValue("text must not contain control characters")
         return text
 

@@ -216,7 +216,7 @@ def _path(items: Words) -> tuple[tuple[str, ...], Kind | None]:
 
 
 def _kind(items: Words) -> Kind:
-    path, kind = _path(items)
+    _, kind = _path(items)
     if kind is None:
         raise BadSyntax(f'unexpected argument "{_word(items).text}"' if items else "incomplete command")
     return kind

@@ -1,0 +1,170 @@
+"""tmsh words to calls, and answers to text."""
+
+from typing import Any
+
+import pytest
+
+from culvert.control.errors import ControlError
+from culvert.tmsh import command
+from culvert.tmsh import format as layout
+from culvert.tmsh.main import join, split, statements
+
+
+class Recorder:
+    """Takes the calls down. The real daemon answers them in the scenarios."""
+
+    def __init__(self, answer: Any = None) -> None:
+        self.calls: list[tuple[str, dict[str, Any]]] = []
+        self.answer = answer
+
+    def call(self, name: str, /, **args: object) -> Any:
+        self.calls.append((name, args))
+        return self.answer
+
+
+def said(line: str) -> tuple[str, dict[str, Any]]:
+    recorder = Recorder()
+    command.run(line, recorder)
+    (only,) = recorder.calls
+    return only
+
+
+def test_create_with_and_without_braces_is_the_same() -> None:
+    bare = said("create net ipsec ipsec-policy p mode tunnel tunnel-local-address 2.2.2.2")
+    assert bare == said("create /net ipsec ipsec-policy p { mode tunnel tunnel-local-address 2.2.2.2 }")
+    assert bare == (
+        "create",
+        {
+            "kind": "net ipsec ipsec-policy",
+            "name": "p",
+            "properties": {"mode": "tunnel", "tunnel-local-address": "2.2.2.2"},
+        },
+    )
+
+
+def test_the_procedure_of_the_manual() -> None:
+    assert said("create sys log-config publisher ipsec { destinations add { local-syslog }}")[1]["properties"] == {
+        "destinations": {"verb": "add", "items": [{"name": "local-syslog"}]}
+    }
+    assert said("modify net ipsec ike-daemon ikedaemon log-level debug2")[1] == {
+        "kind": "net ipsec ike-daemon",
+        "names": ["ikedaemon"],
+        "properties": {"log-level": "debug2"},
+    }
+    assert said("modify net ipsec ike-daemon ikedaemon log-publisher ipsec")[1]["properties"] == {
+        "log-publisher": "ipsec"
+    }
+
+
+def test_flags_stand_alone() -> None:
+    made = said("create ltm virtual v destination 0.0.0.0:any mask any ip-forward vlans-enabled vlans add { internal }")
+    assert made[1]["properties"] == {
+        "destination": "0.0.0.0:any",
+        "mask": "any",
+        "ip-forward": True,
+        "vlans-enabled": True,
+        "vlans": {"verb": "add", "items": ["internal"]},
+    }
+
+
+@pytest.mark.parametrize("word", ["src_addr", "src-addr"])
+def test_show_filters_take_both_spellings(word: str) -> None:
+    recorder = Recorder([])
+    command.run(f"show net ipsec ipsec-sa {word} 2.2.2.2 all-properties", recorder)
+    assert recorder.calls == [("show", {"what": "net ipsec ipsec-sa", "filters": {"src-addr": "2.2.2.2"}})]
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("frobnicate", 'Syntax Error: unexpected argument "frobnicate"'),
+        ("create net ipsec ipsec-policy", "Syntax Error: a net ipsec ipsec-policy needs a name"),
+        ("create net ipsec ipsec-policy p { moed tunnel }", 'Syntax Error: "moed" unknown property'),
+        ("create net ipsec ipsec-policy p mode", 'Syntax Error: "mode" needs a value'),
+        ("create sys log-config publisher p { destinations add { } }", 'Syntax Error: "add" needs at least one item'),
+        ("show net nonsense", 'Syntax Error: unexpected argument "nonsense"'),
+        ("list nonsense", 'Syntax Error: unexpected argument "nonsense"'),
+        ("create net vlan {", 'Syntax Error: "{" is never closed'),
+        ("load sys config file /nonexistent/file", "Syntax Error: /nonexistent/file: No such file"),
+    ],
+)
+def test_bad_commands_are_refused_before_any_call(line: str, told: str) -> None:
+    recorder = Recorder()
+    with pytest.raises(ControlError) as caught:
+        command.run(line, recorder)
+    assert caught.value.text.startswith(told)
+    assert recorder.calls == []
+
+
+def test_words_of_an_argument_vector_keep_their_borders() -> None:
+    assert join(["create", "net", "vlan", "v", "description", "a b"]) == 'create net vlan v description "a b"'
+    assert join(["list net vlan"]) == "list net vlan"
+    assert join(["create", "net", "vlan", "v", "{ mtu 1400 }"]) == "create net vlan v { mtu 1400 }"
+
+
+def test_commands_are_split_at_semicolons_outside_quotes() -> None:
+    assert split('cd /; list net vlan "a;b" ;') == ["cd /", 'list net vlan "a;b"']
+
+
+def test_a_script_may_spread_a_command_over_lines() -> None:
+    lines = ["list net vlan;\n", "create net vlan v {\n", "  mtu 1400\n", "}\n", "\n"]
+    assert list(statements(lines)) == ["list net vlan", "create net vlan v {\n  mtu 1400\n}"]
+
+
+SA = {
+    "name": "/Common/sa-out",
+    "source": "165.160.15.20",
+    "destination": "10.100.20.3",
+    "spi": 0x6BE3FF01,
+    "direction": "out",
+    "protocol": "esp",
+    "mode": "tunnel",
+    "state": "mature",
+    "tmm": 2,
+    "reqid": 39690,
+    "encryption": "aes128",
+    "authentication": "sha1",
+    "bytes": 307488,
+    "packets": 300,
+    "sequence": 300,
+    "replay_window": 64,
+    "created": 1355416740.0,
+    "last_use": 0.0,
+    "drops": {"replay": 3},
+}
+
+
+def test_ipsec_sa_in_the_shape_of_the_manual() -> None:
+    assert layout.lay_out("net ipsec ipsec-sa", [SA], set()).splitlines() == [
+        "IPsec::SecurityAssociations",
+        "165.160.15.20 -> 10.100.20.3 SPI(0x6be3ff01) out esp (tmm: 2)",
+        "Total records returned: 1",
+    ]
+    details = layout.lay_out("net ipsec ipsec-sa", [SA], {"all-properties"})
+    for part in (
+        "165.160.15.20 -> 10.100.20.3\n" + "-" * 77,
+        "  Direction: out;  SPI: 0x6be3ff01(1810104065);  ReqID: 0x9b0a(39690)",
+        "  Protocol: esp;  Mode: tunnel;  State: mature",
+        "  Current Usage: 307488 bytes",
+        "  Replay window size: 64",
+        "  Last use: never",
+        "Create: 12/13/2012:16:39",
+        "  Drops: replay 3",
+    ):
+        assert part in details
+
+
+def test_ipsec_stat_in_the_shape_of_the_manual() -> None:
+    row = {
+        "worker": 1,
+        "mode": "TUNNEL",
+        "packets_in": 353912,
+        "bytes_in": 252_400_000,
+        "packets_out": 7,
+        "bytes_out": 0,
+    }
+    lines = layout.lay_out("net ipsec-stat", [row], set()).splitlines()
+    assert lines[1] == "Net::Ipsec"
+    assert lines[2].split("  ")[0] == "Cmd Id"
+    assert lines[4].split() == ["1", "TUNNEL", "353.9K", "252.4M", "7", "0"]
+    assert layout.lay_out("net ipsec-stat", [row], {"raw"}).splitlines()[4].split()[2] == "353912"
