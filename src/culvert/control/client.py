@@ -1,0 +1,163 @@
+"""The other side of the door: a synchronous client of culvertd's socket, for every face."""
+
+import json
+import os
+import socket
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from culvert.control.errors import ControlError, Refused, Unavailable
+
+DEFAULT_PATH = Path("/run/culvert/culvertd.sock")
+TIMEOUT_SECONDS = 60.0
+_CHUNK = 256 * 1024
+
+
+def default_path() -> Path:
+    """The socket that CULVERT_SOCKET names, else /run/culvert/culvertd.sock."""
+    return Path(os.environ.get("CULVERT_SOCKET") or DEFAULT_PATH)
+
+
+class Client:
+    """One connection to culvertd, made at the first call and again after it broke. For one thread.
+
+    `timeout` is in seconds and holds for a whole call. Use as a context manager, or `close()` it.
+    """
+
+    def __init__(self, path: Path | None = None, timeout: float = TIMEOUT_SECONDS) -> None:
+        self._path = default_path() if path is None else path
+        self._timeout = timeout
+        self._socket: socket.socket | None = None
+        self._received = bytearray()
+        self._number = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Drop the connection; a later call makes a new one."""
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
+        self._received.clear()
+
+    def call(self, name: str, /, **args: object) -> object:
+        """Ask the daemon and give its result, JSON values only.
+
+        Raises the ControlError that the daemon answered; Unavailable when it doesn't answer, and then the
+        request may have been carried out unless the sentence says that the daemon wasn't reached; Refused
+        when this user may not connect. `args` must be JSON-able (TypeError, ValueError).
+        """
+        self._number += 1
+        request = {"id": self._number, "call": name, "args": args}
+        line = json.dumps(request, allow_nan=False).encode() + b"\n"
+        try:
+            answer = self._exchange(line)
+        except BaseException:
+            # What comes next on this connection would be the answer to the request that was given up.
+            self.close()
+            raise
+        return self._result(answer)
+
+    def _exchange(self, line: bytes) -> bytes:
+        deadline = time.monotonic() + self._timeout
+        connection = self._connected(deadline)
+        try:
+            self._send(connection, line, deadline)
+            return self._receive(connection, deadline)
+        except TimeoutError:
+            raise Unavailable(
+                f"culvertd at {self._path} gave no answer within {self._timeout:g} seconds; "
+                "the request may still be carried out"
+            ) from None
+        except OSError as error:
+            raise self._lost(error.strerror or str(error)) from None
+
+    def _connected(self, deadline: float) -> socket.socket:
+        if self._socket is not None and _is_dead(self._socket):
+            self.close()
+        if self._socket is None:
+            self._socket = self._connect(deadline)
+        return self._socket
+
+    def _connect(self, deadline: float) -> socket.socket:
+        connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            connection.settimeout(_left(deadline))
+            connection.connect(str(self._path))
+        except PermissionError:
+            connection.close()
+            raise Refused(
+                f"no permission to talk to culvertd at {self._path}: only root and members of group culvert may"
+            ) from None
+        except OSError as error:
+            connection.close()
+            reason = "no answer" if isinstance(error, TimeoutError) else error.strerror or str(error)
+            raise Unavailable(f"culvertd does not answer at {self._path}: {reason}; is it running?") from None
+        return connection
+
+    def _send(self, connection: socket.socket, line: bytes, deadline: float) -> None:
+        connection.settimeout(_left(deadline))
+        try:
+            connection.sendall(line)
+        except BrokenPipeError:
+            # A daemon that refuses us says why and closes without reading; its sentence is still there.
+            return
+
+    def _receive(self, connection: socket.socket, deadline: float) -> bytes:
+        searched = 0
+        while (end := self._received.find(b"\n", searched)) < 0:
+            searched = len(self._received)
+            connection.settimeout(_left(deadline))
+            chunk = connection.recv(_CHUNK)
+            if not chunk:
+                raise self._lost("it closed the connection")
+            self._received += chunk
+        answer = bytes(self._received[:end])
+        del self._received[: end + 1]
+        return answer
+
+    def _lost(self, reason: str) -> Unavailable:
+        return Unavailable(
+            f"culvertd at {self._path} went away before it answered ({reason}); the request may have been carried out"
+        )
+
+    def _result(self, answer: bytes) -> object:
+        try:
+            found = json.loads(answer)
+        except (ValueError, RecursionError):
+            found = None
+        if isinstance(found, dict) and "error" in found:
+            if found.get("id") != self._number:
+                # Without our number the daemon speaks of the connection, and closes it.
+                self.close()
+            raise ControlError.from_json(found["error"])
+        if not isinstance(found, dict) or found.get("id") != self._number or "result" not in found:
+            self.close()
+            raise Unavailable(f"what answers at {self._path} is not culvertd")
+        return found["result"]
+
+
+def _left(deadline: float) -> float:
+    left = deadline - time.monotonic()
+    if left <= 0:
+        raise TimeoutError
+    return left
+
+
+def _is_dead(connection: socket.socket) -> bool:
+    """Whether the daemon closed this connection while it was idle: then nothing was asked, and asking is safe."""
+    connection.setblocking(False)
+    try:
+        return connection.recv(1, socket.MSG_PEEK) == b""
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True

@@ -1,0 +1,134 @@
+"""`culvertd`: the daemon. Owns the configuration, the host's part of the gateway and the packet process."""
+
+import argparse
+import asyncio
+import ctypes
+import os
+import resource
+import signal
+import socket
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from culvert import __version__
+from culvert.config.store import Store, StoreError
+from culvert.config.vault import Vault, VaultError
+from culvert.control.client import default_path
+from culvert.control.errors import ControlError
+from culvert.control.gateway import Gateway
+from culvert.control.server import Lock, Peer, Server
+from culvert.dataplane.plane import PlaneError
+from culvert.dataplane.userspace.plane import UserspacePlane
+from culvert.observe import log
+from culvert.observe.log import EventLog
+from culvert.observe.publisher import Publisher
+
+TICK_SECONDS = 0.5
+LOG = EventLog("culvert.control.main")
+_PR_SET_DUMPABLE = 4
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The exit status: 0 after a clean stop, 1 when it could not start."""
+    options = _options(arguments)
+    log.configure(sys.stderr, options.log_format)
+    _keep_memory_private()
+    try:
+        asyncio.run(_serve(options))
+    except (ControlError, StoreError, VaultError, PlaneError, OSError) as error:
+        LOG.error("start-failed", reason=str(error))
+        return 1
+    return 0
+
+
+def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="culvertd", description="The Culvert gateway daemon.")
+    parser.add_argument("--config", type=Path, default=Path("/etc/culvert/culvert.conf"), help="saved configuration")
+    parser.add_argument("--socket", type=Path, default=default_path(), help="control socket")
+    parser.add_argument("--state", type=Path, default=Path("/var/lib/culvert"), help="keys, counters, history, log")
+    parser.add_argument("--log-format", choices=("text", "json"), default="text")
+    parser.add_argument("--version", action="version", version=f"culvertd {__version__}")
+    return parser.parse_args(arguments)
+
+
+def _keep_memory_private() -> None:
+    """No core dumps and no debugger: both would hold keys."""
+    os.umask(0o077)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
+
+
+async def _serve(options: argparse.Namespace) -> None:
+    options.state.mkdir(mode=0o700, parents=True, exist_ok=True)
+    options.socket.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+    claim = Lock(options.state / "lock")
+    claim.take()
+    try:
+        await _run(options)
+    finally:
+        claim.release()
+
+
+async def _run(options: argparse.Namespace) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    publisher = Publisher(options.state / "log" / "ipsec.log", time.time)
+    store = Store(options.config, options.state / "history")
+    vault = Vault.open(options.state / "master.key")
+    gateway = Gateway(store, vault, _plane(options.state), publisher, time.time)
+    try:
+        if trouble := gateway.start():
+            LOG.error("configuration-not-loaded", reason=trouble)
+        server = Server(options.socket, lambda name, args, peer: _call(gateway, name, args, peer))
+        await server.start()
+        LOG.info("ready", version=__version__, socket=options.socket, config=options.config)
+        _notify("READY=1")
+        try:
+            await _tick_until(stop, gateway)
+        finally:
+            _notify("STOPPING=1")
+            await server.close()
+    finally:
+        gateway.close()
+        publisher.close()
+        LOG.info("stopped")
+
+
+def _plane(state: Path) -> UserspacePlane:
+    return UserspacePlane(state, random=os.urandom, clock=time.time, log=lambda text: LOG.info("plane", text=text))
+
+
+def _call(gateway: Gateway, name: str, args: dict[str, object], peer: Peer) -> object:
+    if name not in ("list", "show", "describe", "text", "generations"):
+        LOG.info("call", call=name, kind=args.get("kind", ""), user=peer.user, pid=peer.pid)
+    return gateway.call(name, args, peer)
+
+
+async def _tick_until(stop: asyncio.Event, gateway: Gateway) -> None:
+    while not stop.is_set():
+        try:
+            gateway.tick(time.time())
+        except (PlaneError, OSError) as error:
+            LOG.error("tick-failed", reason=str(error))
+        try:
+            await asyncio.wait_for(stop.wait(), TICK_SECONDS)
+        except TimeoutError:
+            continue
+
+
+def _notify(state: str) -> None:
+    """Tell systemd (sd_notify(3)); nothing where there is none."""
+    address = os.environ.get("NOTIFY_SOCKET", "")
+    if not address:
+        return
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notifier:
+        notifier.sendto(state.encode(), "\0" + address[1:] if address.startswith("@") else address)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
