@@ -20,7 +20,7 @@ _SAMPLES_KEPT = 20
 
 
 class WanTally:
-    """Counts what a wan link carries; keeps words about the frames that were in clear."""
+    """Counts what wan links carry; keeps words about the frames that were in clear. Several taps may share one."""
 
     snap_octets = 128
 
@@ -28,14 +28,16 @@ class WanTally:
         self.counts: Counter[Sort] = Counter()
         self.spis: Counter[int] = Counter()
         self.clear_samples: list[str] = []
+        self._lock = threading.Lock()
 
     def see(self, frame: bytes) -> None:
         sighting: Sighting = frames.sort(frame)
-        self.counts[sighting.sort] += 1
-        if sighting.spi is not None:
-            self.spis[sighting.spi] += 1
-        if sighting.sort is Sort.CLEAR and len(self.clear_samples) < _SAMPLES_KEPT:
-            self.clear_samples.append(sighting.words)
+        with self._lock:
+            self.counts[sighting.sort] += 1
+            if sighting.spi is not None:
+                self.spis[sighting.spi] += 1
+            if sighting.sort is Sort.CLEAR and len(self.clear_samples) < _SAMPLES_KEPT:
+                self.clear_samples.append(sighting.words)
 
     @property
     def only_esp(self) -> bool:
