@@ -23,7 +23,7 @@ class Tool:
 
 TOOLS = {
     "lab": Tool("culvert.lab.main", "two sites on this machine: up, status, exec, tmsh, verify, demo, down"),
-    "pcap": Tool("culvert.cli.pcap", "send a capture file through a gateway that a configuration describes"),
+    "pcap": Tool("culvert.cli.offline", "send a capture file through a gateway that a configuration describes"),
 }
 
 

@@ -1,7 +1,7 @@
 """The master key, and key text sealed under it for the saved configuration.
 
-A sealed text is `$M$xx$<base64>`: two random letters or digits, then AES-256-GCM's nonce (12 octets), ciphertext and tag
-(16 octets). The text before the base64 is authenticated too.
+A sealed text is `$M$xx$<base64>`: two random letters or digits, then AES-256-GCM's nonce (12 octets), ciphertext
+and tag (16 octets). The text before the base64 is authenticated too.
 """
 
 import base64

@@ -26,7 +26,7 @@ _PRIORITIES = {
 
 
 class _Syslog(SysLogHandler):
-    priority_map = _PRIORITIES  # noqa: RUF012 - the base class has it so
+    priority_map = _PRIORITIES
 
 
 class Publisher:

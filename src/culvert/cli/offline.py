@@ -1,0 +1,96 @@
+"""`culvert pcap`: a capture file through the gateway that a configuration file describes; no root, no daemon."""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from culvert.cli import pcap
+from culvert.config import transaction as tx
+from culvert.config.transaction import SHIPPED
+from culvert.config.vault import Vault, VaultError
+from culvert.ipsec.gateway import Gateway
+from culvert.ipsec.secret import Secret
+from culvert.model import tokens
+from culvert.model.fields import Reader, Sealer
+from culvert.model.names import COMMON
+from culvert.model.problems import BadSyntax, Invalid
+from culvert.plan.intent import Intent, intend
+
+
+class NoVault:
+    """Key text typed in clear needs no master key; sealed text does."""
+
+    def seal(self, secret: Secret) -> str:
+        return "$M$--$"
+
+    def unseal(self, text: str) -> Secret:
+        raise ValueError("the key is sealed; name the system's master key with --master-key FILE")
+
+
+def run(arguments: Sequence[str]) -> int:
+    """0 when the capture was read to its end, else 1."""
+    options = _options(arguments)
+    try:
+        intent = _intent(options.config, _sealer(options.master_key))
+        gateway = _gateway(intent)
+        endpoints = {end for sa in intent.sas for end in (sa.source, sa.destination)}
+        with Path(options.json or os.devnull).open("w") as report:
+            summary = pcap.run(
+                gateway,
+                endpoints,
+                options.read,
+                options.write,
+                report if options.json else None,
+                options.keep_sequence,
+            )
+    except Invalid as error:
+        print("\n".join(f"culvert pcap: {options.config}: {problem}" for problem in error.problems), file=sys.stderr)
+        return 1
+    except tx.Refusal as error:
+        print(f"culvert pcap: {options.config}: the {error.title} ({error.name}) does not fit", file=sys.stderr)
+        return 1
+    except OSError as error:
+        print(f"culvert pcap: {error.filename}: {error.strerror}", file=sys.stderr)
+        return 1
+    except (VaultError, BadSyntax, ValueError) as error:
+        print(f"culvert pcap: {error}", file=sys.stderr)
+        return 1
+    for note in intent.notes:
+        print(f"culvert pcap: {note}", file=sys.stderr)
+    print(summary)
+    return 0
+
+
+def _options(arguments: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="culvert pcap", description=__doc__)
+    parser.add_argument("--config", type=Path, required=True, help="a saved configuration")
+    parser.add_argument("--read", type=Path, required=True, help="the capture to send through (pcap)")
+    parser.add_argument("--write", type=Path, required=True, help="what the gateway would emit (pcap)")
+    parser.add_argument("--json", type=Path, help="one JSON line for each packet")
+    parser.add_argument("--keep-sequence", action="store_true", help="replay checks start at the first packet seen")
+    parser.add_argument("--master-key", type=Path, help="the master key that sealed the keys, for $M$ texts")
+    return parser.parse_args(arguments)
+
+
+def _sealer(master_key: Path | None) -> Sealer:
+    if master_key is None:
+        return NoVault()
+    if not master_key.exists():
+        raise VaultError(f"master key {master_key}: No such file or directory")
+    return Vault.open(master_key)
+
+
+def _intent(config: Path, sealer: Sealer) -> Intent:
+    text = tokens.decode(config.read_bytes())
+    return intend(tx.read_file(text, SHIPPED, Reader(COMMON, sealer)).check())
+
+
+def _gateway(intent: Intent) -> Gateway:
+    gateway = Gateway(os.urandom)
+    for sa in intent.sas:
+        gateway.add_sa(sa, now=0.0)
+    for policy in intent.policies:
+        gateway.add_policy(policy)
+    return gateway

@@ -1,0 +1,234 @@
+"""The live gateway over the plane in memory: every call, every error, and nothing half-applied."""
+
+import logging
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sealing import SITE_A
+
+from culvert.change import AddForwarder, Change
+from culvert.config.store import Store
+from culvert.config.vault import Vault
+from culvert.control.errors import ControlError
+from culvert.control.gateway import Gateway
+from culvert.control.server import Peer
+from culvert.dataplane.memory import MemoryPlane
+from culvert.dataplane.plane import PlaneError
+from culvert.observe.publisher import Publisher
+
+ME = Peer(pid=os.getpid(), uid=0, gid=0, user="root")
+NOW = 1_700_000_000.0
+
+
+class Site:
+    """A gateway with a real store, vault and publisher in a directory of its own."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.plane = MemoryPlane(random=os.urandom, clock=lambda: NOW)
+        self.publisher = Publisher(directory / "log" / "ipsec.log", lambda: NOW, syslog=str(directory / "no-syslog"))
+        store = Store(directory / "culvert.conf", directory / "history")
+        self.gateway = Gateway(store, Vault.open(directory / "master.key"), self.plane, self.publisher, lambda: NOW)
+        self.trouble = self.gateway.start()
+
+    def call(self, name: str, /, **args: Any) -> Any:
+        return self.gateway.call(name, args, ME)
+
+    def refused(self, name: str, /, **args: Any) -> ControlError:
+        with pytest.raises(ControlError) as caught:
+            self.call(name, **args)
+        return caught.value
+
+    @property
+    def log(self) -> str:
+        return (self.directory / "log" / "ipsec.log").read_text()
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[Site]:
+    made = Site(tmp_path)
+    made.call("load", text=SITE_A)
+    yield made
+    made.gateway.close()
+    made.publisher.close()
+
+
+def test_a_fresh_system_has_what_is_shipped(tmp_path: Path) -> None:
+    made = Site(tmp_path)
+    assert made.trouble == ""
+    names = {own["name"] for own in made.call("list", kind="net ipsec")}
+    assert names == {
+        "/Common/ikedaemon",
+        "/Common/default-ipsec-policy",
+        "/Common/default-ipsec-policy-interface",
+        "/Common/default-ipsec-policy-isession",
+        "/Common/default-traffic-selector-interface",
+    }
+    made.publisher.close()
+
+
+def test_sas_are_installed_logged_and_shown(site: Site) -> None:
+    records = site.call("show", what="net ipsec ipsec-sa")
+    assert [(own["name"], own["spi"], own["direction"], own["state"]) for own in records] == [
+        ("/Common/sa-in", 1002, "in", "mature"),
+        ("/Common/sa-out", 1001, "out", "mature"),
+    ]
+    assert "INFO: IPsec-SA established: ESP/Tunnel 2.2.2.2[0]->3.3.3.3[0] spi=1001(0x3e9)" in site.log
+
+
+@pytest.mark.parametrize(
+    ("filters", "names"),
+    [
+        ({"spi": "1001"}, ["/Common/sa-out"]),
+        ({"spi": "0x3ea"}, ["/Common/sa-in"]),
+        ({"src-addr": "3.3.3.3"}, ["/Common/sa-in"]),
+        ({"dst-addr": "3.3.3.3"}, ["/Common/sa-out"]),
+        ({"traffic-selector": "ts-in"}, ["/Common/sa-in"]),
+        ({"spi": "77"}, []),
+    ],
+)
+def test_filters(site: Site, filters: dict[str, str], names: list[str]) -> None:
+    assert [own["name"] for own in site.call("show", what="net ipsec ipsec-sa", filters=filters)] == names
+
+
+def test_bad_filters(site: Site) -> None:
+    assert "is not allowed for spi" in site.refused("show", what="net ipsec ipsec-sa", filters={"spi": "x"}).text
+    missing = site.refused("show", what="net ipsec ipsec-sa", filters={"traffic-selector": "nobody"})
+    assert missing.text == "01020036:3: The requested IPsec traffic selector (/Common/nobody) was not found."
+
+
+def test_vendor_errors(site: Site) -> None:
+    kind = "net ipsec ipsec-policy"
+    exists = site.refused("create", kind=kind, name="pol-out", properties={})
+    assert exists.text == "01020066:3: The requested IPsec policy (/Common/pol-out) already exists in partition Common."
+    missing = site.refused("modify", kind=kind, names=["nobody"], properties={"mode": "tunnel"})
+    assert missing.text == "01020036:3: The requested IPsec policy (/Common/nobody) was not found."
+    used = site.refused("delete", kind=kind, names=["pol-out"])
+    assert used.text == (
+        "01070265:3: The IPsec policy (/Common/pol-out) cannot be deleted because it is in use by a "
+        "IPsec manual security association (/Common/sa-out)."
+    )
+    wrong = site.refused("modify", kind=kind, names=["pol-out"], properties={"mode": "sideways"})
+    assert wrong.text.startswith("01070734:3: Configuration error: IPsec policy (/Common/pol-out): mode:")
+    assert site.refused("nonsense").text == 'Syntax Error: unknown call "nonsense"'
+    assert site.refused("modify", kind=kind, names=["pol-out"], properties={}).http == 400
+
+
+def test_a_transaction_is_all_or_nothing(site: Site) -> None:
+    before = site.call("text")
+    site.refused(
+        "transaction",
+        operations=[
+            {"verb": "create", "kind": "net vlan", "name": "spare", "properties": {}},
+            {"verb": "delete", "kind": "net vlan", "names": ["nobody"]},
+        ],
+    )
+    assert site.call("text") == before
+
+
+def test_what_the_plane_refuses_is_undone(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    before, running = site.call("text"), site.plane.usage()
+    step = site.plane._step
+
+    def failing(change: Change) -> None:
+        if isinstance(change, AddForwarder) and change.forwarder.label == "/Common/more":
+            raise PlaneError(change, "no room for more")
+        step(change)
+
+    monkeypatch.setattr(site.plane, "_step", failing)
+    raw = {"destination": "10.9.0.0/24:any", "ip-forward": True}
+    refused = site.refused(
+        "transaction",
+        operations=[
+            {"verb": "modify", "kind": "net ipsec traffic-selector", "names": ["ts-out"], "properties": {"order": "7"}},
+            {"verb": "create", "kind": "ltm virtual", "name": "more", "properties": raw},
+        ],
+    )
+    assert refused.text == "01070734:3: Configuration error: no room for more"
+    assert site.call("text") == before
+    assert site.plane.usage() == running
+
+
+def test_save_restart_same_configuration(site: Site) -> None:
+    saved = site.call("save")
+    listed = site.call("list")
+    site.call("modify", kind="sys global-settings", names=[""], properties={"hostname": "other.example"})
+    again = Site(site.directory)
+    assert again.trouble == ""
+    assert again.call("list") == listed
+    assert [own["number"] for own in again.call("generations")] == [saved["generation"]]
+    again.publisher.close()
+
+
+def test_a_damaged_saved_file_is_told_and_nothing_runs_from_it(tmp_path: Path) -> None:
+    (tmp_path / "culvert.conf").write_text("net vlan v {\n  nonsense 1\n}\n")
+    made = Site(tmp_path)
+    assert "line 2, column 3" in made.trouble
+    assert made.plane.usage() == []
+    assert (tmp_path / "culvert.conf").read_text().startswith("net vlan v {")
+    made.publisher.close()
+
+
+def test_verify_changes_nothing(site: Site) -> None:
+    before = site.call("text")
+    site.call("load", text="net vlan other { }", verify=True)
+    bad = site.refused("load", text="net vlan other {\n  tag 9999\n}", verify=True)
+    assert (bad.line, bad.column) == (2, 3)
+    assert site.call("text") == before
+
+
+def test_merge_lays_over_and_load_replaces(site: Site) -> None:
+    site.call("load", text="net vlan other { }", merge=True)
+    assert {"/Common/other", "/Common/external"} <= {own["name"] for own in site.call("list", kind="net vlan")}
+    site.call("load", text="net vlan other { }")
+    assert [own["name"] for own in site.call("list", kind="net vlan")] == ["/Common/other"]
+    assert site.plane.usage() == []
+
+
+def test_deleting_sas_reinstalls_them_with_their_counters(site: Site) -> None:
+    site.plane._sequences = {}
+    assert site.call("delete-sas", filters={"spi": "1001"}) == {"reinstalled": 1}
+    assert len(site.plane.usage()) == 2
+    assert "purged IPsec-SA proto_id=ESP spi=1001." in site.log
+
+
+def test_the_log_level_touches_no_sa(site: Site) -> None:
+    running = site.plane.usage()
+    site.call("modify", kind="net ipsec ike-daemon", names=["ikedaemon"], properties={"log-level": "error"})
+    lines = site.log
+    site.call("delete-sas", filters={})
+    assert site.log == lines
+    assert [own.sa for own in site.plane.usage()] == [own.sa for own in running]
+
+
+def test_no_key_octet_in_any_answer_or_log(site: Site, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    site.call("save")
+    site.call(
+        "modify", kind="net ipsec manual-security-association", names=["sa-out"], properties={"auth-key": "q" * 20}
+    )
+    site.refused(
+        "modify", kind="net ipsec manual-security-association", names=["sa-out"], properties={"auth-key": "q" * 21}
+    )
+    said = [str(site.call("list")), str(site.call("show", what="net ipsec ipsec-sa")), site.call("text"), site.log]
+    said += [caplog.text, repr(site.plane.usage()), (site.directory / "culvert.conf").read_text()]
+    for text in said:
+        assert "q" * 20 not in text
+        assert "a" * 20 not in text
+        assert "00112233445566778899aabbccddeeff" not in text.lower()
+
+
+def test_every_show_answers(site: Site) -> None:
+    for what in (
+        "net ipsec ike-sa",
+        "net ipsec-stat",
+        "net ipsec drops",
+        "net interface",
+        "ltm virtual",
+        "sys version",
+    ):
+        assert isinstance(site.call("show", what=what), list)
+    assert site.refused("show", what="nonsense").http == 400
