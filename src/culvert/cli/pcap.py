@@ -1,0 +1,128 @@
+"""`culvert pcap`: what would this gateway do with the packets of a capture? No root, no daemon, no network.
+
+Every frame of the capture is offered to a Gateway, at the time of its record. ESP, AH, IPComp and UDP port
+4500 addressed to one of the endpoints is inbound, everything else outbound. What the gateway would emit is
+written: sealed and opened packets, and bypassed ones unchanged.
+
+A frame without an IP packet (ARP, spanning tree) is reported as an outbound drop with the reason
+malformed-header: this gateway moves IP packets and would emit nothing for it.
+
+The replay window of an inbound SA begins behind the sequence number that the SA was added with. With
+`keep_sequence` that number is forgotten and the first authentic packet sets the window wherever it is; so
+a capture from last week can be opened under counters of today.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import BinaryIO, TextIO
+
+from culvert.cli import capture
+from culvert.cli.capture import Frame
+from culvert.ipsec import ip
+from culvert.ipsec.drops import TABLE, Reason
+from culvert.ipsec.gateway import Bypass, Deliver, Drop, Gateway, Send, Verdict
+from culvert.ipsec.ip import NextHeader
+from culvert.ipsec.sa import IPAddress
+from culvert.ipsec.sadb import Inbound
+
+NAT_TRAVERSAL_PORT = 4500
+
+_ALWAYS_IPSEC = frozenset((NextHeader.ESP, NextHeader.AH, NextHeader.IPCOMP))
+_WORDS: dict[type[Verdict], str] = {Send: "protect", Deliver: "open", Bypass: "bypass", Drop: "drop"}
+
+
+class SameFile(ValueError):
+    """The capture to read and the capture to write are one file."""
+
+
+@dataclass(slots=True)
+class Summary:
+    """How many packets had which verdict, and which reason those had that were dropped."""
+
+    packets: int = 0
+    verdicts: Counter[str] = field(default_factory=Counter)
+    reasons: Counter[str] = field(default_factory=Counter)
+
+    def __str__(self) -> str:
+        words = ", ".join(f"{self.verdicts[word]} {word}" for word in _WORDS.values())
+        reasons = ", ".join(f"{word} {count}" for word, count in sorted(self.reasons.items()))
+        return f"{self.packets} packets: {words}" + (f" ({reasons})" if reasons else "")
+
+
+def run(
+    gateway: Gateway,
+    endpoints: set[IPAddress],
+    read: Path,
+    write: Path,
+    report: TextIO | None,
+    keep_sequence: bool,
+) -> Summary:
+    """Offer every packet of the capture `read` to the gateway. Raises CaptureError, SameFile or OSError."""
+    if keep_sequence:
+        for record in gateway.sadb:
+            if isinstance(record, Inbound):
+                record.replay.restart()
+    with read.open("rb") as source:
+        frames = capture.read(source)
+        if write.exists() and write.samefile(read):
+            raise SameFile(f"{write} can't be read and written at once")
+        with write.open("wb") as sink:
+            return _Run(gateway, {endpoint.packed for endpoint in endpoints}, report).over(frames, sink)
+
+
+class _Run:
+    def __init__(self, gateway: Gateway, endpoints: set[bytes], report: TextIO | None) -> None:
+        self._gateway = gateway
+        self._endpoints = endpoints
+        self._report = report
+        self._summary = Summary()
+
+    def over(self, frames: Iterator[Frame], sink: BinaryIO) -> Summary:
+        writer: capture.Writer | None = None
+        for frame in frames:
+            writer = writer or capture.Writer(sink, frame.link_type)
+            header, packet = capture.split(frame) or (b"", b"")
+            direction, verdict = self._judge(packet, frame.nanoseconds / capture.NANOSECONDS)
+            self._tell(direction, verdict)
+            if not isinstance(verdict, Drop):
+                writer.write(frame, header, packet if isinstance(verdict, Bypass) else verdict.packet)
+        if writer is None:
+            capture.Writer(sink, capture.RAW_IP)
+        return self._summary
+
+    def _judge(self, packet: bytes, now: float) -> tuple[str, Verdict]:
+        datagram = ip.parse(packet)
+        if datagram is None:
+            return "out", Drop(Reason.MALFORMED_HEADER)
+        packet = packet[: datagram.length]
+        if self._is_inbound(datagram):
+            return "in", self._gateway.inbound(packet, now)
+        return "out", self._gateway.outbound(packet, now)
+
+    def _is_inbound(self, datagram: ip.Datagram) -> bool:
+        _, destination, protocol, _, port = datagram.key
+        if destination not in self._endpoints:
+            return False
+        return protocol in _ALWAYS_IPSEC or (protocol == NextHeader.UDP and port == NAT_TRAVERSAL_PORT)
+
+    def _tell(self, direction: str, verdict: Verdict) -> None:
+        summary, word = self._summary, _WORDS[type(verdict)]
+        reason = TABLE[verdict.reason].word if isinstance(verdict, Drop) else None
+        summary.packets += 1
+        summary.verdicts[word] += 1
+        if reason:
+            summary.reasons[reason] += 1
+        if self._report:
+            sa, policy = (None, None) if isinstance(verdict, Bypass) else (verdict.sa, verdict.policy)
+            line = {
+                "index": summary.packets,
+                "direction": direction,
+                "verdict": word,
+                "reason": reason,
+                "sa": {"label": sa.label, "spi": sa.spi} if sa else None,
+                "selector": policy.label if policy else None,
+            }
+            self._report.write(json.dumps(line) + "\n")
