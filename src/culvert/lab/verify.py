@@ -86,7 +86,7 @@ class Verification:
             self._answer(f"log level {level} on {self._name(node)}", f"log-level {level}" in listed)
 
     def _statistics(self) -> dict[str, Stat]:
-        return {node: shows.statistics(self._lab.show(node, "show net ipsec-stat")) for node in GATEWAYS}
+        return {node: shows.statistics(self._lab.show(node, "show net ipsec-stat raw")) for node in GATEWAYS}
 
     def _check_traffic(self) -> None:
         tally, at_client, at_server = WanTally(), EchoLog(), EchoLog()
