@@ -17,7 +17,10 @@ from culvert.control.gateway import Gateway
 from culvert.control.server import Peer
 from culvert.dataplane.memory import MemoryPlane
 from culvert.dataplane.plane import PlaneError
+from culvert.lab import keys
+from culvert.lab.sites import SITES, lines
 from culvert.observe.publisher import Publisher
+from culvert.tmsh import command
 
 ME = Peer(pid=os.getpid(), uid=0, gid=0, user="root")
 NOW = 1_700_000_000.0
@@ -232,3 +235,20 @@ def test_every_show_answers(site: Site) -> None:
     ):
         assert isinstance(site.call("show", what=what), list)
     assert site.refused("show", what="nonsense").http == 400
+
+
+@pytest.mark.parametrize("name", ["a", "b"])
+def test_the_lab_is_configured_by_tmsh_lines(tmp_path: Path, name: str) -> None:
+    made = Site(tmp_path)
+
+    class Door:
+        def call(self, name: str, /, **args: object) -> Any:
+            return made.gateway.call(name, args, ME)
+
+    for line in lines(SITES[name], keys.fresh()):
+        assert command.run(line.text, Door()) == ""
+    assert len(made.plane.usage()) == 4
+    assert command.run("show net ipsec ipsec-sa", Door()).endswith("Total records returned: 4")
+    assert "selector-out" in command.run("list net ipsec traffic-selector", Door())
+    assert command.run("list net self external-self address", Door()).startswith("net self external-self {\n    address")
+    made.publisher.close()

@@ -7,6 +7,11 @@ from culvert.model.fields import Edit, Field, Members, Raw, Reader, Value, Verb,
 from culvert.model.problems import BadValue
 
 
+def empty(own: Field) -> Value:
+    """What a list or members are before anything is added."""
+    return {} if isinstance(own.type, Members) else ()
+
+
 def apply(own: Field, current: Value, raw: Raw, reader: Reader) -> Value:
     """The value of `own` after `raw`, which may be an Edit of `current`. Raises BadValue."""
     if not isinstance(raw, Edit):

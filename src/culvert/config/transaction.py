@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from culvert.config import edits
 from culvert.config.snapshot import Builder, Key, Snapshot
 from culvert.model import text
-from culvert.model.fields import Raw, Reader, Value
+from culvert.model.fields import Edit, Raw, Reader, Value
 from culvert.model.kind import Kind, Naming, Object, Path
 from culvert.model.names import COMMON, partition
 from culvert.model.problems import BadValue, Invalid, Problem
@@ -132,7 +132,9 @@ class Transaction:
                     problems.append(Problem(f"is missing: {own.type.expects}", word=own.word))
                 continue
             try:
-                values[own.word] = edits.apply(own, before, raw[own.word], self._reader)
+                # A new object's list begins empty: `profiles add { fastL4 }` names all that it shall have.
+                start = edits.empty(own) if current is None and isinstance(raw[own.word], Edit) else before
+                values[own.word] = edits.apply(own, start, raw[own.word], self._reader)
             except BadValue as error:
                 problems.append(Problem(str(error), word=own.word))
         return values, problems
