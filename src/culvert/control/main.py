@@ -10,6 +10,7 @@ import socket
 import sys
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from culvert import __version__
@@ -72,6 +73,13 @@ async def _serve(options: argparse.Namespace) -> None:
 
 
 async def _run(options: argparse.Namespace) -> None:
+    # One thread for all that is live: control stays single threaded, and the netlink library, which runs an event
+    # loop of its own for each call, is kept away from ours.
+    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="control") as live:
+        await _run_on(live, options)
+
+
+async def _run_on(live: ThreadPoolExecutor, options: argparse.Namespace) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -80,27 +88,27 @@ async def _run(options: argparse.Namespace) -> None:
     publisher = Publisher(options.state / "log" / "ipsec.log", time.time)
     store = Store(options.config, options.state / "history")
     vault = Vault.open(options.state / "master.key")
-    gateway = Gateway(store, vault, _plane(options.state), publisher, time.time)
+    gateway = live.submit(lambda: Gateway(store, vault, _plane(options.state), publisher, time.time)).result()
     try:
-        if trouble := gateway.start():
+        if trouble := live.submit(gateway.start).result():
             LOG.error("configuration-not-loaded", reason=trouble)
-        server = Server(options.socket, lambda name, args, peer: _call(gateway, name, args, peer))
+        server = Server(options.socket, lambda *call: live.submit(_call, gateway, *call).result())
         await server.start()
         LOG.info("ready", version=__version__, socket=options.socket, config=options.config)
         _notify("READY=1")
         try:
-            await _tick_until(stop, gateway)
+            await _tick_until(stop, live, gateway)
         finally:
             _notify("STOPPING=1")
             await server.close()
     finally:
-        gateway.close()
+        live.submit(gateway.close).result()
         publisher.close()
         LOG.info("stopped")
 
 
 def _plane(state: Path) -> UserspacePlane:
-    return UserspacePlane(state, random=os.urandom, clock=time.time, log=lambda text: LOG.info("plane", text=text))
+    return UserspacePlane(state, log=lambda text: LOG.info("plane", text=text))
 
 
 def _call(gateway: Gateway, name: str, args: dict[str, object], peer: Peer) -> object:
@@ -109,10 +117,10 @@ def _call(gateway: Gateway, name: str, args: dict[str, object], peer: Peer) -> o
     return gateway.call(name, args, peer)
 
 
-async def _tick_until(stop: asyncio.Event, gateway: Gateway) -> None:
+async def _tick_until(stop: asyncio.Event, live: ThreadPoolExecutor, gateway: Gateway) -> None:
     while not stop.is_set():
         try:
-            gateway.tick(time.time())
+            live.submit(gateway.tick, time.time()).result()
         except (PlaneError, OSError) as error:
             LOG.error("tick-failed", reason=str(error))
         try:
