@@ -58,6 +58,9 @@ class EchoLog:
             self.packets[found[0]] = found[1]
 
 
+Watcher = WanTally | EchoLog
+
+
 class Tap:
     """One listening socket and the thread that empties it. `missed` counts frames that came too fast."""
 
@@ -94,7 +97,7 @@ class Tap:
 
 
 @contextlib.contextmanager
-def watch(namespace: Namespace, link: str, watcher: WanTally | EchoLog) -> Iterator[Tap]:
+def watch(namespace: Namespace, link: str, watcher: Watcher) -> Iterator[Tap]:
     """Let `watcher` see every frame of the link until the block ends."""
     tap = Tap(namespace, link, watcher.see, watcher.snap_octets)
     try:

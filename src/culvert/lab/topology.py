@@ -14,6 +14,7 @@ from culvert.lab.namespace import Namespace
 CLIENT, SITE_A, WAN, SITE_B, SERVER = "client", "a", "wan", "b", "server"
 NODES = (CLIENT, SITE_A, WAN, SITE_B, SERVER)
 GATEWAYS = (SITE_A, SITE_B)
+WAN_LINKS = ("a0", "b0")
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ log level back.
 """
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
@@ -15,8 +16,8 @@ from culvert.lab.frames import EchoId, Sort
 from culvert.lab.lab import Lab
 from culvert.lab.shows import SaLine, Stat
 from culvert.lab.sites import SITES, Line
-from culvert.lab.tap import EchoLog, Tap, WanTally, watch
-from culvert.lab.topology import CLIENT, GATEWAYS, SERVER, SERVER_ADDRESSES, WAN
+from culvert.lab.tap import EchoLog, WanTally, Watcher, watch
+from culvert.lab.topology import CLIENT, GATEWAYS, SERVER, SERVER_ADDRESSES, WAN, WAN_LINKS
 
 _PINGS = 20
 _PING_OCTETS = 1200
@@ -40,7 +41,7 @@ class Report:
     checks: list[Check] = field(default_factory=list)
     statistics_before: dict[str, Stat] = field(default_factory=dict)
     statistics_after: dict[str, Stat] = field(default_factory=dict)
-    wan_counts: dict[str, int] = field(default_factory=dict)
+    wan_counts: dict[str, dict[str, int]] = field(default_factory=dict)
     clear_samples: list[str] = field(default_factory=list)
     spis_on_wan: dict[str, int] = field(default_factory=dict)
 
@@ -89,29 +90,35 @@ class Verification:
         return {node: shows.statistics(self._lab.show(node, "show net ipsec-stat raw")) for node in GATEWAYS}
 
     def _check_traffic(self) -> None:
-        tally, at_client, at_server = WanTally(), EchoLog(), EchoLog()
-        taps: list[Tap] = []
+        tallies = {link: WanTally() for link in WAN_LINKS}
+        at_client, at_server = EchoLog(), EchoLog()
+        watchers: list[tuple[str, str, Watcher]] = [(WAN, link, tally) for link, tally in tallies.items()]
+        watchers += [(CLIENT, "eth0", at_client), (SERVER, "eth0", at_server)]
         with ExitStack() as stack:
-            for node, link, watcher in (
-                (WAN, "a0", tally), (WAN, "b0", tally), (CLIENT, "eth0", at_client), (SERVER, "eth0", at_server),
-            ):
-                taps.append(stack.enter_context(watch(self._lab.namespace(node), link, watcher)))
+            taps = [stack.enter_context(watch(self._lab.namespace(node), link, own)) for node, link, own in watchers]
             for address in SERVER_ADDRESSES:
                 pings = traffic.ping(self._lab, address, _PINGS, _PING_OCTETS)
                 self._answer(f"ping from client to server {address}", pings.lost == 0, pings.summary)
             time.sleep(_SETTLE_SECONDS)
-        self._check_wan(tally, sum(tap.missed for tap in taps))
+        self._check_wan(tallies, sum(tap.missed for tap in taps))
         self._check_unchanged("requests", at_client.packets, at_server.packets, reply=False)
         self._check_unchanged("replies", at_server.packets, at_client.packets, reply=True)
 
-    def _check_wan(self, tally: WanTally, missed: int) -> None:
-        self.report.wan_counts = {sort.value: tally.counts[sort] for sort in Sort}
-        self.report.clear_samples = tally.clear_samples
-        self.report.spis_on_wan = {f"0x{spi:x}": count for spi, count in sorted(tally.spis.items())}
-        found = f"{tally.counts[Sort.ESP]} ESP frames, {tally.counts[Sort.CLEAR]} in clear, {missed} missed"
-        if tally.clear_samples:
-            found += f"; for example {tally.clear_samples[0]}"
-        self._answer("only ESP on the wan", tally.only_esp and missed == 0, found)
+    def _check_wan(self, tallies: dict[str, WanTally], missed: int) -> None:
+        samples = [words for tally in tallies.values() for words in tally.clear_samples]
+        spis = sum((tally.spis for tally in tallies.values()), Counter[int]())
+        self.report.wan_counts = {
+            link: {sort.value: tally.counts[sort] for sort in Sort} for link, tally in tallies.items()
+        }
+        self.report.clear_samples = samples
+        self.report.spis_on_wan = {f"0x{spi:x}": count for spi, count in sorted(spis.items())}
+        found = "; ".join(
+            f"{link}: {tally.counts[Sort.ESP]} ESP frames, {tally.counts[Sort.CLEAR]} in clear"
+            for link, tally in tallies.items()
+        )
+        found += f"; {missed} frames missed" if missed else ""
+        found += f"; for example {samples[0]}" if samples else ""
+        self._answer("only ESP on the wan", missed == 0 and all(own.only_esp for own in tallies.values()), found)
 
     def _check_unchanged(
         self, what: str, left: dict[EchoId, bytes], right: dict[EchoId, bytes], *, reply: bool
@@ -134,7 +141,7 @@ class Verification:
                 "; ".join(f"{line.source} -> {line.destination} {line.direction}" for line in found),
             )
             stray = used - {f"0x{line.spi:x}" for line in found}
-            self._answer(f"every SPI on the wan is one of {self._name(node)}'s", not stray, ", ".join(sorted(used)))
+            self._answer(f"{self._name(node)} shows every SPI that is on the wan", not stray, ", ".join(sorted(used)))
             self._check_details(node, found)
             self._check_filter(node)
 
