@@ -132,7 +132,7 @@ class MemoryPlane:
         self._drops.clear()
         self._traffic = [[0, 0, 0, 0] for _ in MODES]
 
-    def tick(self, now: float) -> list[str]:  # noqa: ARG002 - nothing runs on its own here
+    def tick(self, now: float) -> list[str]:
         return []
 
     def close(self) -> None:

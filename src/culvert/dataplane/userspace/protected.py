@@ -10,6 +10,7 @@ stay a few hash or tree look-ups per packet.
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 from culvert.ipsec.selector import IPNetwork, PortRange, Selector
 
@@ -164,4 +165,4 @@ def _cut(whole: Span, others: Iterable[Span]) -> list[Span]:
     for first, last in others:
         starts.update(edge for edge in (first, last + 1) if whole[0] < edge <= whole[1])
     ordered = [*sorted(starts), whole[1] + 1]
-    return [(first, following - 1) for first, following in zip(ordered, ordered[1:], strict=False)]
+    return [(first, following - 1) for first, following in pairwise(ordered)]

@@ -1,0 +1,253 @@
+"""Rtnetlink in the words of this package: each call makes one thing so, or raises HostError with a sentence.
+
+Adding returns whether it was added (False: it was there already); removing what is gone is no error.
+"""
+
+import errno
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from pyroute2 import IPRoute
+from pyroute2.netlink.exceptions import NetlinkError
+
+from culvert.change import IPInterface, Route
+from culvert.dataplane.userspace import marks
+
+IFA_F_NODAD = 0x02
+IFF_UP = 0x1
+IFF_LOWER_UP = 0x10000
+BLACKHOLE_METRIC = 4096
+FAMILIES = (socket.AF_INET, socket.AF_INET6)
+GONE = (errno.ENOENT, errno.ENODEV, errno.ESRCH, errno.EADDRNOTAVAIL, errno.ENXIO)
+UNREACHABLE = (errno.ENETUNREACH, errno.ENETDOWN, errno.EHOSTUNREACH)
+
+
+RT_SCOPE_LINK = 253
+
+
+class HostError(OSError):
+    """The host can't be as it was wanted. The text is a whole sentence, so no number in front of it."""
+
+    def __str__(self) -> str:
+        return str(self.strerror)
+
+
+@dataclass(frozen=True, slots=True)
+class LinkFacts:
+    """A link as it is now."""
+
+    index: int
+    up: bool
+    carrier: bool
+    mtu: int
+    mac: str
+
+
+class Kernel:
+    """One rtnetlink socket."""
+
+    def __init__(self) -> None:
+        self._ipr = IPRoute()
+
+    def close(self) -> None:
+        self._ipr.close()
+
+    # Links
+
+    def link(self, name: str) -> LinkFacts | None:
+        """None: there is no such link."""
+        try:
+            message = self._ipr.link("get", index=socket.if_nametoindex(name))[0]
+        except (OSError, NetlinkError):
+            return None
+        flags = message["flags"]
+        return LinkFacts(
+            index=message["index"],
+            up=bool(flags & IFF_UP),
+            carrier=bool(flags & IFF_LOWER_UP),
+            mtu=message.get("mtu") or 0,
+            mac=message.get("address") or "",
+        )
+
+    def set_link(self, name: str, **settings: Any) -> None:
+        """`state` ("up" or "down"), `mtu`, ..."""
+        with _sentence(f"can't set {_words(settings)} on link {name}"):
+            self._ipr.link("set", index=self.index(name), **settings)
+
+    def index(self, name: str) -> int:
+        try:
+            return socket.if_nametoindex(name)
+        except OSError:
+            raise HostError(errno.ENODEV, f"there is no link {name}") from None
+
+    def add_tagged(self, name: str, parent: str, tag: int) -> None:
+        index = self.index(parent)
+        with _sentence(f"can't make 802.1Q link {name} on {parent}"):
+            self._ipr.link("add", ifname=name, kind="vlan", link=index, vlan_id=tag)
+
+    def delete_link(self, name: str) -> None:
+        with _sentence(f"can't remove link {name}"), _unless_gone():
+            self._ipr.link("del", index=self.index(name))
+
+    def can_tag(self) -> bool:
+        """Whether this kernel can make 802.1Q links. One without a parent is refused differently by those that can."""
+        try:
+            self._ipr.link("add", ifname="culvert-probe", kind="vlan", vlan_id=1)
+        except NetlinkError as error:
+            return bool(error.code != errno.EOPNOTSUPP)
+        return True
+
+    # Addresses
+
+    def add_address(self, link: str, interface: IPInterface) -> bool:
+        # Without duplicate address detection: a tentative address can't send, so tunnels would start late.
+        flags = {"flags": IFA_F_NODAD} if interface.version == 6 else {}
+        index = self.index(link)
+        with _sentence(f"can't add address {interface} to link {link}"):
+            return _added(self._ipr.addr, index=index, **_address(interface), **flags)
+
+    def delete_address(self, link: str, interface: IPInterface) -> None:
+        with _sentence(f"can't remove address {interface} from link {link}"), _unless_gone():
+            self._ipr.addr("del", index=self.index(link), **_address(interface))
+
+    # Routes
+
+    def add_route(self, route: Route) -> bool:
+        settings = self._route(route)
+        with _sentence(f"can't add route {_way(route)}"):
+            if _added(self._ipr.route, proto="static", **settings):
+                return True
+        if not self._has_route(route, settings):
+            raise HostError(errno.EEXIST, f"the host has another route to {route.destination} already")
+        return False
+
+    def delete_route(self, route: Route) -> None:
+        with _sentence(f"can't remove route {_way(route)}"), _unless_gone():
+            self._ipr.route("del", **self._route(route))
+
+    def _route(self, route: Route) -> dict[str, Any]:
+        settings: dict[str, Any] = {
+            "dst": str(route.destination),
+            "family": socket.AF_INET if route.destination.version == 4 else socket.AF_INET6,
+        }
+        if route.gateway is not None:
+            settings["gateway"] = str(route.gateway)
+        if route.link is not None:
+            settings["oif"] = self.index(route.link)
+            if route.gateway is None and route.destination.version == 4:
+                # Without it the kernel refuses to use such a destination as the gateway of another route.
+                settings["scope"] = RT_SCOPE_LINK
+        if route.gateway is None and route.link is None:
+            settings["type"] = "blackhole"
+        if route.mtu:
+            settings["metrics"] = {"mtu": route.mtu}
+        return settings
+
+    def _has_route(self, route: Route, settings: dict[str, Any]) -> bool:
+        destination = route.destination
+        for message in self._ipr.get_routes(family=settings["family"], table=254):
+            network = message.get("dst") or ("0.0.0.0" if destination.version == 4 else "::")
+            same_end = network == str(destination.network_address) and message["dst_len"] == destination.prefixlen
+            if same_end and message.get("gateway") == settings.get("gateway"):
+                return "oif" not in settings or message.get("oif") == settings["oif"]
+        return False
+
+    # The detour of steered packets
+
+    def rules(self) -> set[tuple[int, int]]:
+        """Family and mark of our rules that are there."""
+        return {
+            (message["family"], message.get("fwmark"))
+            for message in self._ipr.get_rules()
+            if message.get("table") == marks.TABLE and message.get("priority") == marks.TABLE
+        }
+
+    def add_rule(self, family: int, mark: int) -> None:
+        with _sentence("can't add the routing rule for steered packets"):
+            _added(self._ipr.rule, **_rule(family, mark))
+
+    def delete_rule(self, family: int, mark: int) -> None:
+        with _sentence("can't remove the routing rule for steered packets"), _unless_gone():
+            self._ipr.rule("del", **_rule(family, mark))
+
+    def detour_routes(self, tun_index: int) -> set[tuple[int, bool]]:
+        """Which of our table's routes are there: family, and True for the TUN, False for the blackhole."""
+        found = set()
+        for message in self._ipr.get_routes(table=marks.TABLE):
+            if message.get("oif") == tun_index:
+                found.add((message["family"], True))
+            elif message["type"] == 6:
+                found.add((message["family"], False))
+        return found
+
+    def add_detour_route(self, family: int, tun_index: int | None) -> None:
+        """Everything in our table goes to the TUN; or, worse metric, `tun_index` None, nowhere."""
+        with _sentence("can't add the route for steered packets"):
+            _added(self._ipr.route, **_detour(family, tun_index))
+
+    def delete_detour_route(self, family: int, tun_index: int | None) -> None:
+        with _sentence("can't remove the route for steered packets"), _unless_gone():
+            self._ipr.route("del", **_detour(family, tun_index))
+
+
+def _address(interface: IPInterface) -> dict[str, Any]:
+    family = socket.AF_INET if interface.version == 4 else socket.AF_INET6
+    return {"address": str(interface.ip), "prefixlen": interface.network.prefixlen, "family": family}
+
+
+def _rule(family: int, mark: int) -> dict[str, Any]:
+    # The kernel asks the reverse path question as if the packet came from lo; a real packet from the TUN doesn't.
+    only = {"iifname": "lo"} if mark == marks.UNWRAPPED else {}
+    return {"family": family, "priority": marks.TABLE, "table": marks.TABLE, "fwmark": mark, **only}
+
+
+def _detour(family: int, tun_index: int | None) -> dict[str, Any]:
+    everything = "0.0.0.0/0" if family == socket.AF_INET else "::/0"
+    settings = {"dst": everything, "family": family, "table": marks.TABLE}
+    if tun_index is None:
+        return {**settings, "type": "blackhole", "priority": BLACKHOLE_METRIC}
+    return {**settings, "oif": tun_index, "priority": 1}
+
+
+def _added(call: Any, **settings: Any) -> bool:
+    try:
+        call("add", **settings)
+    except NetlinkError as error:
+        if error.code != errno.EEXIST:
+            raise
+        return False
+    return True
+
+
+def _way(route: Route) -> str:
+    via = f" via {route.gateway}" if route.gateway else ""
+    on = f" on {route.link}" if route.link else ""
+    return f"{route.destination}{via}{on}"
+
+
+def _words(settings: dict[str, Any]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in settings.items())
+
+
+@contextmanager
+def _sentence(what: str) -> Iterator[None]:
+    try:
+        yield
+    except NetlinkError as error:
+        raise HostError(error.code, f"{what}: {os.strerror(error.code)}") from error
+
+
+@contextmanager
+def _unless_gone() -> Iterator[None]:
+    try:
+        yield
+    except NetlinkError as error:
+        if error.code not in GONE:
+            raise
+    except HostError as error:
+        if error.errno not in GONE:
+            raise

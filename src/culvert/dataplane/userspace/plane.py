@@ -1,0 +1,427 @@
+"""The userspace plane: the kernel steers, one packet process protects, and this keeps them in order.
+
+Theory of operation. A batch goes through four hands: `steering` (nftables) first, so that what a selector
+protects is held before the links that it could leave by are opened; then the `host`; then the packet process;
+then `steering` once more if the batch also took protection away. Forwarding is opened last. Each hand can undo
+its part. What is never allowed in between is a protected packet that leaves in clear.
+
+The first batch after a start has to be the whole configuration: it replaces whatever a killed predecessor left
+in one transaction, and until it comes, what was left goes on stopping packets.
+
+A thread waits for the end of the packet process and for changes that others make to the host, and repairs at
+once. It takes the same lock as every call; what it did is told by the next `tick`.
+"""
+
+import socket
+import threading
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, suppress
+from pathlib import Path
+
+from culvert.change import (
+    AddAddress,
+    AddLink,
+    AddPolicy,
+    AddRoute,
+    AddSa,
+    Change,
+    RemoveAddress,
+    RemoveLink,
+    RemovePolicy,
+    RemoveRoute,
+    RemoveSa,
+)
+from culvert.dataplane.account import MODES
+from culvert.dataplane.batch import apply_all, undo_all
+from culvert.dataplane.plane import (
+    DropCount,
+    Features,
+    ForwarderStat,
+    LinkState,
+    PlaneError,
+    SaUsage,
+    WorkerStat,
+)
+from culvert.dataplane.userspace import counters as file
+from culvert.dataplane.userspace import marks, nftables, sockets, wire
+from culvert.dataplane.userspace.counters import CountersFile
+from culvert.dataplane.userspace.detour import Detour
+from culvert.dataplane.userspace.host import Host
+from culvert.dataplane.userspace.journal import Journal
+from culvert.dataplane.userspace.kernel import Kernel
+from culvert.dataplane.userspace.process import Backoff, PacketProcess, ProcessDown
+from culvert.dataplane.userspace.steering import REASONS, Steering, forwarder_counter, reason_counter, render
+from culvert.dataplane.userspace.wanted import Wanted
+from culvert.dataplane.userspace.watch import Events, Watch
+from culvert.ipsec.drops import Reason
+from culvert.ipsec.sa import Protocol, SecurityAssociation
+
+BREATH_SECONDS = 0.02
+"""Pause between two repairs, so that a busy routing daemon next to us doesn't keep us busy too."""
+
+HOST_CHANGES = (AddLink, RemoveLink, AddAddress, RemoveAddress, AddRoute, RemoveRoute)
+PACKET_CHANGES = (AddSa, RemoveSa, AddPolicy, RemovePolicy)
+
+
+class UserspacePlane:
+    """A DataPlane for any Linux with nftables and TUN."""
+
+    def __init__(
+        self,
+        state: Path,
+        *,
+        random: Callable[[int], bytes],
+        clock: Callable[[], float],
+        log: Callable[[str], None] = lambda _: None,
+        tun_name: str = marks.TUN_NAME,
+    ) -> None:
+        """Takes over what a killed predecessor left, but changes nothing on the host before the first batch.
+
+        `random` is what every plane is given; here chance is used in the packet process only, which asks the
+        kernel for it itself.
+        """
+        del random
+        self._clock = clock
+        self._log = log
+        self._tun_name = tun_name
+        self._counters = CountersFile(state / "counters")
+        self._sentences = list(self._counters.sentences)
+        self._journal = Journal(state / "host.journal")
+        self._kernel = Kernel()
+        self._host = Host(self._journal, self._kernel)
+        self._detour = Detour(self._kernel, tun_name)
+        self._wanted = Wanted()
+        self._steering: Steering | None = None
+        self._counts: dict[str, tuple[int, int]] = {}
+        self._counted_when: dict[Reason, float] = {}
+        self._sockets: dict[str, socket.socket] = {}
+        self._process: PacketProcess | None = None
+        self._backoff = Backoff()
+        self._start_at = 0.0
+        self._opened = False
+        self._lock = threading.RLock()
+        self._watch = Watch()
+        self._watcher = threading.Thread(target=self._look_after, name="culvert-watch", daemon=True)
+        self._features = Features(engine="python", workers=1, vlan_tagging=self._kernel.can_tag())
+
+    @property
+    def features(self) -> Features:
+        return self._features
+
+    @property
+    def process_id(self) -> int | None:
+        """The packet process's, for reports."""
+        return self._process.pid if self._process else None
+
+    # Changes
+
+    def apply(self, changes: Sequence[Change]) -> None:
+        """Make all changes, in order, or none. Raises PlaneError; the plane is then as it was."""
+        with self._lock:
+            before = self._wanted
+            after = before.after(changes)
+            try:
+                with ExitStack() as undo:
+                    self._apply_staged(changes, before, after, undo)
+                    undo.pop_all()
+            except OSError as error:
+                raise PlaneError(None, str(error)) from error
+            self._settle(after)
+
+    def _apply_staged(self, changes: Sequence[Change], before: Wanted, after: Wanted, undo: ExitStack) -> None:
+        if self._opened:
+            undo.callback(self._load_again, before)
+        self._load(before.guarding_both(after).steering(self._tun_name))
+        self._open(after, undo)
+        host_changes = [change for change in changes if isinstance(change, HOST_CHANGES)]
+        apply_all(host_changes, self._host.step)
+        undo.callback(undo_all, host_changes, self._host.step)
+        self._tell(changes, before, after, undo)
+        self._load(after.steering(self._tun_name))
+        self._host.open_forwarding(self._tun_name)
+
+    def _open(self, after: Wanted, undo: ExitStack) -> None:
+        mtu = after.tunnel_mtu
+        if not self._opened:
+            self._detour.open(mtu)
+            self._sockets = _open_sockets()
+            self._watcher.start()
+            self._opened = True
+        elif mtu != self._wanted.tunnel_mtu:
+            undo.callback(self._detour.set_mtu, self._wanted.tunnel_mtu)
+            self._detour.set_mtu(mtu)
+
+    def _settle(self, after: Wanted) -> None:
+        self._wanted = after
+        self._host.drop_inherited()
+        self._sentences += _taken(self._host.sentences)
+        # What we hear now is our own doing; a change of somebody else's in between shows at the next tick.
+        self._watch.hear()
+
+    def _load(self, steering: Steering) -> None:
+        if steering != self._steering:
+            self._reload(steering)
+
+    def _reload(self, steering: Steering) -> None:
+        self._counts = nftables.counters() or self._counts
+        self._watch.own_loads.add(nftables.load(render(steering, self._counts)))
+        self._steering = steering
+
+    def _load_again(self, wanted: Wanted) -> None:
+        try:
+            self._load(wanted.steering(self._tun_name))
+        except OSError as error:
+            self._sentences.append(f"the steering could not be put back: {error}")
+
+    # The packet process
+
+    def _tell(self, changes: Sequence[Change], before: Wanted, after: Wanted, undo: ExitStack) -> None:
+        concerned = [change for change in changes if isinstance(change, PACKET_CHANGES)]
+        slots = self._slots(concerned)
+        for change, slot in zip(concerned, slots, strict=True):
+            if isinstance(change, AddSa):
+                self._counters.times[self._counters.base(slot) + file.CREATED] = self._clock()
+        if self._process is None or not self._process.alive:
+            undo.callback(self._start, before)
+            self._start(after)
+        elif concerned:
+            undo.callback(self._untell, concerned)
+            self._ask_or_restart(wire.Apply(tuple(concerned), tuple(slots)), after)
+
+    def _untell(self, concerned: Sequence[wire.PacketChange]) -> None:
+        inverses = [change.inverse() for change in reversed(concerned)]
+        with suppress(PlaneError):
+            self._ask_or_restart(wire.Apply(tuple(inverses), tuple(self._slots(inverses))), self._wanted)
+
+    def _ask_or_restart(self, message: wire.Apply, after: Wanted) -> None:
+        assert self._process is not None
+        try:
+            reply = self._process.ask(message)
+        except ProcessDown as error:
+            self._sentences.append(str(error))
+            self._start(after)
+            return
+        if reply.failed is not None or reply.sentence:
+            blamed = None if reply.failed is None else message.changes[reply.failed]
+            raise PlaneError(blamed, reply.sentence)
+
+    def _slots(self, changes: Sequence[wire.PacketChange]) -> list[int]:
+        in_use = {sa.identity() for sa in self._wanted.sas.values()}
+        return [
+            self._counters.slot_for(change.sa.identity(), change.sa.direction, in_use)
+            if isinstance(change, AddSa | RemoveSa)
+            else -1
+            for change in changes
+        ]
+
+    def _start(self, wanted: Wanted) -> None:
+        """Start the packet process anew and tell it everything."""
+        self._end_process()
+        changes: list[wire.PacketChange] = [AddSa(sa) for sa in wanted.sas.values()]
+        changes += [AddPolicy(policy) for policy in wanted.policies]
+        fds = {name: opened.fileno() for name, opened in self._sockets.items()}
+        self._backoff.started()
+        self._process = PacketProcess({**fds, "tun": self._detour.fd, "counters": self._counters.fd})
+        self._watch.follow(self._process.pidfd)
+        try:
+            reply = self._process.ask(wire.Apply(tuple(changes), tuple(self._slots(changes))))
+        except ProcessDown as error:
+            raise PlaneError(None, str(error)) from error
+        if reply.failed is not None or reply.sentence:
+            self._end_process()
+            raise PlaneError(None if reply.failed is None else changes[reply.failed], reply.sentence)
+
+    def _end_process(self) -> None:
+        self._watch.follow(-1)
+        if self._process is not None:
+            self._process.end()
+            self._process = None
+
+    # Repairs
+
+    def _look_after(self) -> None:
+        while True:
+            self._watch.wait(self._patience())
+            with self._lock:
+                events = self._watch.hear()
+                if events.stop:
+                    return
+                self._repair(events)
+            time.sleep(BREATH_SECONDS)
+
+    def _patience(self) -> float | None:
+        """How long the watcher may sleep: until the next start of the packet process is due."""
+        return max(0.0, self._start_at - time.monotonic()) if self._process is None else None
+
+    def _repair(self, events: Events) -> None:
+        try:
+            if events.steering:
+                self._repair_steering()
+            if events.host:
+                self._repair_host()
+            self._repair_process()
+        except (OSError, PlaneError) as error:
+            self._sentences.append(f"a repair failed and will be tried again: {error}")
+
+    def _repair_steering(self) -> None:
+        if self._steering is not None:
+            self._reload(self._steering)
+            self._sentences.append("the nftables rules were changed by another program; put them back")
+
+    def _repair_host(self) -> None:
+        sentences, is_new_tun = self._detour.heal()
+        self._sentences += sentences
+        self._host.heal()
+        self._sentences += _taken(self._host.sentences)
+        self._host.open_forwarding(self._tun_name)
+        if is_new_tun:
+            self._start(self._wanted)
+
+    def _repair_process(self) -> None:
+        if self._process is not None and not self._process.alive:
+            wait = self._backoff.ended()
+            self._start_at = time.monotonic() + wait
+            self._sentences.append(f"the packet process {self._process.epitaph()}; starting it again")
+            self._end_process()
+        if self._process is None and time.monotonic() >= self._start_at:
+            try:
+                self._start(self._wanted)
+            except PlaneError:
+                self._start_at = time.monotonic() + self._backoff.ended()
+                self._end_process()
+                raise
+
+    def tick(self, now: float) -> list[str]:
+        """Look after what runs on its own. Returns what happened since the last time, in sentences."""
+        with self._lock:
+            if self._opened:
+                heard = self._watch.hear()
+                self._repair(Events(process=True, host=True, steering=heard.steering))
+                self._note_counts(now)
+            return _taken(self._sentences)
+
+    def _note_counts(self, now: float) -> None:
+        counts = nftables.counters()
+        if counts is None:
+            self._repair_steering()
+            return
+        for reason in REASONS:
+            name = reason_counter(reason)
+            if counts.get(name, (0, 0))[0] > self._counts.get(name, (0, 0))[0]:
+                self._counted_when[reason] = now
+        self._counts = counts
+
+    # Reports
+
+    def usage(self) -> list[SaUsage]:
+        with self._lock:
+            return [self._usage(sa) for sa in self._wanted.sas.values()]
+
+    def _usage(self, sa: SecurityAssociation) -> SaUsage:
+        slot = self._counters.slot_for(sa.identity(), sa.direction, set())
+        base = self._counters.base(slot)
+        numbers, times = self._counters.numbers, self._counters.times
+        return SaUsage(
+            sa=sa,
+            worker=0,
+            packets=numbers[base + file.PACKETS],
+            octets=numbers[base + file.OCTETS],
+            sequence=numbers[base + file.SEQUENCE],
+            created=times[base + file.CREATED],
+            last_use=times[base + file.LAST_USE],
+            drops=self._counters.slot_drops(slot),
+        )
+
+    def drops(self) -> list[DropCount]:
+        with self._lock:
+            counts = self._nft_counts()
+            return [count for count in (self._drop(reason, counts) for reason in Reason) if count.packets]
+
+    def _drop(self, reason: Reason, counts: dict[str, tuple[int, int]]) -> DropCount:
+        if reason in REASONS:
+            packets = counts.get(reason_counter(reason), (0, 0))[0]
+            return DropCount(reason, packets, self._counted_when.get(reason, 0.0))
+        return DropCount(reason, *self._counters.drop(reason))
+
+    def _nft_counts(self) -> dict[str, tuple[int, int]]:
+        if not self._opened:
+            return {}
+        return nftables.counters() or self._counts
+
+    def worker_stats(self) -> list[WorkerStat]:
+        with self._lock:
+            return [
+                WorkerStat(0, mode.name, protocol.name, *self._counters.mode(row))
+                for row, (mode, protocol) in enumerate(MODES)
+            ]
+
+    def links(self) -> list[LinkState]:
+        with self._lock:
+            return self._host.links()
+
+    def forwarder_stats(self) -> list[ForwarderStat]:
+        with self._lock:
+            counts = self._nft_counts()
+            labels = dict.fromkeys(forwarder.label for forwarder in self._wanted.forwarders)
+            return [ForwarderStat(label, *counts.get(forwarder_counter(label), (0, 0))) for label in labels]
+
+    def reset_stats(self) -> None:
+        """Zero packet, octet and drop counts. Sequence numbers and replay windows stay."""
+        with self._lock:
+            try:
+                if self._process is None:
+                    raise ProcessDown("there is none")
+                self._process.ask(wire.Reset())
+            except ProcessDown:
+                self._counters.zero()
+            if self._opened:
+                nftables.reset_counters()
+            self._counts = {}
+            self._counted_when.clear()
+
+    # The end
+
+    def close(self) -> None:
+        """Stop, and take back from the host all that was added and nothing else."""
+        if self._watcher.is_alive():
+            self._watch.stop()
+            self._watcher.join()
+        with self._lock:
+            self._host.close_forwarding()
+            self._end_process()
+            self._host.undo_all()
+            for opened in self._sockets.values():
+                opened.close()
+            if self._opened:
+                self._detour.close()
+                nftables.delete()
+            for sentence in (*self._sentences, *self._host.sentences):
+                self._log(sentence)
+            self._journal.close()
+            self._watch.close()
+            self._kernel.close()
+            self._counters.close()
+            self._opened = False
+
+
+def _open_sockets() -> dict[str, socket.socket]:
+    """By the names that the packet process knows them by. A host without IPv6 does without."""
+    opened = {}
+    for version, family in ((4, socket.AF_INET), (6, socket.AF_INET6)):
+        try:
+            opened[f"send{version}"] = sockets.open_send(family)
+        except OSError:
+            if version == 4:
+                raise
+            continue
+        for protocol in Protocol:
+            opened[f"{protocol.name.lower()}{version}"] = sockets.open_receive(family, protocol)
+    return opened
+
+
+def _taken(sentences: list[str]) -> list[str]:
+    """The sentences, which are told only once."""
+    told = list(sentences)
+    sentences.clear()
+    return told

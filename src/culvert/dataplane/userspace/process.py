@@ -1,0 +1,107 @@
+"""The packet process seen from its parent: started, spoken to, missed and ended."""
+
+import contextlib
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+
+from culvert.dataplane.userspace import wire
+
+REPLY_SECONDS = 20.0
+END_SECONDS = 2.0
+BACKOFF_SECONDS = (0.0, 0.0, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 15.0)
+STEADY_SECONDS = 30.0
+"""A process that lived so long has earned an instant restart."""
+
+PROGRAM = ("-I", "-m", "culvert.dataplane.userspace.tmm")
+
+
+class ProcessDown(Exception):
+    """The packet process ended, or doesn't answer."""
+
+
+class PacketProcess:
+    """One run of `culvert-tmm`. `fds`: the descriptors that it inherits, by the names that it knows them by."""
+
+    def __init__(self, fds: Mapping[str, int]) -> None:
+        self._control, theirs = socket.socketpair()
+        self._control.settimeout(REPLY_SECONDS)
+        inherited = {**fds, "control": theirs.fileno()}
+        with theirs:
+            self._process = subprocess.Popen(
+                [sys.executable, *PROGRAM, *(f"{name}={fd}" for name, fd in inherited.items())],
+                pass_fds=tuple(inherited.values()),
+                stdin=subprocess.DEVNULL,
+                # Ctrl-C at culvertd's terminal is culvertd's to answer.
+                start_new_session=True,
+            )
+        self.pidfd = os.pidfd_open(self._process.pid)
+        self._pending = b""
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
+    def alive(self) -> bool:
+        return self._process.poll() is None
+
+    def ask(self, message: wire.Apply | wire.Reset) -> wire.Reply:
+        """Send a message and wait for its reply."""
+        try:
+            self._control.sendall(wire.emit(message))
+            reply = wire.parse(self._line())
+        except (OSError, ValueError) as error:
+            raise ProcessDown(f"the packet process doesn't answer: {error}") from error
+        if not isinstance(reply, wire.Reply):
+            raise ProcessDown("the packet process talks nonsense")
+        return reply
+
+    def _line(self) -> bytes:
+        while b"\n" not in self._pending:
+            octets = self._control.recv(65536)
+            if not octets:
+                raise ConnectionError("it ended")
+            self._pending += octets
+        line, _, self._pending = self._pending.partition(b"\n")
+        return line
+
+    def end(self) -> None:
+        """End it: politely, then not."""
+        self._control.close()
+        try:
+            self._process.wait(END_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        with contextlib.suppress(OSError):
+            os.close(self.pidfd)
+
+    def epitaph(self) -> str:
+        """How it ended, in words."""
+        code = self._process.poll()
+        if code is None:
+            return "stopped answering"
+        return f"was ended by signal {-code}" if code < 0 else f"ended with exit status {code}"
+
+
+class Backoff:
+    """When the next start may be tried: at once at first, later and later in a crash loop."""
+
+    def __init__(self) -> None:
+        self._failures = 0
+        self._started = 0.0
+
+    def started(self) -> None:
+        self._started = time.monotonic()
+
+    def ended(self) -> float:
+        """Count an end; seconds to wait before the next start."""
+        if time.monotonic() - self._started > STEADY_SECONDS:
+            self._failures = 0
+        seconds = BACKOFF_SECONDS[min(self._failures, len(BACKOFF_SECONDS) - 1)]
+        self._failures += 1
+        return seconds

@@ -1,0 +1,140 @@
+"""All that has been asked of the plane and not taken back: one value, and what a batch makes of it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import TypeVar
+
+from culvert.change import (
+    AddAddress,
+    AddForwarder,
+    AddLink,
+    AddPolicy,
+    Address,
+    AddRoute,
+    AddSa,
+    Change,
+    Forwarder,
+    Link,
+    RemoveAddress,
+    RemoveForwarder,
+    RemoveLink,
+    RemovePolicy,
+    RemoveRoute,
+    RemoveSa,
+    Route,
+    SetTunnelMtu,
+)
+from culvert.dataplane.plane import PlaneError
+from culvert.dataplane.userspace.steering import Steering
+from culvert.ipsec.sa import Direction, SaKey, SecurityAssociation
+from culvert.ipsec.spd import Policy
+
+Key = TypeVar("Key")
+Value = TypeVar("Value")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """Never changed in place. The dictionaries keep the order in which things were asked for."""
+
+    links: dict[str, Link] = field(default_factory=dict)
+    addresses: dict[Address, None] = field(default_factory=dict)
+    routes: dict[Route, None] = field(default_factory=dict)
+    forwarders: dict[Forwarder, None] = field(default_factory=dict)
+    policies: dict[Policy, None] = field(default_factory=dict)
+    sas: dict[tuple[Direction, SaKey], SecurityAssociation] = field(default_factory=dict)
+    tunnel_mtu: int = 0
+
+    def after(self, changes: Sequence[Change]) -> "Wanted":
+        """What is wanted after these changes. PlaneError for one that contradicts what there is."""
+        copy = Wanted(
+            links=dict(self.links),
+            addresses=dict(self.addresses),
+            routes=dict(self.routes),
+            forwarders=dict(self.forwarders),
+            policies=dict(self.policies),
+            sas=dict(self.sas),
+            tunnel_mtu=self.tunnel_mtu,
+        )
+        for change in changes:
+            if isinstance(change, SetTunnelMtu):
+                copy = replace(copy, tunnel_mtu=change.new)
+            else:
+                copy._edit(change)
+        return copy
+
+    def _edit(self, change: Change) -> None:
+        """Only for the copy that `after` is still making."""
+        match change:
+            case AddLink(link):
+                _put(change, self.links, link.name, link)
+            case RemoveLink(link):
+                _take(change, self.links, link.name)
+            case AddAddress(address):
+                _put(change, self.addresses, address, None)
+            case RemoveAddress(address):
+                _take(change, self.addresses, address)
+            case AddRoute(route):
+                _put(change, self.routes, route, None)
+            case RemoveRoute(route):
+                _take(change, self.routes, route)
+            case AddForwarder(forwarder):
+                _put(change, self.forwarders, forwarder, None)
+            case RemoveForwarder(forwarder):
+                _take(change, self.forwarders, forwarder)
+            case AddPolicy(policy):
+                _put(change, self.policies, policy, None)
+            case RemovePolicy(policy):
+                _take(change, self.policies, policy)
+            case AddSa(sa):
+                _put(change, self.sas, (sa.direction, sa.key), sa)
+            case RemoveSa(sa):
+                _take(change, self.sas, (sa.direction, sa.key))
+
+    def steering(self, tun_name: str) -> Steering:
+        return Steering(
+            tun=tun_name,
+            links=frozenset(self.links),
+            addresses=tuple(self.addresses),
+            policies=tuple(self.policies),
+            forwarders=tuple(self.forwarders),
+        )
+
+    def guarding_both(self, later: "Wanted") -> "Wanted":
+        """The rules for the time of the change itself: what either of the two protects is protected."""
+        return replace(
+            later,
+            links={**self.links, **later.links},
+            addresses={**self.addresses, **later.addresses},
+            policies={**self.policies, **later.policies},
+        )
+
+
+def _put(change: Change, things: dict[Key, Value], key: Key, value: Value) -> None:
+    if key in things:
+        raise PlaneError(change, f"{_label(change)} is there already")
+    things[key] = value
+
+
+def _take(change: Change, things: dict[Key, Value], key: Key) -> None:
+    if key not in things:
+        raise PlaneError(change, f"{_label(change)} is not there")
+    del things[key]
+
+
+def _label(change: Change) -> str:
+    match change:
+        case AddSa(thing) | RemoveSa(thing):
+            return thing.label
+        case AddPolicy(thing) | RemovePolicy(thing):
+            return thing.label
+        case AddForwarder(thing) | RemoveForwarder(thing):
+            return thing.label
+        case AddLink(thing) | RemoveLink(thing):
+            return f"{thing.label} (link {thing.name})"
+        case AddAddress(thing) | RemoveAddress(thing):
+            return f"{thing.label} ({thing.interface})"
+        case AddRoute(thing) | RemoveRoute(thing):
+            return f"{thing.label} ({thing.destination})"
+        case SetTunnelMtu():
+            return "the tunnel MTU"
