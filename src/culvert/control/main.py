@@ -108,7 +108,7 @@ async def _run_on(live: ThreadPoolExecutor, options: argparse.Namespace) -> None
 
 
 def _plane(state: Path) -> UserspacePlane:
-    return UserspacePlane(state, log=lambda text: LOG.info("plane", text=text))
+    return UserspacePlane(state, random=os.urandom, clock=time.time, log=lambda text: LOG.info("plane", text=text))
 
 
 def _call(gateway: Gateway, name: str, args: dict[str, object], peer: Peer) -> object:
