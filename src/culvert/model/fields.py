@@ -189,7 +189,8 @@ class Integer:
         if not (text.isascii() and text.isdigit() and len(text) <= 20):
             raise BadValue(f'"{text}" is not allowed; allowed: {self.expects}')
         if not self.least <= int(text) <= self.most:
-            raise BadValue(f"{text} is not allowed; allowed: {self.expects}{self.note and '; ' + self.note}")
+            note = f"; {self.note}" if self.note and int(text) > self.most else ""
+            raise BadValue(f"{text} is not allowed; allowed: {self.expects}{note}")
         return int(text)
 
     def raw(self, value: int) -> Raw:

@@ -116,8 +116,10 @@ def mask_from_destination(name: str, raw: dict[str, Raw], world: World) -> None:
         width = 128 if version6 else 32
         if int(prefix) <= width and "mask" not in raw:
             raw["mask"] = str(ip_network((0 if not version6 else IPv6Address(0), int(prefix))).netmask)
-    if "mask" not in raw:
-        raw["mask"] = "any" if ":" not in text or text.count(":") == 1 else "any6"
+    version6 = text.count(":") > 1 or "any6" in text
+    raw.setdefault("mask", "any6" if version6 else "any")
+    if version6:
+        raw.setdefault("source", "::/0")
 
 
 def forwarding_only(virtual: Object, world: World) -> Iterator[Problem]:
