@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from sealing import SITE_A
 
-from culvert.change import AddForwarder, Change
+from culvert.change import AddForwarder, AddLink, Change
 from culvert.config.store import Store
 from culvert.config.vault import Vault
 from culvert.control.errors import ControlError
@@ -175,6 +175,31 @@ def test_a_damaged_saved_file_is_told_and_nothing_runs_from_it(tmp_path: Path) -
     made.publisher.close()
 
 
+def test_a_host_that_is_not_ready_is_guarded_and_tried_again(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    site.call("save")
+    saved = site.call("text")
+    step = MemoryPlane._step
+    missing = True
+
+    def failing(plane: MemoryPlane, change: Change) -> None:
+        if missing and isinstance(change, AddLink):
+            raise PlaneError(change, f"link {change.link.name} does not exist")
+        step(plane, change)
+
+    monkeypatch.setattr(MemoryPlane, "_step", failing)
+    again = Site(site.directory)
+    assert again.trouble == "the saved configuration can't run yet: link wan0 does not exist"
+    assert {own.sa.label for own in again.plane.usage()} == {"/Common/sa-in", "/Common/sa-out"}
+    assert again.plane.forwarder_stats() == []
+    again.gateway.tick(NOW + 5)
+    assert again.plane.forwarder_stats() == []
+    missing = False
+    again.gateway.tick(NOW + 10)
+    assert [own.label for own in again.plane.forwarder_stats()] == ["/Common/forward"]
+    assert again.call("text") == saved
+    again.publisher.close()
+
+
 def test_verify_changes_nothing(site: Site) -> None:
     before = site.call("text")
     site.call("load", text="net vlan other { }", verify=True)
@@ -250,5 +275,7 @@ def test_the_lab_is_configured_by_tmsh_lines(tmp_path: Path, name: str) -> None:
     assert len(made.plane.usage()) == 4
     assert command.run("show net ipsec ipsec-sa", Door()).endswith("Total records returned: 4")
     assert "selector-out" in command.run("list net ipsec traffic-selector", Door())
-    assert command.run("list net self external-self address", Door()).startswith("net self external-self {\n    address")
+    assert command.run("list net self external-self address", Door()).startswith(
+        "net self external-self {\n    address"
+    )
     made.publisher.close()

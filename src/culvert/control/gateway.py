@@ -4,6 +4,7 @@ A change goes words -> transaction -> checked snapshot -> intent -> ordered chan
 the way, the snapshot and the plane stay as they were.
 """
 
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
@@ -27,6 +28,7 @@ from culvert.plan.intent import Intent, intend
 from culvert.plan.steps import steps
 
 Json = Any
+RETRY_SECONDS = 2.0
 
 
 class Publisher(Protocol):
@@ -50,6 +52,8 @@ class Gateway:
         self._now = now
         self._snapshot: Snapshot = SHIPPED
         self._intent = Intent()
+        self._waiting: Transaction | None = None
+        self._retry_at = 0.0
         self._calls: dict[str, Callable[[Mapping[str, Json], Peer], Json]] = {
             "create": self._create,
             "modify": self._modify,
@@ -67,18 +71,40 @@ class Gateway:
         }
 
     def start(self) -> str:
-        """Run the saved configuration. Returns "", or why the gateway runs the shipped one instead."""
-        trouble = ""
+        """Run the saved configuration. Returns "", or why the gateway runs less than that for now.
+
+        A text that is no configuration: the shipped one runs. A host that can't take it yet (a link is missing): what
+        has to be protected is kept from leaving in clear, and `tick` tries again.
+        """
         try:
             saved = self._store.load()
-            if saved is not None:
-                self._commit(tx.read_file(saved, SHIPPED, self._reader()))
-                return ""
-        except (errors.ControlError, Invalid, StoreError, tx.Refusal) as error:
-            trouble = f"the saved configuration was not loaded: {_told(error)}"
-            self._publisher.emit("error", trouble)
-        self._commit(Transaction(SHIPPED, self._reader()))
-        return trouble
+            work = Transaction(SHIPPED, self._reader()) if saved is None else self._saved(saved)
+        except (Invalid, StoreError, tx.Refusal) as error:
+            self._commit(Transaction(SHIPPED, self._reader()))
+            return self._troubled(f"the saved configuration was not loaded: {_told(error)}")
+        try:
+            self._commit(work)
+        except PlaneError as error:
+            self._guard(work)
+            return self._troubled(f"the saved configuration can't run yet: {error.sentence}")
+        return ""
+
+    def _saved(self, text: str) -> Transaction:
+        work = tx.read_file(text, SHIPPED, self._reader())
+        intend(work.check())
+        return work
+
+    def _troubled(self, sentence: str) -> str:
+        self._publisher.emit("error", sentence)
+        return sentence
+
+    def _guard(self, work: Transaction) -> None:
+        """Only what protects: nothing is forwarded, and nothing that a selector names leaves in clear."""
+        whole = intend(work.check())
+        guard = Intent(policies=whole.policies, sas=whole.sas)
+        self._plane.apply(steps(self._intent, guard))
+        self._intent = guard
+        self._waiting, self._retry_at = work, self._now() + RETRY_SECONDS
 
     def call(self, name: str, args: Mapping[str, Json], peer: Peer) -> Json:
         """One request. Raises ControlError; the configuration is then as it was."""
@@ -91,9 +117,15 @@ class Gateway:
             raise _told(error) from None
 
     def tick(self, now: float) -> None:
-        """About once a second: look after the plane."""
+        """About once a second: look after the plane, and after a configuration that waits for its host."""
         for sentence in self._plane.tick(now):
             self._publisher.emit("warning", sentence)
+        if self._waiting is None or now < self._retry_at:
+            return
+        self._retry_at = now + RETRY_SECONDS
+        with contextlib.suppress(PlaneError):
+            self._commit(self._waiting)
+            self._publisher.emit("notify", "the saved configuration runs now")
 
     def close(self) -> None:
         """Stop, and take back from the host what was added."""
@@ -151,7 +183,7 @@ class Gateway:
         if dry:
             return
         self._plane.apply(changes)
-        self._snapshot, self._intent = snapshot, intent
+        self._snapshot, self._intent, self._waiting = snapshot, intent, None
         self._set_log()
         self._tell(changes)
 
