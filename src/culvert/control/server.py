@@ -196,7 +196,9 @@ class Server:
 
     async def _send(self, writer: asyncio.StreamWriter, answer: bytes) -> None:
         writer.write(answer)
-        await asyncio.wait_for(writer.drain(), self._send_seconds)
+        # Not wait_for: in Python 3.11 it swallows a cancellation that comes as the drain ends, and close() hangs.
+        async with asyncio.timeout(self._send_seconds):
+            await writer.drain()
 
     def _refusal(self, peer: Peer) -> ControlError | None:
         if not may_enter(peer, self._group):
