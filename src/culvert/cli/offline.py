@@ -11,6 +11,7 @@ from culvert.config import transaction as tx
 from culvert.config.transaction import SHIPPED
 from culvert.config.vault import Vault, VaultError
 from culvert.ipsec.gateway import Gateway
+from culvert.ipsec.sa import Direction
 from culvert.ipsec.secret import Secret
 from culvert.model import tokens
 from culvert.model.fields import Reader, Sealer
@@ -35,7 +36,7 @@ def run(arguments: Sequence[str]) -> int:
     try:
         intent = _intent(options.config, _sealer(options.master_key))
         gateway = _gateway(intent)
-        endpoints = {end for sa in intent.sas for end in (sa.source, sa.destination)}
+        endpoints = {sa.destination if sa.direction is Direction.IN else sa.source for sa in intent.sas}
         with Path(options.json or os.devnull).open("w") as report:
             summary = pcap.run(
                 gateway,
