@@ -11,7 +11,9 @@ from culvert.lab.topology import GATEWAYS
 
 
 def bring_up(lab: Lab, keys: Mapping[str, Keys], screen: Screen) -> None:
-    """All or nothing: what fails is taken down again, except for the logs."""
+    """All or nothing: what fails is taken down again, except for the logs. A lab that is there already stays."""
+    if lab.topology.exists:
+        raise LabError("a lab is there already", "take it down first: culvert lab down")
     try:
         _steps(lab, keys, screen)
     except BaseException:

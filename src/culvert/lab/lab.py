@@ -56,8 +56,6 @@ class Lab:
             raise LabError("the lab is not up", "start it with: culvert lab up")
 
     def add_topology(self) -> None:
-        if self.topology.exists:
-            raise LabError("a lab is there already", "take it down first: culvert lab down")
         self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.topology.add()
 
