@@ -45,7 +45,7 @@ def test_an_outbound_sa_is_found_by_reqid_lowest_label_first(sadb: Sadb) -> None
 @pytest.mark.parametrize("direction", list(Direction))
 def test_a_second_sa_of_the_same_name_is_refused(sadb: Sadb, direction: Direction) -> None:
     record = sadb.add(make_sa(direction), 0, NOW)
-    with pytest.raises(DuplicateSa, match="SPI 0x3e9 to 192.0.2.2 is in use"):
+    with pytest.raises(DuplicateSa, match=r"SPI 0x3e9 to 192\.0\.2\.2 is in use"):
         sadb.add(make_sa(direction, reqid=99, label="another"), 0, NOW)
     assert list(sadb) == [record]
     sadb.add(make_sa(direction, spi=1002), 0, NOW)

@@ -74,7 +74,7 @@ def scan(entries: list[Policy], direction: Direction, flow: Flow) -> Policy | No
     return None
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(
     st.lists(policies(), max_size=25, unique=True),
     st.lists(flows(), min_size=1, max_size=25),
