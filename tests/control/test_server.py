@@ -197,6 +197,11 @@ def test_an_unread_answer_is_held_once_and_not_for_ever(path: Path) -> None:
         _until(lambda: server.connections == 1)
         _until(lambda: server.connections == 0)
         assert len(calls) == 1
+        received = 0
+        with suppress(ConnectionResetError):
+            while chunk := deaf.socket.recv(1 << 20):
+                received += len(chunk)
+        assert received < 3_000_000, "the rest of the answer was kept for a client that was dropped"
         deaf.close()
 
 
@@ -293,6 +298,9 @@ def test_who_may_enter(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not may_enter(stranger, "no-such-group")
     real = grp.getgrgid(1)
     assert not may_enter(stranger, real.gr_name)
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "geteuid", lambda: 4242)
+        assert may_enter(stranger, "no-such-group")
     monkeypatch.setattr(os, "getgrouplist", lambda user, gid: [gid, 1] if user == "4242" else [gid])
     assert may_enter(stranger, real.gr_name)
 
@@ -335,6 +343,25 @@ def test_a_live_socket_without_our_lock_is_refused_too(path: Path) -> None:
     live.close()
     with serving(Server(path, answer)):
         pass
+
+
+def test_a_daemon_too_busy_to_accept_is_alive(path: Path) -> None:
+    busy = socket.socket(socket.AF_UNIX)
+    busy.bind(str(path))
+    busy.listen(0)
+    waiting = Raw(path)
+    with pytest.raises(Unavailable, match="another culvertd is running"):
+        asyncio.run(Server(path, answer).start())
+    assert path.exists()
+    waiting.close()
+    busy.close()
+
+
+def test_a_daemon_whose_socket_was_removed_still_holds_its_place(path: Path) -> None:
+    with serving(Server(path, answer)):
+        path.unlink()
+        with pytest.raises(Unavailable, match=f"another culvertd is running, pid {os.getpid()}"):
+            asyncio.run(Server(path, answer).start())
 
 
 def test_something_else_at_the_path_is_left_alone(path: Path) -> None:
