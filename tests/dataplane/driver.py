@@ -9,14 +9,15 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from tests.dataplane import sites
-
 from culvert import change
 from culvert.dataplane.userspace.plane import UserspacePlane
+from tests.dataplane import sites
 
 
 def main() -> None:
-    plane = UserspacePlane(Path(sys.argv[1]), random=os.urandom, clock=time.time, log=lambda text: print(text, file=sys.stderr))
+    plane = UserspacePlane(
+        Path(sys.argv[1]), random=os.urandom, clock=time.time, log=lambda text: print(text, file=sys.stderr)
+    )
     names = {**vars(change), **vars(sites), "plane": plane, "time": time}
     for line in sys.stdin:
         try:

@@ -1,5 +1,6 @@
 """The changes that make one site, as `plan` would say them."""
 
+from dataclasses import replace
 from ipaddress import ip_address, ip_interface, ip_network
 
 from culvert.change import (
@@ -7,19 +8,20 @@ from culvert.change import (
     AddForwarder,
     AddLink,
     AddPolicy,
-    AddRoute,
     Address,
+    AddRoute,
     AddSa,
     Change,
     Forwarder,
     Link,
     Route,
+    Service,
     SetTunnelMtu,
 )
 from culvert.ipsec.sa import Direction, SecurityAssociation
 from culvert.ipsec.secret import Secret
 from culvert.ipsec.selector import PortRange, Selector
-from culvert.ipsec.spd import Policy
+from culvert.ipsec.spd import Action, Policy
 
 OUT, IN = Direction.OUT, Direction.IN
 NUMBER = {"a": 1, "b": 2}
@@ -31,7 +33,9 @@ NET6 = {"a": "fd01::/64", "b": "fd02::/64"}
 KEY = b"the key of this test"
 
 
-def association(side: str, direction: Direction, *, outer: int = 4, key: bytes = KEY, spi: int = 1000) -> SecurityAssociation:
+def association(
+    side: str, direction: Direction, *, outer: int = 4, key: bytes = KEY, spi: int = 1000
+) -> SecurityAssociation:
     """The SA from or to this side; `spi` 1000 from a to b, 1001 back."""
     wan = WAN4 if outer == 4 else WAN6
     sender = side if direction is OUT else OTHER[side]
@@ -53,7 +57,9 @@ def associations(side: str, *, outer: int = 4, key: bytes = KEY, spi: int = 1000
     return [AddSa(association(side, direction, outer=outer, key=key, spi=spi)) for direction in (OUT, IN)]
 
 
-def selector(direction: Direction, mine: str, theirs: str, *, outer: int = 4, order: int = 1, **fields: object) -> AddPolicy:
+def selector(
+    direction: Direction, mine: str, theirs: str, *, outer: int = 4, order: int = 1, **fields: object
+) -> AddPolicy:
     source, destination = (mine, theirs) if direction is OUT else (theirs, mine)
     return AddPolicy(
         Policy(
@@ -82,7 +88,9 @@ def addresses(side: str) -> list[Change]:
     number = NUMBER[side]
     lan4, lan6 = f"10.{number}.0.1/16", f"fd0{number}::1/64"
     pairs = (("wan", WAN4[side] + "/32"), ("wan", WAN6[side] + "/64"), ("lan", lan4), ("lan", lan6))
-    return [AddAddress(Address(link=link, interface=ip_interface(text), label=f"/Common/{text}")) for link, text in pairs]
+    return [
+        AddAddress(Address(link=link, interface=ip_interface(text), label=f"/Common/{text}")) for link, text in pairs
+    ]
 
 
 def routes(side: str) -> list[Change]:
@@ -90,7 +98,9 @@ def routes(side: str) -> list[Change]:
     far = WAN4[OTHER[side]]
     return [
         AddRoute(Route(destination=ip_network(far), link="wan", label="/Common/peer")),
-        AddRoute(Route(destination=ip_network(NET4[OTHER[side]]), gateway=ip_address(far), link="wan", label="/Common/far4")),
+        AddRoute(
+            Route(destination=ip_network(NET4[OTHER[side]]), gateway=ip_address(far), link="wan", label="/Common/far4")
+        ),
         AddRoute(
             Route(
                 destination=ip_network(NET6[OTHER[side]]),
@@ -125,6 +135,15 @@ def site(side: str, *, inner: int = 4, outer: int = 4, key: bytes = KEY, spi: in
     """One side of a working tunnel."""
     protection = [*associations(side, outer=outer, key=key, spi=spi), *selectors(side, inner=inner, outer=outer)]
     return [*protection, *ground(side)]
+
+
+def discarding(change: AddPolicy) -> AddPolicy:
+    return AddPolicy(replace(change.policy, action=Action.DISCARD))
+
+
+def opened(old: AddAddress, *services: Service) -> list[Change]:
+    """The same address with these services, or with all."""
+    return [old.inverse(), AddAddress(replace(old.address, services=services or None))]
 
 
 def ports(first: int, last: int | None = None) -> PortRange:

@@ -1,7 +1,7 @@
 """Four network namespaces: client - gwA == wan == gwB - server, made by the test and always taken away.
 
-    client 10.1.0.5 ---- 10.1.0.1 gwA 2.2.2.2 ==== 3.3.3.3 gwB 10.2.0.1 ---- 10.2.0.5 server
-           fd01::5         fd01::1     fd0f::2      fd0f::3     fd02::1        fd02::5
+client 10.1.0.5 ---- 10.1.0.1 gwA 2.2.2.2 ==== 3.3.3.3 gwB 10.2.0.1 ---- 10.2.0.5 server
+       fd01::5         fd01::1     fd0f::2      fd0f::3     fd02::1        fd02::5
 """
 
 import contextlib
@@ -63,6 +63,16 @@ class Namespace:
         """Whether every ping is answered."""
         words = ("ping", "-n", "-q", "-i", "0.02", "-W", "1", "-c", str(count), *options, address)
         return " 0% packet loss" in self.run(*words, check=False)
+
+    @contextlib.contextmanager
+    def pinging(self, address: str, interval: float) -> Iterator[None]:
+        """A ping that runs all the time."""
+        ping = self.popen("ping", "-n", "-q", "-i", str(interval), address, stdout=subprocess.DEVNULL)
+        try:
+            yield
+        finally:
+            ping.kill()
+            ping.wait()
 
     def inside(self, question: Callable[[], Result]) -> Result:
         """Call something with the thread's foot in this namespace."""
@@ -161,19 +171,22 @@ class Sniffer:
         self._socket = namespace.inside(lambda: _packet_socket(link))
 
     def packets(self) -> list[bytes]:
-        """The IP packets since the last call."""
+        """The IP packets since the last call, but for neighbour discovery."""
         found = []
         while True:
             try:
                 frame = self._socket.recv(65535)
             except BlockingIOError:
                 return found
-            if frame[12:14] in (b"\x08\x00", b"\x86\xdd"):
+            except OSError:
+                # The link went down for a while.
+                continue
+            if frame[12:14] in (b"\x08\x00", b"\x86\xdd") and not _is_discovery(frame[14:]):
                 found.append(frame[14:])
 
     def clear(self) -> list[bytes]:
-        """Of these the ones that are neither IPsec nor neighbour discovery."""
-        return [packet for packet in self.packets() if not _is_ipsec(packet) and not _is_discovery(packet)]
+        """Of these the ones that aren't IPsec."""
+        return [packet for packet in self.packets() if not _is_ipsec(packet)]
 
     def close(self) -> None:
         self._socket.close()

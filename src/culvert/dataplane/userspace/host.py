@@ -18,7 +18,6 @@ from culvert.change import (
     AddLink,
     Address,
     AddRoute,
-    Change,
     Link,
     RemoveAddress,
     RemoveLink,
@@ -29,6 +28,7 @@ from culvert.dataplane.plane import LinkState
 from culvert.dataplane.userspace import sysctl
 from culvert.dataplane.userspace.journal import Journal, Value
 from culvert.dataplane.userspace.kernel import UNREACHABLE, HostError, Kernel, LinkFacts
+from culvert.dataplane.userspace.replacing import HostChange, Replace
 
 FORCE_FORWARDING = "ipv6/conf/all/force_forwarding"
 FORWARDING6_ALL = ("ipv6/conf/default/forwarding", "ipv6/conf/all/forwarding")
@@ -45,9 +45,11 @@ class Host:
         self._routes: list[Route] = []
         self._seen: dict[str, tuple[int, bool]] = {}
         """Index and up of every wanted link when last looked at."""
+        self._disturbed = False
+        """Something was taken away, and the kernel may have taken addresses or routes of ours along."""
         self.sentences: list[str] = []
 
-    def step(self, change: Change) -> None:
+    def step(self, change: HostChange) -> None:
         """Make one change so. Raises HostError, and has then done nothing."""
         match change:
             case AddLink(link):
@@ -62,6 +64,24 @@ class Host:
                 self._add_route(route)
             case RemoveRoute(route):
                 self._remove_route(route)
+            case Replace(Link() as old, Link() as new):
+                self._replace_link(old, new)
+            case Replace(Address() as old, Address() as new):
+                self._addresses[self._addresses.index(old)] = new
+            case Replace(Route() as old, Route() as new):
+                self._routes[self._routes.index(old)] = new
+
+    def settle(self) -> None:
+        """After a batch: put back what the kernel took along with something that was removed.
+
+        Removing the first IPv4 address of a network may remove the others of it; removing the last one of a
+        link, or taking the link down, removes its routes.
+        """
+        if self._disturbed:
+            self._disturbed = False
+            for name in self._links:
+                self._refill_addresses(name)
+            self._refill_routes()
 
     # Links
 
@@ -108,6 +128,15 @@ class Host:
             self._kernel.set_link(link.name, state="up" if link.enabled else "down")
         self._seen[link.name] = facts.index, link.enabled
 
+    def _replace_link(self, old: Link, new: Link) -> None:
+        try:
+            self._dress(new)
+        except HostError:
+            self._dress(old)
+            raise
+        self._links[new.name] = new
+        self._disturbed = True
+
     def _undress(self, name: str) -> None:
         owned = [key for key in self._journal.entries if _link_of(key) == name]
         for key in reversed(owned):
@@ -118,6 +147,7 @@ class Host:
             raise HostError(errno.ENODEV, f"link {link.name} is not in use")
         self._seen.pop(link.name, None)
         self._undress(link.name)
+        self._disturbed = True
 
     # Addresses and routes
 
@@ -136,9 +166,7 @@ class Host:
     def _remove_address(self, address: Address) -> None:
         self._addresses.remove(address)
         self._undo(f"address {address.link} {address.interface}")
-        # The kernel may take the other addresses of that network along, if this was the first of them.
-        if address.interface.version == 4:
-            self._refill_addresses(address.link)
+        self._disturbed = True
 
     def _add_route(self, route: Route) -> None:
         key = _route_key(route)

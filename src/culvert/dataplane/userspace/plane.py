@@ -20,16 +20,10 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 
 from culvert.change import (
-    AddAddress,
-    AddLink,
     AddPolicy,
-    AddRoute,
     AddSa,
     Change,
-    RemoveAddress,
-    RemoveLink,
     RemovePolicy,
-    RemoveRoute,
     RemoveSa,
 )
 from culvert.dataplane.account import MODES
@@ -51,6 +45,7 @@ from culvert.dataplane.userspace.host import Host
 from culvert.dataplane.userspace.journal import Journal
 from culvert.dataplane.userspace.kernel import Kernel
 from culvert.dataplane.userspace.process import Backoff, PacketProcess, ProcessDown
+from culvert.dataplane.userspace.replacing import host_changes
 from culvert.dataplane.userspace.steering import REASONS, Steering, forwarder_counter, reason_counter, render
 from culvert.dataplane.userspace.wanted import Wanted
 from culvert.dataplane.userspace.watch import Events, Watch
@@ -60,7 +55,6 @@ from culvert.ipsec.sa import Protocol, SecurityAssociation
 BREATH_SECONDS = 0.02
 """Pause between two repairs, so that a busy routing daemon next to us doesn't keep us busy too."""
 
-HOST_CHANGES = (AddLink, RemoveLink, AddAddress, RemoveAddress, AddRoute, RemoveRoute)
 PACKET_CHANGES = (AddSa, RemoveSa, AddPolicy, RemovePolicy)
 
 
@@ -112,7 +106,8 @@ class UserspacePlane:
     @property
     def process_id(self) -> int | None:
         """The packet process's, for reports."""
-        return self._process.pid if self._process else None
+        with self._lock:
+            return self._process.pid if self._process else None
 
     # Changes
 
@@ -134,9 +129,11 @@ class UserspacePlane:
             undo.callback(self._load_again, before)
         self._load(before.guarding_both(after).steering(self._tun_name))
         self._open(after, undo)
-        host_changes = [change for change in changes if isinstance(change, HOST_CHANGES)]
-        apply_all(host_changes, self._host.step)
-        undo.callback(undo_all, host_changes, self._host.step)
+        steps = host_changes(changes)
+        undo.callback(self._host.settle)
+        apply_all(steps, self._host.step)
+        undo.callback(undo_all, steps, self._host.step)
+        self._host.settle()
         self._tell(changes, before, after, undo)
         self._load(after.steering(self._tun_name))
         self._host.open_forwarding(self._tun_name)

@@ -20,7 +20,10 @@ SO_RCVBUFFORCE = 33
 IP_MTU_DISCOVER = 10
 IP_PKTINFO = 8
 IPV6_MTU_DISCOVER = 23
+PMTUDISC_INTERFACE = 4
+"""The link's MTU counts, not the path's."""
 PMTUDISC_OMIT = 5
+"""The same, and what is larger is fragmented."""
 
 _HEADER6 = struct.Struct("!IHBB16s16s")
 _PKTINFO6 = struct.Struct("16sI")
@@ -36,9 +39,7 @@ def open_receive(family: socket.AddressFamily, protocol: int) -> socket.socket:
         # A raw IPv6 socket shows no header: RFC 3542 section 4 gives its fields as ancillary data.
         for option in (socket.IPV6_RECVPKTINFO, socket.IPV6_RECVHOPLIMIT, socket.IPV6_RECVTCLASS):
             opened.setsockopt(socket.IPPROTO_IPV6, option, 1)
-        opened.setsockopt(socket.IPPROTO_IPV6, IPV6_MTU_DISCOVER, PMTUDISC_OMIT)
-    else:
-        opened.setsockopt(socket.IPPROTO_IP, IP_MTU_DISCOVER, PMTUDISC_OMIT)
+    _ignore_path_mtu(opened, PMTUDISC_OMIT)
     return opened
 
 
@@ -47,7 +48,17 @@ def open_send(family: socket.AddressFamily) -> socket.socket:
     opened = _open(family, socket.IPPROTO_RAW)
     # What arrives at an IPPROTO_RAW socket is nobody's; the kernel never queues there, but be sure.
     opened.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 0)
+    _ignore_path_mtu(opened, PMTUDISC_INTERFACE)
     return opened
+
+
+def _ignore_path_mtu(opened: socket.socket, how: int) -> None:
+    """The kernel's path MTU of the peer may be the one that the gateway's own clear packets met at the TUN, where
+    a selector equals the tunnel's addresses. For protected packets it is too small by just the protection."""
+    if opened.family == socket.AF_INET6:
+        opened.setsockopt(socket.IPPROTO_IPV6, IPV6_MTU_DISCOVER, how)
+    else:
+        opened.setsockopt(socket.IPPROTO_IP, IP_MTU_DISCOVER, how)
 
 
 def _open(family: socket.AddressFamily, protocol: int) -> socket.socket:

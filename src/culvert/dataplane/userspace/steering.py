@@ -79,7 +79,7 @@ def _table(steering: Steering, counts: Counts) -> Iterator[str]:
     yield from _chain("own_ipsec", "", _own_ipsec())
     yield from _chain("arriving", "", _arriving(steering))
     yield from _chain("prerouting", "filter hook prerouting priority mangle", _prerouting(steering))
-    yield from _chain("output", "route hook output priority mangle", _output())
+    yield from _chain("output", "route hook output priority mangle", _output(steering))
     yield from _chain("postrouting", "filter hook postrouting priority mangle", _postrouting(steering))
     yield from _chain("forward", "filter hook forward priority filter", _forward(steering))
     yield from _chain("guard", "", _guard())
@@ -182,8 +182,11 @@ def _arriving(steering: Steering) -> Iterator[str]:
         yield f"iifname {_names(steering.links)} goto stop_clear"
 
 
-def _output() -> Iterator[str]:
+def _output(steering: Steering) -> Iterator[str]:
     yield f"meta mark {marks.OWN} accept"
+    # The kernel greets every new link with group membership reports; behind the TUN nobody is there to hear them.
+    yield f'oifname "{steering.tun}" ip6 daddr ff02::/16 drop'
+    yield f'oifname "{steering.tun}" ip daddr 224.0.0.0/24 drop'
     yield 'oifname "lo" accept'
     yield "fib daddr type local accept"
     yield NEIGHBOUR_DISCOVERY

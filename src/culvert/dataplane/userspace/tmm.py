@@ -71,6 +71,7 @@ class Tmm:
         self._touched: set[Record] = set()
         self._pending = bytearray()
         self._running = True
+        self._configured = self._reading = False
 
     # The loop
 
@@ -83,9 +84,14 @@ class Tmm:
         handlers = self._handlers()
         handlers[wakeup.fileno()] = lambda: None
         poller = select.epoll()
-        for fd in handlers:
+        for fd in (wakeup.fileno(), self._control.fileno()):
             poller.register(fd, select.EPOLLIN)
         while self._running:
+            if self._configured and not self._reading:
+                # Not before: a predecessor's packets wait in these, and the gateway has to know what to do.
+                self._reading = True
+                for fd in handlers.keys() - {wakeup.fileno(), self._control.fileno()}:
+                    poller.register(fd, select.EPOLLIN)
             for fd, events in poller.poll():
                 if events & (select.EPOLLERR | select.EPOLLHUP) and fd == self._tun:
                     # The device was deleted by hand. The parent notices too, and gives us a new one by a restart.
@@ -251,6 +257,7 @@ class Tmm:
         except PlaneError as error:
             failed = next(at for at, change in enumerate(message.changes) if change is error.change)
             return wire.Reply(failed, error.sentence)
+        self._configured = True
         return wire.Reply()
 
     def _step(self, change: Change, slots: dict[int, int]) -> None:

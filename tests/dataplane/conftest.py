@@ -1,0 +1,48 @@
+"""Fixtures of the tests that move real packets."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.dataplane.topology import Gateway, Namespace, Wan
+
+
+def _demand_root() -> None:
+    if os.geteuid() != 0:
+        pytest.fail("this test makes network namespaces: run it as root", pytrace=False)
+
+
+@pytest.fixture
+def namespace() -> Iterator[Namespace]:
+    """An empty network namespace."""
+    _demand_root()
+    made = Namespace("alone")
+    yield made
+    made.delete()
+
+
+@pytest.fixture
+def gateway(tmp_path: Path) -> Iterator[Gateway]:
+    """One gateway, its links `wan` and `lan` ending nowhere."""
+    _demand_root()
+    made = Gateway("gwa", tmp_path)
+    try:
+        for link in ("wan", "lan"):
+            made.run("ip", "link", "add", link, "type", "veth", "peer", "name", f"{link}-far")
+            made.run("ip", "link", "set", f"{link}-far", "up")
+        yield made
+    finally:
+        made.delete()
+
+
+@pytest.fixture
+def wan(tmp_path: Path) -> Iterator[Wan]:
+    """client - gwA == wan == gwB - server; nothing started yet."""
+    _demand_root()
+    made = Wan(tmp_path)
+    try:
+        yield made
+    finally:
+        made.delete()
