@@ -83,7 +83,7 @@ class Sites:
         """Everything of the host that a gateway could leave something of itself in."""
         commands = (
             "ip -o link", "ip -o address", "ip rule", "ip -6 rule", "ip route show table all",
-            "ip -6 route show table all", "nft list ruleset", "sysctl -a",
+            "ip -6 route show table all", "nft list ruleset", "grep -rs . /proc/sys/net",
         )
         parts = []
         for command in commands:
@@ -94,8 +94,8 @@ class Sites:
 
 def _steady(line: str) -> str:
     """Without what changes by itself: lifetimes of addresses, and counters of the kernel."""
-    noisy = ("net.netfilter.nf_conntrack_count", "kernel.", "fs.", "vm.", "dev.", "net.core.")
-    return "" if line.startswith(noisy) or "random" in line else line.split(" valid_lft")[0].split(" expires")[0]
+    noisy = ("nf_conntrack_count", "/random", "stable_secret", "/net/core/", "/netfilter/", "fib_info_hash")
+    return "" if any(word in line for word in noisy) else line.split(" valid_lft")[0].split(" expires")[0]
 
 
 def wait_until(condition: Callable[[], object], seconds: float = 10.0) -> None:

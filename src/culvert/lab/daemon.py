@@ -74,7 +74,7 @@ class Daemon:
             pid, started = self.pid_path.read_text().split()
         except (OSError, ValueError):
             return None
-        return int(pid) if started != "0" and _start_time(int(pid)) == started else None
+        return int(pid) if _runs(int(pid)) and _start_time(int(pid)) == started else None
 
     def stop(self) -> None:
         pid = self.pid
