@@ -95,8 +95,9 @@ def test_the_counter_never_wraps() -> None:
         drop = dropped(here.outbound(packet_of(4), NOW))
         assert drop.reason is Reason.SEQUENCE_EXHAUSTED
         assert isinstance(drop.record, Outbound) and drop.record.sequence == LAST
-    assert drop.record.usage.packets == 1
-    assert drop.record.usage.drops == {Reason.SEQUENCE_EXHAUSTED: 3}
+    (record,) = here.sadb
+    assert record.usage.packets == 1
+    assert record.usage.drops == {Reason.SEQUENCE_EXHAUSTED: 3}
 
 
 def test_a_packet_that_cannot_be_sent_uses_no_number() -> None:

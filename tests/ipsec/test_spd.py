@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from culvert.ipsec import spd as spd_module
-from culvert.ipsec.sa import Direction
+from culvert.ipsec.sa import Direction, IPAddress
 from culvert.ipsec.selector import Flow, IPNetwork, PortRange, Selector
 from culvert.ipsec.spd import BadPolicy, DuplicatePolicy, Policy, Spd, UnknownPolicy
 from tests.ipsec.building import make_policy, make_selector
@@ -17,7 +17,7 @@ OUT, IN = Direction.OUT, Direction.IN
 FLOW = Flow(ip_address("10.1.2.3"), ip_address("10.9.9.9"), 6, 1000, 443)
 
 # Few values, so that selectors overlap and flows hit.
-ADDRESSES = {
+ADDRESSES: dict[int, list[IPAddress]] = {
     4: [IPv4Address(0x0A000000 + low) for low in (0, 1, 2, 128, 255, 256)],
     6: [IPv6Address((0xFD << 120) + low) for low in (0, 1, 2, 1 << 63, 1 << 64)],
 }
