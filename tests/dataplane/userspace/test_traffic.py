@@ -245,6 +245,17 @@ def test_sender_is_told_the_mtu_of_the_tunnel(wan: Wan) -> None:
 # What must never leave in clear
 
 
+@pytest.mark.parametrize(("inner", "address"), [(4, "10.1.0.5"), (6, "fd01::5")])
+def test_icmp_error_about_a_tunnelled_packet(wan: Wan, inner: int, address: str) -> None:
+    """It quotes the packet, so it may not go out in clear, whatever its own source is."""
+    wan.start(f"site(side, inner={inner})")
+    with sniffing(wan.a, "wan") as sniffer:
+        assert not wan.server.pings(address, "-t", "2")
+        wan.client.run("ip", "addr", "flush", "dev", "eth0", "scope", "global")
+        assert not wan.server.pings(address, "-W", "4", count=1)
+        assert not sniffer.clear()
+
+
 def never_in_clear(wan: Wan, gateway: Gateway, seconds: float = 1.0) -> None:
     with sniffing(wan.a, "wan") as sniffer:
         until = time.monotonic() + seconds

@@ -7,6 +7,10 @@ as it is, and all of it goes at the end.
 Reverse path filter. A decapsulated packet comes out of the TUN with a source that the main table reaches by
 another link, or not at all, so a strict filter drops it. Such packets carry a mark that only the filter's
 reverse question honours (`src_valid_mark`; the kernel asks it with `iif lo`), and a rule answers it: the TUN.
+
+ICMP errors. What the kernel itself answers to a decapsulated packet quotes it, and may have a source that no
+selector protects: in clear it would give the packet away. Such an answer takes over the mark (`fwmark_reflect`),
+so the same rule leads it into the TUN, where it is protected or dropped (RFC 4301 section 8.2).
 """
 
 import contextlib
@@ -21,6 +25,7 @@ RULES = (
     (socket.AF_INET, marks.STEERED),
     (socket.AF_INET6, marks.STEERED),
     (socket.AF_INET, marks.UNWRAPPED),
+    (socket.AF_INET6, marks.UNWRAPPED),
 )
 SETTINGS = (
     ("ipv4/conf/{}/src_valid_mark", "1"),
@@ -46,7 +51,8 @@ class Detour:
     def open(self, mtu: int) -> None:
         """Make the TUN, then the routes, then the rules."""
         self._mtu = max(mtu, marks.TUN_MTU_MIN)
-        self._open_tun()
+        if self.fd < 0:
+            self._open_tun()
         self._dress()
         for family, mark in RULES:
             self._kernel.add_rule(family, mark)
@@ -76,6 +82,7 @@ class Detour:
         is_new = facts is None or facts.index != self._index
         if is_new:
             os.close(self.fd)
+            self.fd = -1
             self._open_tun()
             sentences.append(f"the tunnel device {self._name} was deleted; made a new one")
         if is_new or not facts or not facts.up or facts.mtu != self._mtu or self._lacks_routes():
@@ -92,13 +99,16 @@ class Detour:
         return not wanted <= self._kernel.detour_routes(self._index)
 
     def close(self) -> None:
-        """Take everything away: rules first, TUN last."""
+        """Take everything away, a predecessor's too: rules first, TUN last."""
         for family, mark in RULES:
             with contextlib.suppress(HostError):
                 self._kernel.delete_rule(family, mark)
         for family in FAMILIES:
             with contextlib.suppress(HostError):
                 self._kernel.delete_detour_route(family, None)
+        with contextlib.suppress(HostError):
+            if self.fd < 0 and self._kernel.link(self._name) is not None:
+                self.fd = open_tun(self._name)
         if self.fd >= 0:
             close_tun(self.fd)
             self.fd = -1

@@ -33,6 +33,9 @@ from culvert.dataplane.userspace.replacing import HostChange, Replace
 FORCE_FORWARDING = "ipv6/conf/all/force_forwarding"
 FORWARDING6_ALL = ("ipv6/conf/default/forwarding", "ipv6/conf/all/forwarding")
 
+REFLECT = ("ipv4/fwmark_reflect", "ipv6/fwmark_reflect")
+"""What the kernel itself answers to a packet, such as an ICMP error, gets that packet's mark. See `detour`."""
+
 
 class Host:
     """What is wanted of the host, and what has been done about it."""
@@ -209,6 +212,8 @@ class Host:
 
     def open_forwarding(self, tun_name: str) -> None:
         """Let the kernel forward what arrives on our links and on the TUN."""
+        for name in REFLECT:
+            self.set(name, "1")
         names = [name for name in (*self._links, tun_name) if self._kernel.link(name) is not None]
         for name in names:
             self.set(f"ipv4/conf/{name}/forwarding", "1")
@@ -357,7 +362,8 @@ def _link_of(key: str) -> str:
     """The link that a journal key is about, "" for none. Addresses and routes have an entry of their own."""
     kind, _, rest = key.partition(" ")
     if kind == "sysctl":
-        return rest.split("/")[2]
+        parts = rest.split("/")
+        return parts[2] if parts[1] == "conf" else ""
     return rest if kind in ("mtu", "up", "made") else ""
 
 

@@ -82,6 +82,7 @@ class UserspacePlane:
         self._counters = CountersFile(state / "counters")
         self._sentences = list(self._counters.sentences)
         self._journal = Journal(state / "host.journal")
+        self._is_successor = bool(self._journal.inherited)
         self._kernel = Kernel()
         self._host = Host(self._journal, self._kernel)
         self._detour = Detour(self._kernel, tun_name)
@@ -92,6 +93,7 @@ class UserspacePlane:
         self._sockets: dict[str, socket.socket] = {}
         self._process: PacketProcess | None = None
         self._backoff = Backoff()
+        self._complaint = ""
         self._start_at = 0.0
         self._opened = False
         self._lock = threading.RLock()
@@ -153,8 +155,9 @@ class UserspacePlane:
         self._wanted = after
         self._host.drop_inherited()
         self._sentences += _taken(self._host.sentences)
-        # What we hear now is our own doing; a change of somebody else's in between shows at the next tick.
-        self._watch.hear()
+        # What is heard of the host now is our own doing; a change of somebody else's in between shows at the next tick.
+        if self._watch.hear().steering:
+            self._repair_steering()
 
     def _load(self, steering: Steering) -> None:
         if steering != self._steering:
@@ -258,8 +261,14 @@ class UserspacePlane:
             if events.host:
                 self._repair_host()
             self._repair_process()
-        except (OSError, PlaneError) as error:
-            self._sentences.append(f"a repair failed and will be tried again: {error}")
+        except Exception as error:
+            # Whatever it is, the next tick tries again; to end here would end all repairs.
+            complaint = f"a repair failed and will be tried again: {error}"
+            if complaint != self._complaint:
+                self._sentences.append(complaint)
+            self._complaint = complaint
+        else:
+            self._complaint = ""
 
     def _repair_steering(self) -> None:
         if self._steering is not None:
@@ -390,7 +399,7 @@ class UserspacePlane:
             self._host.undo_all()
             for opened in self._sockets.values():
                 opened.close()
-            if self._opened:
+            if self._steering is not None or self._is_successor:
                 self._detour.close()
                 nftables.delete()
             for sentence in (*self._sentences, *self._host.sentences):
