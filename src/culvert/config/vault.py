@@ -6,8 +6,10 @@ and tag (16 octets). The text before the base64 is authenticated too.
 
 import base64
 import binascii
+import contextlib
 import os
 import secrets
+import stat
 import string
 from pathlib import Path
 
@@ -26,28 +28,30 @@ class VaultError(ValueError):
 
 
 class Vault:
-    """Seals and unseals key text."""
+    """Seals and unseals key text under one master key, for the saved configuration."""
 
     def __init__(self, master: Secret) -> None:
+        """`master` has KEY_OCTETS octets and may be wiped afterwards."""
         self._cipher = AESGCM(master.reveal())
 
     @classmethod
     def open(cls, path: Path) -> "Vault":
-        """The vault of the master key in `path`, which is made at first use. Raises VaultError."""
+        """The vault of the master key in `path`, which is made at first use, mode 0600.
+
+        Raises VaultError when the file can't be read or made, isn't private, or holds anything but KEY_OCTETS octets.
+        """
         try:
             if not path.exists():
                 _create(path)
-            mode = path.stat().st_mode
-            octets = path.read_bytes()
+            master = _read(path)
         except OSError as error:
             raise VaultError(f"master key {path}: {error.strerror}") from None
-        if mode & 0o077:
-            raise VaultError(f"master key {path}: others than its owner may read it; chmod 600 it")
-        if len(octets) != KEY_OCTETS:
-            raise VaultError(f"master key {path}: it has {len(octets)} octets, not {KEY_OCTETS}")
-        return cls(Secret(octets))
+        vault = cls(master)
+        master.wipe()
+        return vault
 
     def seal(self, secret: Secret) -> str:
+        """`$M$xx$<base64>` of the key text; another one each time."""
         head = f"$M${secrets.choice(_LETTERS)}{secrets.choice(_LETTERS)}$"
         nonce = secrets.token_bytes(NONCE_OCTETS)
         sealed = nonce + self._cipher.encrypt(nonce, secret.reveal(), head.encode())
@@ -70,17 +74,40 @@ class Vault:
         return "Vault(...)"
 
 
+def _read(path: Path) -> Secret:
+    # One open for the questions and the octets, so that what is asked about is what is read. Not blocking: a pipe
+    # put there would otherwise hold the daemon up for ever.
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    with os.fdopen(descriptor, "rb") as file:
+        found = os.fstat(descriptor)
+        if not stat.S_ISREG(found.st_mode):
+            raise VaultError(f"master key {path}: it is not a file")
+        if found.st_uid not in (0, os.geteuid()):
+            raise VaultError(f"master key {path}: it belongs to another user (uid {found.st_uid}), who can read it")
+        if found.st_mode & 0o077:
+            raise VaultError(f"master key {path}: others than its owner may read it; chmod 600 it")
+        if found.st_size != KEY_OCTETS:
+            raise VaultError(f"master key {path}: it has {found.st_size} octets, not {KEY_OCTETS}")
+        return Secret(file.read(KEY_OCTETS))
+
+
 def _create(path: Path) -> None:
+    """Make the file whole and on the disk before it has its name: a key that sealed anything must never be lost."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    temporary.unlink(missing_ok=True)
     try:
-        os.write(descriptor, secrets.token_bytes(KEY_OCTETS))
-        os.fsync(descriptor)
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(secrets.token_bytes(KEY_OCTETS))
+            file.flush()
+            os.fsync(file.fileno())
+        # A link, not a rename: a key that another process made meanwhile stays.
+        with contextlib.suppress(FileExistsError):
+            path.hardlink_to(temporary)
     finally:
-        os.close(descriptor)
-    temporary.rename(path)
-    directory = os.open(path.parent, os.O_RDONLY)
+        temporary.unlink(missing_ok=True)
+    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(directory)
     finally:
