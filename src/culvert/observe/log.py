@@ -26,6 +26,7 @@ _ASSIGNED = re.compile(rf"(\b(?:{_SECRET_WORD})\b)((?:\\?[\"'])?[ \t]*[:= \t][ \
 # An SPI has 8 hex digits and an address in memory 12; the shortest key (DES) has 16.
 _HEX_KEY = re.compile(r"\b0[xX][0-9a-fA-F]{16,}\b|\b[0-9a-fA-F]{32,}\b")
 _SEALED = re.compile(r"\$M\$[^\s\"',}]+")
+_ONE_LINE = dict.fromkeys((*range(32), *range(127, 160), 0x2028, 0x2029), " ")
 _PLAIN = re.compile(r"\A[A-Za-z0-9_./:@%+<>\[\](){}-]+\Z")
 
 
@@ -34,6 +35,11 @@ def redact(text: str) -> str:
     text = _ASSIGNED.sub(rf"\1\2{HIDDEN}", text)
     text = _SEALED.sub(HIDDEN, text)
     return _HEX_KEY.sub(HIDDEN, text)
+
+
+def one_line(text: str) -> str:
+    """`text` without line ends and other control characters, so that nothing in it can pass for a line of ours."""
+    return text.translate(_ONE_LINE)
 
 
 class EventLog:
@@ -71,7 +77,7 @@ class TextFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         words = [f"{key}={_quoted(value)}" for key, value in _fields(record, self).items()]
-        event = redact(record.getMessage()).translate(_ONE_LINE)
+        event = one_line(redact(record.getMessage()))
         return " ".join([_time(record), record.levelname, f"{PROGRAM}:", event, *words])
 
 
@@ -97,9 +103,6 @@ def configure(stream: TextIO, format: str = "text", level: int = logging.INFO) -
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)
-
-
-_ONE_LINE = dict.fromkeys((*range(32), 127, 133, 8232, 8233), " ")
 
 
 def _time(record: logging.LogRecord) -> str:

@@ -6,27 +6,33 @@ Lines have racoon's shape: `2012-06-29 16:45:14: INFO: IPsec-SA established: ESP
 import logging
 from collections.abc import Callable
 from datetime import UTC, datetime
-from logging.handlers import RotatingFileHandler, SysLogHandler
+from logging.handlers import RotatingFileHandler
 from pathlib import Path
 
-from culvert.observe.log import EventLog, redact
+from culvert.observe.log import EventLog, one_line, redact
+from culvert.observe.syslog import LocalSyslog
 
 LEVELS = ("error", "warning", "notify", "info", "debug", "debug2")
 FILE_OCTETS = 10 * 1024 * 1024
 FILES_KEPT = 3
 LOG = EventLog("culvert.observe.publisher")
-_PRIORITIES = {
-    "ERROR": "error",
-    "WARNING": "warning",
-    "NOTIFY": "notice",
-    "INFO": "info",
-    "DEBUG": "debug",
-    "DEBUG2": "debug",
-}
+# An info event is an ordinary one: it takes the destination's default severity.
+_SEVERITIES = {"error": "err", "warning": "warn", "notify": "notice", "debug": "debug", "debug2": "debug"}
 
 
-class _Syslog(SysLogHandler):
-    priority_map = _PRIORITIES
+class _File(RotatingFileHandler):
+    """Rotated by size. A full disk loses lines, and says so once in the daemon's own log until it has room again."""
+
+    full = False
+
+    def emit(self, record: logging.LogRecord) -> None:
+        was, self.full = self.full, False
+        super().emit(record)
+        if self.full and not was:
+            LOG.warning("ipsec-log-lost", path=self.baseFilename)
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 -- the standard library's name
+        self.full = True
 
 
 class Publisher:
@@ -34,58 +40,49 @@ class Publisher:
 
     def __init__(self, path: Path, now: Callable[[], float], syslog: str = "/dev/log") -> None:
         self._now = now
-        self._syslog_path = syslog
         self._level = "info"
-        self._facility = ""
-        self._syslog: _Syslog | None = None
-        self._file: RotatingFileHandler | None = None
+        self._facility = "local0"
+        self._severity = "info"
+        self._to_syslog = False
+        self._syslog = LocalSyslog(syslog, "culvert")
+        self._file: _File | None = None
         try:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._file = RotatingFileHandler(path, maxBytes=FILE_OCTETS, backupCount=FILES_KEPT, encoding="utf-8")
+            self._file = _File(path, maxBytes=FILE_OCTETS, backupCount=FILES_KEPT, encoding="utf-8", errors="replace")
             self._file.setFormatter(logging.Formatter("%(message)s"))
         except OSError as error:
             LOG.warning("ipsec-log-closed", path=path, reason=error.strerror)
 
     def configure(self, level: str, *, facility: str, severity: str, to_syslog: bool) -> None:
-        """Set the level of events written, and whether the local syslog gets them, under which facility.
+        """Set the level (of LEVELS) up to which events are written, and whether the local syslog gets them too.
 
-        `severity` is the destination's default; events have one of their own, so it names the least that syslog gets.
+        `facility` is local0..local7. `severity` is the destination's default, for events of level info; the others
+        have a syslog severity of their own.
         """
         self._level = level
-        self._close_syslog()
-        if to_syslog and Path(self._syslog_path).is_socket():
-            try:
-                self._syslog = _Syslog(self._syslog_path, SysLogHandler.facility_names[facility])
-                self._syslog.ident = "culvert: "
-            except OSError as error:
-                LOG.warning("syslog-closed", reason=error.strerror)
+        self._facility = facility
+        self._severity = severity
+        self._to_syslog = to_syslog
 
     def emit(self, level: str, text: str) -> None:
-        """Write one event of `level`, if that level is on."""
+        """Write one event of `level` (of LEVELS), if that level is on. Line ends in `text` become spaces."""
         if LEVELS.index(level) > LEVELS.index(self._level):
             return
-        shown = redact(text)
+        shown = one_line(redact(text))
         moment = datetime.fromtimestamp(self._now(), UTC).strftime("%Y-%m-%d %H:%M:%S")
         LOG.info("ipsec", level=level, text=shown)
         if self._file:
-            self._file.handle(_record(f"{moment}: {level.upper()}: {shown}", level))
-        if self._syslog:
-            self._syslog.handle(_record(shown, level))
+            self._file.handle(_record(f"{moment}: {level.upper()}: {shown}"))
+        if self._to_syslog:
+            self._syslog.send(self._facility, _SEVERITIES.get(level, self._severity), shown)
 
     def close(self) -> None:
         """Close the file and the syslog."""
-        self._close_syslog()
+        self._syslog.close()
         if self._file:
             self._file.close()
             self._file = None
 
-    def _close_syslog(self) -> None:
-        if self._syslog:
-            self._syslog.close()
-            self._syslog = None
 
-
-def _record(text: str, level: str) -> logging.LogRecord:
-    record = logging.LogRecord("ipsec", logging.INFO, "", 0, "%s", (text,), None)
-    record.levelname = level.upper()
-    return record
+def _record(text: str) -> logging.LogRecord:
+    return logging.LogRecord("ipsec", logging.INFO, "", 0, "%s", (text,), None)

@@ -1,0 +1,53 @@
+"""The local syslog: one datagram per event to /dev/log, RFC 3164's priority in front.
+
+Not the standard library's handler: its socket blocks, so a syslog daemon that hangs would hang whoever logs.
+"""
+
+import contextlib
+import socket
+from logging.handlers import SysLogHandler
+
+FACILITIES = tuple(f"local{number}" for number in range(8))
+SEVERITIES = ("emerg", "alert", "crit", "err", "warn", "notice", "info", "debug")
+
+
+class LocalSyslog:
+    """Sends to the datagram socket `path`. No daemon there, or a slow one, loses the event and nothing else."""
+
+    def __init__(self, path: str, ident: str) -> None:
+        self._path = path
+        self._ident = ident
+        self._socket: socket.socket | None = None
+        self.lost = 0
+
+    def send(self, facility: str, severity: str, text: str) -> None:
+        """One event: `facility` of FACILITIES, `severity` of SEVERITIES. Counts it in `lost` when it can't go out."""
+        priority = SysLogHandler.facility_names[facility] << 3 | SEVERITIES.index(severity)
+        octets = f"<{priority}>{self._ident}: {text}".encode("utf-8", "replace")
+        # Twice: the first may find that the daemon was restarted, and its socket another one.
+        if not (self._sent(octets) or self._sent(octets)):
+            self.lost += 1
+
+    def close(self) -> None:
+        """Let the socket go; a later send opens it again."""
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
+
+    def _sent(self, octets: bytes) -> bool:
+        try:
+            if self._socket is None:
+                self._socket = self._opened()
+            self._socket.send(octets)
+        except OSError:
+            self.close()
+            return False
+        return True
+
+    def _opened(self) -> socket.socket:
+        with contextlib.ExitStack() as failing:
+            opened = failing.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM))
+            opened.setblocking(False)
+            opened.connect(self._path)
+            failing.pop_all()
+        return opened
