@@ -116,6 +116,16 @@ def test_first_match_by_order_then_label() -> None:
     assert spd.lookup(OUT, FLOW) is narrow
 
 
+def test_a_group_whose_best_entry_does_not_fit_hides_no_better_match_of_another() -> None:
+    """The shape asked first (its best has order 1) finds order 5; the shape asked second has order 3."""
+    spd = Spd()
+    spd.add(make_policy(OUT, make_selector("192.0.2.0/24", "192.0.2.0/24"), order=1))
+    spd.add(make_policy(OUT, make_selector("10.1.2.0/24", "10.9.9.0/24"), order=5))
+    better = make_policy(OUT, make_selector("10.0.0.0/8", "10.0.0.0/8"), order=3)
+    spd.add(better)
+    assert spd.lookup(OUT, FLOW) is better
+
+
 def test_ports_that_a_packet_does_not_show_fit_no_port_selector() -> None:
     spd = Spd()
     spd.add(make_policy(OUT, make_selector("0.0.0.0/0", "0.0.0.0/0", 6, None, (0, 65535)), order=1))

@@ -88,7 +88,7 @@ class _Run:
             direction, verdict = self._judge(packet, frame.nanoseconds / capture.NANOSECONDS)
             self._tell(direction, verdict)
             if not isinstance(verdict, Drop):
-                writer.write(frame, header, packet if isinstance(verdict, Bypass) else verdict.packet)
+                writer.write(frame, header, verdict.packet)
         if writer is None:
             capture.Writer(sink, capture.RAW_IP)
         return self._summary
@@ -97,7 +97,6 @@ class _Run:
         datagram = ip.parse(packet)
         if datagram is None:
             return "out", Drop(Reason.MALFORMED_HEADER)
-        packet = packet[: datagram.length]
         if self._is_inbound(datagram):
             return "in", self._gateway.inbound(packet, now)
         return "out", self._gateway.outbound(packet, now)
