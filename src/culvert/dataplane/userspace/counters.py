@@ -146,6 +146,11 @@ class CountersFile(Counters):
         for slot in range(self.numbers[_SLOTS]):
             self._slots[self._identity(slot)] = slot
 
+    def close(self) -> None:
+        """As above, and give the lock up: Python's mapping has a descriptor of its own, which would keep it."""
+        fcntl.flock(self.fd, fcntl.LOCK_UN)
+        super().close()
+
     def _identity(self, slot: int) -> bytes:
         start = self.base(slot) * 8
         return self._memory[start : start + 16]

@@ -1,0 +1,174 @@
+"""The counters file: what survives whom."""
+
+import os
+import signal
+import struct
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from culvert.dataplane.userspace import counters as file
+from culvert.dataplane.userspace.counters import Counters, CountersBusy, CountersFile
+from culvert.ipsec.drops import Reason
+from culvert.ipsec.sa import Direction
+
+BOOT, NEXT_BOOT = b"1" * 16, b"2" * 16
+OUT, IN = Direction.OUT, Direction.IN
+
+
+def name(number: int) -> bytes:
+    return struct.pack("=QQ", 77, number)
+
+
+def sequence(counters: Counters, slot: int) -> int:
+    return int(counters.numbers[counters.base(slot) + file.SEQUENCE])
+
+
+def test_numbers_written_by_a_killed_process_are_there(tmp_path: Path) -> None:
+    counters = CountersFile(tmp_path / "counters")
+    slot = counters.slot_for(name(1), OUT, set())
+    program = (
+        "import sys, os, signal\n"
+        "from culvert.dataplane.userspace import counters as file\n"
+        "counters = file.Counters(int(sys.argv[1]))\n"
+        "counters.numbers[counters.base(int(sys.argv[2])) + file.SEQUENCE] = 4711\n"
+        "counters.count_drop(file.Reason.REPLAY, 12.5, 'a packet')\n"
+        "os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(counters.fd), str(slot)], pass_fds=[counters.fd], check=False
+    )
+    assert done.returncode == -signal.SIGKILL
+    assert sequence(counters, slot) == 4711
+    assert counters.drop(Reason.REPLAY) == (1, 12.5, "a packet")
+    counters.close()
+    again = CountersFile(tmp_path / "counters")
+    assert again.sentences == []
+    assert sequence(again, again.slot_for(name(1), OUT, set())) == 4711
+
+
+def test_same_identity_gets_the_same_slot(tmp_path: Path) -> None:
+    counters = CountersFile(tmp_path / "counters", boot_id=BOOT)
+    slots = [counters.slot_for(name(number), IN, set()) for number in range(3)]
+    assert slots == [0, 1, 2]
+    assert counters.slot_for(name(1), IN, set()) == 1
+
+
+def test_growth_is_seen_by_the_other_mapping(tmp_path: Path) -> None:
+    counters = CountersFile(tmp_path / "counters", boot_id=BOOT)
+    other = Counters(os.dup(counters.fd))
+    early = counters.numbers
+    last = [counters.slot_for(name(number), OUT, set()) for number in range(file.SLOTS_GROWTH * 2 + 1)][-1]
+    counters.numbers[counters.base(last) + file.SEQUENCE] = 9
+    other.refresh()
+    assert sequence(other, last) == 9
+    other.numbers[other.base(0) + file.SEQUENCE] = 8
+    assert early[counters.base(0) + file.SEQUENCE] == 8, "views of before the growth show the same memory"
+
+
+def test_after_a_restart_of_the_machine_send_sequences_jump(tmp_path: Path) -> None:
+    counters = CountersFile(tmp_path / "counters", boot_id=BOOT)
+    sent, received = counters.slot_for(name(1), OUT, set()), counters.slot_for(name(2), IN, set())
+    nearly = counters.slot_for(name(3), OUT, set())
+    for slot, number in ((sent, 5), (received, 6), (nearly, file.SEQUENCE_MAX - 1)):
+        counters.numbers[counters.base(slot) + file.SEQUENCE] = number
+    counters.close()
+    after = CountersFile(tmp_path / "counters", boot_id=NEXT_BOOT)
+    assert sequence(after, sent) == 5 + 2**20
+    assert sequence(after, received) == 6
+    assert sequence(after, nearly) == file.SEQUENCE_MAX
+    assert "2 send sequence numbers skip 1,048,576" in after.sentences[0]
+    after.close()
+    assert CountersFile(tmp_path / "counters", boot_id=NEXT_BOOT).sentences == []
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        pytest.param(lambda octets: octets[:100], id="torn"),
+        pytest.param(lambda octets: octets[:-7], id="torn at the end"),
+        pytest.param(lambda octets: b"x" + octets[1:], id="other magic"),
+        pytest.param(lambda octets: octets[:8] + struct.pack("=Q", 2**40) + octets[16:], id="too many slots"),
+        pytest.param(lambda octets: b"\xff" * len(octets), id="garbage"),
+        pytest.param(
+            lambda octets: octets[: file.HEADER_OCTETS + 16] + b"\x09" + octets[file.HEADER_OCTETS + 17 :], id="slot"
+        ),
+    ],
+)
+def test_damaged_file_is_set_aside_with_a_sentence(tmp_path: Path, damage: object) -> None:
+    path = tmp_path / "counters"
+    counters = CountersFile(path, boot_id=BOOT)
+    counters.slot_for(name(1), OUT, set())
+    counters.close()
+    broken = damage(path.read_bytes())  # type: ignore[operator]
+    path.write_bytes(broken)
+    fresh = CountersFile(path, boot_id=BOOT)
+    assert "was damaged and is now counters.damaged" in fresh.sentences[0]
+    assert (tmp_path / "counters.damaged").read_bytes() == broken
+    assert sequence(fresh, fresh.slot_for(name(1), OUT, set())) == 0
+
+
+def test_full_file_gives_up_the_longest_unused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(file, "SLOTS_MAX", 3)
+    counters = CountersFile(tmp_path / "counters", boot_id=BOOT)
+    for number, last_use in ((0, 5.0), (1, 1.0), (2, 3.0)):
+        slot = counters.slot_for(name(number), OUT, set())
+        counters.times[counters.base(slot) + file.LAST_USE] = last_use
+        counters.numbers[counters.base(slot) + file.SEQUENCE] = 100 + number
+    reused = counters.slot_for(name(9), OUT, {name(1)})
+    assert reused == 2
+    assert sequence(counters, reused) == 0
+    assert sequence(counters, counters.slot_for(name(1), OUT, set())) == 101
+
+
+def test_zero_keeps_sequences(tmp_path: Path) -> None:
+    counters = CountersFile(tmp_path / "counters", boot_id=BOOT)
+    slot = counters.slot_for(name(1), OUT, set())
+    base = counters.base(slot)
+    for index in (file.SEQUENCE, file.PACKETS, file.OCTETS, file.DROPS + Reason.REPLAY):
+        counters.numbers[base + index] = 7
+    counters.numbers[counters.mode_base(3)] = 7
+    counters.count_drop(Reason.REPLAY, 1.0, "x")
+    assert counters.slot_drops(slot) == {Reason.REPLAY: 7}
+    counters.zero()
+    assert sequence(counters, slot) == 7
+    assert counters.numbers[base + file.PACKETS] == counters.numbers[base + file.OCTETS] == 0
+    assert counters.slot_drops(slot) == {}
+    assert counters.mode(3) == (0, 0, 0, 0)
+    assert counters.drop(Reason.REPLAY) == (0, 0.0, "")
+
+
+def test_long_words_about_a_drop_are_cut(tmp_path: Path) -> None:
+    counters = CountersFile(tmp_path / "counters", boot_id=BOOT)
+    counters.count_drop(Reason.MALFORMED_HEADER, 2.0, "é" * 500)
+    counters.count_drop(Reason.NO_SA_IN, 3.0, "b")
+    assert counters.drop(Reason.MALFORMED_HEADER)[2].startswith("éé")
+    assert counters.drop(Reason.NO_SA_IN) == (1, 3.0, "b")
+
+
+def test_last_reason_stays_clear_of_the_slots(tmp_path: Path) -> None:
+    counters = CountersFile(tmp_path / "counters", boot_id=BOOT)
+    slot = counters.slot_for(name(1), OUT, set())
+    counters.count_drop(max(Reason), 1.0, "x" * 500)
+    start = counters.base(slot)
+    assert list(counters.numbers[start + 3 : start + file.SLOT_OCTETS // 8]) == [0] * 37
+    assert counters.slot_for(name(1), OUT, set()) == slot
+    counters.numbers[counters.base(slot) + file.DROPS + max(Reason)] = 3
+    assert counters.slot_for(name(2), OUT, set()) == 1
+    assert counters.slot_drops(1) == {}
+
+
+def test_file_belongs_to_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(file, "LOCK_WAIT_SECONDS", 0.05)
+    counters = CountersFile(tmp_path / "counters")
+    with pytest.raises(CountersBusy, match="in use by another process"):
+        CountersFile(tmp_path / "counters")
+    counters.close()
+    CountersFile(tmp_path / "counters").close()
+
+
+def test_nobody_else_can_read_it(tmp_path: Path) -> None:
+    CountersFile(tmp_path / "counters")
+    assert (tmp_path / "counters").stat().st_mode & 0o777 == 0o600

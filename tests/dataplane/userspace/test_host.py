@@ -1,0 +1,229 @@
+"""What the plane changes on the host, and that it puts back exactly that."""
+
+import json
+import time
+
+import pytest
+
+from tests.dataplane.topology import Gateway, wait_until
+
+pytestmark = pytest.mark.network
+
+SETTINGS = "grep -sH . /proc/sys/net/ipv[46]/conf/{all,default,wan,lan,lo,other}/{forwarding,force_forwarding,rp_filter,accept_ra,src_valid_mark} /proc/sys/net/ipv[46]/fwmark_reflect /proc/sys/net/ipv4/ip_forward"
+
+
+def picture(gateway: Gateway) -> dict[str, object]:
+    """All that a plane could have left behind."""
+
+    def ip(*words: str) -> object:
+        return json.loads(gateway.run("ip", "-j", *words) or "[]")
+
+    links = [
+        {key: link.get(key) for key in ("ifname", "flags", "mtu", "addr_info")}
+        for link in ip("addr")  # type: ignore[attr-defined]
+    ]
+    for link in links:
+        link["addr_info"] = [info for info in link["addr_info"] if info["scope"] != "link"]
+        link["flags"] = sorted(flag for flag in link["flags"] if flag != "LOWER_UP")
+    return {
+        "links": links,
+        "routes": [
+            route
+            for family in ("-4", "-6")
+            for route in ip(family, "route", "show", "table", "all")  # type: ignore[attr-defined]
+            if not route["dst"].startswith(("fe80", "ff00", "multicast"))
+        ],
+        "rules": [ip("-4", "rule"), ip("-6", "rule")],
+        "nftables": gateway.run("nft", "list", "ruleset"),
+        "settings": gateway.run("bash", "-c", SETTINGS, check=False),
+    }
+
+
+def test_close_leaves_the_host_as_it_was(gateway: Gateway) -> None:
+    gateway.run("ip", "link", "set", "lan", "up", "mtu", "1450")
+    gateway.run("nft", "add", "table", "inet", "theirs")
+    gateway.run("bash", "-c", "echo 1 > /proc/sys/net/ipv4/conf/all/rp_filter")
+    before = picture(gateway)
+    gateway.start()
+    gateway.apply("[*site('a'), AddRoute(Route(destination=ip_network('9.9.9.0/24'), label='/Common/hole'))]")
+    during = picture(gateway)
+    assert all(during[part] != before[part] for part in before)
+    gateway.do("plane.tick(0)")
+    gateway.stop()
+    assert picture(gateway) == before
+
+
+def test_taking_back_every_change_leaves_the_host_as_it_was(gateway: Gateway) -> None:
+    gateway.start()
+    gateway.apply("[]")
+    before = picture(gateway)
+    gateway.apply("site('a')[:-1]")
+    gateway.apply("[change.inverse() for change in reversed(site('a')[:-1])]")
+    after = picture(gateway)
+    assert after == before
+
+
+def test_what_was_there_is_adopted_and_stays(gateway: Gateway) -> None:
+    for command in (
+        "ip link set wan up",
+        "ip addr add 2.2.2.2/32 dev wan",
+        "ip route add 3.3.3.3/32 dev wan proto static",
+        "sysctl -qw net.ipv4.conf.wan.forwarding=1",
+    ):
+        gateway.run(*command.split())
+    before = picture(gateway)
+    gateway.start()
+    gateway.apply("site('a')")
+    gateway.apply("[c.inverse() for c in reversed(site('a')) if isinstance(c, (AddRoute, AddAddress))]")
+    gateway.stop()
+    assert picture(gateway) == before
+
+
+def test_failed_batch_leaves_everything_as_it_was(gateway: Gateway) -> None:
+    gateway.start()
+    gateway.apply("site('a')")
+    before = picture(gateway)
+    more = "*associations('a', outer=6), *selectors('a', inner=6, outer=6), SetTunnelMtu(1400, 1300), AddLink(Link(name='lo', label='/Common/lo'))"
+    with pytest.raises(AssertionError, match="there is no link missing0 on this host"):
+        gateway.apply(f"[{more}, AddLink(Link(name='missing0', label='/Common/missing'))]")
+    assert picture(gateway) == before
+    assert len(gateway.do("plane.usage()")) == 2
+    with pytest.raises(AssertionError, match="/Common/ts-out-1 is there already"):
+        gateway.apply("selectors('a')")
+
+
+def test_packet_process_refuses_a_batch(gateway: Gateway) -> None:
+    gateway.start()
+    gateway.apply("ground('a')")
+    before = picture(gateway)
+    process = gateway.process_id
+    with pytest.raises(AssertionError, match="PlaneError"):
+        gateway.apply("[*associations('a', spi=7), forwarder('10.0.0.0/8', '/Common/more')]")
+    assert picture(gateway) == before
+    assert gateway.process_id == process
+    gateway.apply("[*associations('a'), *selectors('a')]")
+
+
+def test_first_batch_may_be_refused_and_given_again(gateway: Gateway) -> None:
+    before = picture(gateway)
+    gateway.start()
+    with pytest.raises(AssertionError, match="there is no link"):
+        gateway.apply("[*site('a'), AddLink(Link(name='missing0', label='/Common/missing'))]")
+    gateway.apply("site('a')")
+    gateway.stop()
+    assert picture(gateway) == before
+
+
+def test_successor_of_a_killed_parent_takes_everything_back(gateway: Gateway) -> None:
+    before = picture(gateway)
+    gateway.start()
+    gateway.apply("site('a')")
+    gateway.kill()
+    gateway.start()
+    # Half of what the predecessor did isn't wanted any more.
+    gateway.apply("[c for c in site('a') if not isinstance(c, AddRoute)]")
+    routes = gateway.run("ip", "route")
+    assert "3.3.3.3" not in routes
+    gateway.stop()
+    assert picture(gateway) == before
+
+
+def test_changed_services_leave_the_address_on_its_link(gateway: Gateway) -> None:
+    gateway.start()
+    gateway.apply("site('a')")
+    with gateway.popen("ip", "-4", "monitor", "address", "route", stdout=-1) as monitor:
+        time.sleep(0.2)
+        gateway.apply("[c for old in addresses('a') for c in opened(old)]")
+        time.sleep(0.1)
+        monitor.terminate()
+        assert monitor.stdout and monitor.stdout.read() == ""
+    assert "open4" in gateway.run("nft", "list", "set", "inet", "culvert", "open4")
+    assert "2.2.2.2" in gateway.run("nft", "list", "set", "inet", "culvert", "open4")
+
+
+def test_changed_link_keeps_addresses_and_routes(gateway: Gateway) -> None:
+    gateway.start()
+    gateway.apply("site('a')")
+    before = gateway.run("ip", "route"), gateway.run("ip", "-6", "route")
+    gateway.apply("[c for old, new in zip(links(1500), links(1480)) for c in (old.inverse(), new)]")
+    assert "mtu 1480" in gateway.run("ip", "link", "show", "wan")
+    gateway.apply("[c for old, new in zip(links(1480), links(1500)) for c in (old.inverse(), new)]")
+    assert (gateway.run("ip", "route"), gateway.run("ip", "-6", "route")) == before
+
+
+def test_link_that_vanishes_and_returns(gateway: Gateway) -> None:
+    gateway.start()
+    gateway.apply("site('a')")
+    before = gateway.run("ip", "route")
+    gateway.run("ip", "link", "del", "wan")
+    assert gateway.do("[(s.name, s.state) for s in plane.links()]")[0] == ["wan", "missing"]
+    gateway.run("ip", "link", "add", "wan", "type", "veth", "peer", "name", "wan-far")
+    gateway.run("ip", "link", "set", "wan-far", "up")
+    wait_until(lambda: sorted(gateway.run("ip", "route").split("\n")) == sorted(before.split("\n")))
+    assert "/Common/wan: link wan is back" in gateway.do("plane.tick(0)")
+    gateway.run("ip", "link", "del", "wan")
+    gateway.apply("[c.inverse() for c in reversed(site('a')) if not isinstance(c, SetTunnelMtu)]")
+
+
+def test_disabled_link_is_held_down_and_its_routes_wait(gateway: Gateway) -> None:
+    gateway.start()
+    gateway.apply(
+        "[AddLink(Link(name='wan', label='/Common/wan', enabled=False)), *addresses('a')[:1], *routes('a')[:1]]"
+    )
+    assert gateway.do("plane.links()[0].state") == "disabled"
+    assert gateway.do("plane.tick(0)") == ["/Common/peer waits for its link to come up"]
+    enabled = "AddLink(Link(name='wan', label='/Common/wan'))"
+    gateway.apply(f"[RemoveLink(Link(name='wan', label='/Common/wan', enabled=False)), {enabled}]")
+    assert "3.3.3.3 dev wan" in gateway.run("ip", "route")
+
+
+def test_other_route_in_the_way_is_told(gateway: Gateway) -> None:
+    gateway.run("ip", "link", "set", "lan", "up")
+    gateway.run("ip", "route", "add", "3.3.3.3/32", "dev", "lan")
+    gateway.start()
+    with pytest.raises(AssertionError, match="the host has another route to 3.3.3.3/32 already"):
+        gateway.apply("site('a')")
+
+
+def test_tagged_link_on_a_kernel_without_8021q(gateway: Gateway) -> None:
+    """Where the kernel can, the link is made; where it can't, the error says so."""
+    gateway.start()
+    tagged = "[AddLink(Link(name='wan.5', parent='wan', tag=5, label='/Common/five'))]"
+    if gateway.do("plane.features.vlan_tagging"):
+        gateway.apply(tagged)
+        assert "wan.5@wan" in gateway.run("ip", "link")
+        gateway.stop()
+        assert "wan.5@wan" not in gateway.run("ip", "link")
+        return
+    with pytest.raises(AssertionError, match="kernel can't make 802.1Q links"):
+        gateway.apply(tagged)
+
+
+def test_ipv6_forwarding_without_force_forwarding(gateway: Gateway) -> None:
+    """Kernels before 6.17: one switch for all links, and the others keep their own setting."""
+    gateway.run("ip", "link", "add", "other", "type", "dummy") if _has_dummy(gateway) else None
+    before = picture(gateway)
+    gateway.start()
+    gateway.do(
+        "__import__('culvert.dataplane.userspace.host', fromlist=['x']).__setattr__('FORCE_FORWARDING', 'ipv6/none')"
+    )
+    gateway.apply("site('a')")
+    values = gateway.run("bash", "-c", "cat /proc/sys/net/ipv6/conf/{all,lo,default,wan}/forwarding").split()
+    assert values == ["1", "0", "0", "1"]
+    gateway.stop()
+    assert picture(gateway) == before
+
+
+def _has_dummy(gateway: Gateway) -> bool:
+    return "other" in gateway.run(
+        "sh", "-c", "ip link add other type dummy && echo other && ip link del other", check=False
+    )
+
+
+def test_busy_state_directory_is_told(gateway: Gateway) -> None:
+    gateway.start()
+    gateway.apply("[]")
+    second = "__import__('culvert.dataplane.userspace.counters', fromlist=['x'])"
+    gateway.do(f"{second}.__setattr__('LOCK_WAIT_SECONDS', 0.1)")
+    with pytest.raises(AssertionError, match="is in use by another process"):
+        gateway.do(f"{second}.CountersFile(__import__('pathlib').Path({str(gateway.state / 'counters')!r}))")
