@@ -1,5 +1,6 @@
 """Traffic between the client and the server: pings, and a file."""
 
+import contextlib
 import hashlib
 import os
 import re
@@ -71,18 +72,19 @@ class _Sender:
 
     def _send(self) -> None:
         # A connection that breaks shows on the receiving side, as too few octets.
-        try:
+        with contextlib.suppress(OSError):
             connection, _peer = self._listener.accept()
-        except OSError:
-            return
-        with connection:
-            connection.settimeout(_SILENCE_SECONDS)
-            left = self._octets
-            while left:
-                chunk = os.urandom(min(left, _CHUNK_OCTETS))
-                self.digest.update(chunk)
-                connection.sendall(chunk)
-                left -= len(chunk)
+            with connection:
+                connection.settimeout(_SILENCE_SECONDS)
+                self._send_all(connection)
+
+    def _send_all(self, connection: socket.socket) -> None:
+        left = self._octets
+        while left:
+            chunk = os.urandom(min(left, _CHUNK_OCTETS))
+            self.digest.update(chunk)
+            connection.sendall(chunk)
+            left -= len(chunk)
 
     def close(self) -> None:
         self._thread.join(_SILENCE_SECONDS)
