@@ -9,7 +9,11 @@ from tests.dataplane.topology import Gateway, wait_until
 
 pytestmark = pytest.mark.network
 
-SETTINGS = "grep -sH . /proc/sys/net/ipv[46]/conf/{all,default,wan,lan,lo,other}/{forwarding,force_forwarding,rp_filter,accept_ra,src_valid_mark} /proc/sys/net/ipv[46]/fwmark_reflect /proc/sys/net/ipv4/ip_forward"
+NAMES = "{forwarding,force_forwarding,rp_filter,accept_ra,src_valid_mark}"
+SETTINGS = (
+    f"grep -sH . /proc/sys/net/ipv[46]/conf/{{all,default,wan,lan,lo,other}}/{NAMES} "
+    "/proc/sys/net/ipv[46]/fwmark_reflect /proc/sys/net/ipv4/ip_forward"
+)
 
 
 def picture(gateway: Gateway) -> dict[str, object]:
@@ -83,7 +87,10 @@ def test_failed_batch_leaves_everything_as_it_was(gateway: Gateway) -> None:
     gateway.start()
     gateway.apply("site('a')")
     before = picture(gateway)
-    more = "*associations('a', outer=6), *selectors('a', inner=6, outer=6), SetTunnelMtu(1400, 1300), AddLink(Link(name='lo', label='/Common/lo'))"
+    more = (
+        "*associations('a', outer=6), *selectors('a', inner=6, outer=6), SetTunnelMtu(1400, 1300), "
+        "AddLink(Link(name='lo', label='/Common/lo'))"
+    )
     with pytest.raises(AssertionError, match="there is no link missing0 on this host"):
         gateway.apply(f"[{more}, AddLink(Link(name='missing0', label='/Common/missing'))]")
     assert picture(gateway) == before
@@ -181,7 +188,7 @@ def test_other_route_in_the_way_is_told(gateway: Gateway) -> None:
     gateway.run("ip", "link", "set", "lan", "up")
     gateway.run("ip", "route", "add", "3.3.3.3/32", "dev", "lan")
     gateway.start()
-    with pytest.raises(AssertionError, match="the host has another route to 3.3.3.3/32 already"):
+    with pytest.raises(AssertionError, match=r"the host has another route to 3\.3\.3\.3/32 already"):
         gateway.apply("site('a')")
 
 
@@ -195,7 +202,7 @@ def test_tagged_link_on_a_kernel_without_8021q(gateway: Gateway) -> None:
         gateway.stop()
         assert "wan.5@wan" not in gateway.run("ip", "link")
         return
-    with pytest.raises(AssertionError, match="kernel can't make 802.1Q links"):
+    with pytest.raises(AssertionError, match=r"kernel can't make 802\.1Q links"):
         gateway.apply(tagged)
 
 

@@ -123,7 +123,8 @@ def test_without_forwarder_nothing_is_forwarded(wan: Wan) -> None:
 def test_forwarder_looks_at_protocol_port_and_link(wan: Wan) -> None:
     wan.start()
     wan.a.apply(
-        "[forwarder('0.0.0.0/0').inverse(), forwarder('10.2.0.0/16', protocol=6, ports=ports(1024, 65535), links=('lan',))]"
+        "[forwarder('0.0.0.0/0').inverse(), "
+        "forwarder('10.2.0.0/16', protocol=6, ports=ports(1024, 65535), links=('lan',))]"
     )
     assert transfers(wan.client, wan.server, SERVER4, 1000)
     assert not wan.client.pings(SERVER4)
@@ -210,7 +211,8 @@ def test_service_that_an_address_does_not_offer(wan: Wan) -> None:
     assert wan.a.drops()["NOT_ALLOWED"] >= 1
     assert wan.client.pings("10.1.0.1")
     wan.a.apply(
-        "[c for old in addresses('a') if '10.1.0.1' in str(old.address.interface) for c in opened(old, Service(protocol=6, port=2222))]"
+        "[c for old in addresses('a') if '10.1.0.1' in str(old.address.interface) "
+        "for c in opened(old, Service(protocol=6, port=2222))]"
     )
     with pytest.raises(ConnectionRefusedError):
         connect(wan.client, "10.1.0.1", 2222)
@@ -240,6 +242,14 @@ def test_sender_is_told_the_mtu_of_the_tunnel(wan: Wan) -> None:
     wan.start()
     told = wan.client.run("ping", "-n", "-c", "2", "-W", "1", "-M", "do", "-s", "1460", SERVER4, check=False)
     assert "mtu = 1400" in told or "mtu=1400" in told
+
+
+def test_strict_reverse_path_filter_and_no_route_to_the_far_network(wan: Wan) -> None:
+    """A decapsulated packet comes from where the main table would never look for it."""
+    for gateway in wan.gateways:
+        gateway.run("bash", "-c", "for f in /proc/sys/net/ipv4/conf/*/rp_filter; do echo 1 > $f; done")
+    wan.start("[c for c in site(side) if not (isinstance(c, AddRoute) and '10.' in str(c.route.destination))]")
+    assert wan.client.pings(SERVER4)
 
 
 # What must never leave in clear

@@ -4,28 +4,34 @@ Behind the TUN's route stands a blackhole route: without the TUN, a steered pack
 Everything here has a fixed name or number that is ours alone, so what a killed predecessor left is taken over
 as it is, and all of it goes at the end.
 
-Reverse path filter. A decapsulated packet comes out of the TUN with a source that the main table reaches by
-another link, or not at all, so a strict filter drops it. Such packets carry a mark that only the filter's
-reverse question honours (`src_valid_mark`; the kernel asks it with `iif lo`), and a rule answers it: the TUN.
+The kernel asks the routing rules with `iif lo` for a packet that it sends itself, and for the reverse question of
+its path filter ("by which link would I answer?"). That, and marks that say where a packet was met, give each its way:
 
-ICMP errors. What the kernel itself answers to a decapsulated packet quotes it, and may have a source that no
-selector protects: in clear it would give the packet away. Such an answer takes over the mark (`fwmark_reflect`),
-so the same rule leads it into the TUN, where it is protected or dropped (RFC 4301 section 8.2).
+* STEERED, a transit packet: to the TUN. What the kernel itself answers to it (too big, TTL exceeded; `fwmark_reflect`
+  gives the answer the same mark) goes back by the main table, as does the filter's reverse question.
+* ORIGINATED, a packet of this host: to the TUN.
+* UNWRAPPED, a packet out of the TUN: by the main table. Its source is reached by another link there or not at all, so a
+  strict path filter would drop it; the reverse question (`src_valid_mark`) is answered with the TUN. What the kernel
+  answers to it quotes it, and may have a source that no selector protects: in clear it would give the packet away. It
+  goes to the TUN, to be protected or dropped (RFC 4301 section 8.2).
 """
 
 import contextlib
 import os
-import socket
 
 from culvert.dataplane.userspace import marks, sysctl
-from culvert.dataplane.userspace.kernel import FAMILIES, HostError, Kernel
+from culvert.dataplane.userspace.kernel import FAMILIES, HostError, Kernel, Rule
 from culvert.dataplane.userspace.tun import close_tun, open_tun
 
-RULES = (
-    (socket.AF_INET, marks.STEERED),
-    (socket.AF_INET6, marks.STEERED),
-    (socket.AF_INET, marks.UNWRAPPED),
-    (socket.AF_INET6, marks.UNWRAPPED),
+RULES = tuple(
+    rule
+    for family in FAMILIES
+    for rule in (
+        Rule(family, marks.TABLE - 1, marks.STEERED, True, marks.MAIN_TABLE),
+        Rule(family, marks.TABLE, marks.STEERED, False, marks.TABLE),
+        Rule(family, marks.TABLE, marks.ORIGINATED, False, marks.TABLE),
+        Rule(family, marks.TABLE, marks.UNWRAPPED, True, marks.TABLE),
+    )
 )
 SETTINGS = (
     ("ipv4/conf/{}/src_valid_mark", "1"),
@@ -54,8 +60,8 @@ class Detour:
         if self.fd < 0:
             self._open_tun()
         self._dress()
-        for family, mark in RULES:
-            self._kernel.add_rule(family, mark)
+        for rule in RULES:
+            self._kernel.add_rule(rule)
 
     def _open_tun(self) -> None:
         self.fd = open_tun(self._name)
@@ -89,8 +95,8 @@ class Detour:
             self._dress()
             sentences += [] if is_new else [f"{self._name} or its routes were changed; put them back"]
         missing = set(RULES) - self._kernel.rules()
-        for family, mark in missing:
-            self._kernel.add_rule(family, mark)
+        for rule in missing:
+            self._kernel.add_rule(rule)
         sentences += ["routing rules for steered packets were deleted; put them back"] if missing else []
         return sentences, is_new
 
@@ -100,9 +106,9 @@ class Detour:
 
     def close(self) -> None:
         """Take everything away, a predecessor's too: rules first, TUN last."""
-        for family, mark in RULES:
+        for rule in RULES:
             with contextlib.suppress(HostError):
-                self._kernel.delete_rule(family, mark)
+                self._kernel.delete_rule(rule)
         for family in FAMILIES:
             with contextlib.suppress(HostError):
                 self._kernel.delete_detour_route(family, None)

@@ -9,7 +9,7 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from pyroute2 import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
@@ -45,6 +45,16 @@ class LinkFacts:
     carrier: bool
     mtu: int
     mac: str
+
+
+class Rule(NamedTuple):
+    """A routing rule for a mark. `answers`: only what the kernel asks as `iif lo`, which no arriving packet does."""
+
+    family: int
+    priority: int
+    mark: int
+    answers: bool
+    table: int
 
 
 class Kernel:
@@ -149,7 +159,7 @@ class Kernel:
 
     def _has_route(self, route: Route, settings: dict[str, Any]) -> bool:
         destination = route.destination
-        for message in self._ipr.get_routes(family=settings["family"], table=254):
+        for message in self._ipr.get_routes(family=settings["family"], table=marks.MAIN_TABLE):
             network = message.get("dst") or ("0.0.0.0" if destination.version == 4 else "::")
             same_end = network == str(destination.network_address) and message["dst_len"] == destination.prefixlen
             if same_end and message.get("gateway") == settings.get("gateway"):
@@ -158,26 +168,35 @@ class Kernel:
 
     # The detour of steered packets
 
-    def rules(self) -> set[tuple[int, int]]:
-        """Family and mark of our rules that are there."""
+    def rules(self) -> set[Rule]:
+        """The rules that are there with a mark of ours."""
+        with _sentence("can't read the routing rules"):
+            messages = self._ipr.get_rules()
         return {
-            (message["family"], message.get("fwmark"))
-            for message in self._ipr.get_rules()
-            if message.get("table") == marks.TABLE and message.get("priority") == marks.TABLE
+            Rule(
+                family=message["family"],
+                priority=message.get("priority") or 0,
+                mark=message.get("fwmark") or 0,
+                answers=message.get("iifname") == "lo",
+                table=message.get("table"),
+            )
+            for message in messages
         }
 
-    def add_rule(self, family: int, mark: int) -> None:
+    def add_rule(self, rule: Rule) -> None:
         with _sentence("can't add the routing rule for steered packets"):
-            _added(self._ipr.rule, **_rule(family, mark))
+            _added(self._ipr.rule, **_rule(rule))
 
-    def delete_rule(self, family: int, mark: int) -> None:
+    def delete_rule(self, rule: Rule) -> None:
         with _sentence("can't remove the routing rule for steered packets"), _unless_gone():
-            self._ipr.rule("del", **_rule(family, mark))
+            self._ipr.rule("del", **_rule(rule))
 
     def detour_routes(self, tun_index: int) -> set[tuple[int, bool]]:
         """Which of our table's routes are there: family, and True for the TUN, False for the blackhole."""
+        with _sentence("can't read the routes for steered packets"):
+            messages = list(self._ipr.get_routes(table=marks.TABLE))
         found = set()
-        for message in self._ipr.get_routes(table=marks.TABLE):
+        for message in messages:
             if message.get("oif") == tun_index:
                 found.add((message["family"], True))
             elif message["type"] == 6:
@@ -199,10 +218,9 @@ def _address(interface: IPInterface) -> dict[str, Any]:
     return {"address": str(interface.ip), "prefixlen": interface.network.prefixlen, "family": family}
 
 
-def _rule(family: int, mark: int) -> dict[str, Any]:
-    # The kernel asks the reverse path question as if the packet came from lo; a real packet from the TUN doesn't.
-    only = {"iifname": "lo"} if mark == marks.UNWRAPPED else {}
-    return {"family": family, "priority": marks.TABLE, "table": marks.TABLE, "fwmark": mark, **only}
+def _rule(rule: Rule) -> dict[str, Any]:
+    only = {"iifname": "lo"} if rule.answers else {}
+    return {"family": rule.family, "priority": rule.priority, "table": rule.table, "fwmark": rule.mark, **only}
 
 
 def _detour(family: int, tun_index: int | None) -> dict[str, Any]:

@@ -100,8 +100,8 @@ def _shape(selector: Selector) -> Shape:
         source_bits=selector.source.prefixlen,
         destination_bits=selector.destination.prefixlen,
         protocol=selector.protocol is not None,
-        source_ports=_span(selector.source_ports) != (0, PORT_MAX),
-        destination_ports=_span(selector.destination_ports) != (0, PORT_MAX),
+        source_ports=selector.source_ports is not None,
+        destination_ports=selector.destination_ports is not None,
     )
 
 
@@ -116,7 +116,8 @@ def _elements(shape: Shape, selectors: Iterable[Selector]) -> Iterator[str]:
         rivals[selector.source, selector.destination, selector.protocol].add(spans)
     for (source, destination, protocol), rectangles in rivals.items():
         for sport, dport in _disjoint(rectangles):
-            yield _element(shape, source, destination, protocol, sport, dport)
+            if element := _element(shape, source, destination, protocol, sport, dport):
+                yield element
 
 
 def _element(

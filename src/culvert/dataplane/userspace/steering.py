@@ -73,7 +73,8 @@ def _table(steering: Steering, counts: Counts) -> Iterator[str]:
     yield from _address_sets(steering)
     for protected in (*outbound, *inbound):
         yield from protected.declaration()
-    yield from _chain("protect", "", (f"{each.match} meta mark set {marks.STEERED} accept" for each in outbound))
+    for chain, mark in (("protect", marks.STEERED), ("protect_own", marks.ORIGINATED)):
+        yield from _chain(chain, "", (f"{each.match} meta mark set {mark} accept" for each in outbound))
     yield from _chain("stop_leak", "", (f"{each.match} {_drop(Reason.LEAK_STOPPED)}" for each in outbound))
     yield from _chain("stop_clear", "", (f"{each.match} {_drop(Reason.CLEAR_INBOUND)}" for each in inbound))
     yield from _chain("own_ipsec", "", _own_ipsec())
@@ -191,7 +192,7 @@ def _output(steering: Steering) -> Iterator[str]:
     yield "fib daddr type local accept"
     yield NEIGHBOUR_DISCOVERY
     yield "jump own_ipsec"
-    yield "jump protect"
+    yield "jump protect_own"
 
 
 def _postrouting(steering: Steering) -> Iterator[str]:

@@ -1,0 +1,108 @@
+"""Selectors as sets: exactly the packets that a selector matches, and no two elements that overlap partly."""
+
+import itertools
+from ipaddress import ip_address, ip_network
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from culvert.dataplane.userspace.protected import ProtectedSet, protected_sets
+from culvert.ipsec.selector import Flow, PortRange, Selector
+
+ADDRESSES = [f"10.{a}.0.{b}" for a in range(2) for b in range(4)]
+NETWORKS = ["0.0.0.0/0", "10.0.0.0/8", "10.0.0.0/16", "10.1.0.0/16", "10.0.0.0/30", "10.0.0.2/31", "10.1.0.3/32"]
+PORTS = range(1, 9)
+
+networks = st.sampled_from(NETWORKS).map(ip_network)
+port_ranges = st.none() | st.tuples(st.sampled_from(PORTS), st.sampled_from(PORTS)).map(
+    lambda ends: PortRange(*sorted(ends))
+)
+selectors = st.builds(
+    Selector,
+    source=networks,
+    destination=networks,
+    protocol=st.sampled_from([None, 6, 17]),
+    source_ports=port_ranges,
+    destination_ports=port_ranges,
+)
+flows = st.builds(
+    Flow,
+    source=st.sampled_from(ADDRESSES).map(ip_address),
+    destination=st.sampled_from(ADDRESSES).map(ip_address),
+    protocol=st.sampled_from([6, 17]),
+    source_port=st.sampled_from(PORTS),
+    destination_port=st.sampled_from(PORTS),
+)
+
+Interval = tuple[int, int]
+
+
+def intervals(element: str) -> list[Interval]:
+    """Each field of an element as first and last value."""
+    found = []
+    for part in element.split(" . "):
+        if "." in part:
+            network = ip_network(part)
+            found.append((int(network[0]), int(network[-1])))
+        else:
+            first, _, last = part.partition("-")
+            found.append((int(first), int(last or first)))
+    return found
+
+
+def matches(protected: ProtectedSet, flow: Flow) -> bool:
+    """What the kernel does with a set."""
+    values = {
+        "ip saddr": int(flow.source),
+        "ip daddr": int(flow.destination),
+        "meta l4proto": flow.protocol,
+        "th sport": flow.source_port or 0,
+        "th dport": flow.destination_port or 0,
+    }
+    packet = [values[each] for each in protected.shape.fields]
+    if not packet:
+        return True
+    return any(
+        all(first <= value <= last for value, (first, last) in zip(packet, intervals(element), strict=True))
+        for element in protected.elements
+    )
+
+
+@given(st.lists(selectors, max_size=6), st.lists(flows, min_size=1, max_size=20))
+def test_sets_match_what_selectors_match(wanted: list[Selector], packets: list[Flow]) -> None:
+    sets = protected_sets("out", wanted)
+    for flow in packets:
+        assert any(each.matches(flow) for each in wanted) == any(matches(each, flow) for each in sets)
+
+
+@given(st.lists(selectors, max_size=8))
+def test_elements_of_a_set_are_disjoint(wanted: list[Selector]) -> None:
+    for protected in protected_sets("out", wanted):
+        boxes = [intervals(element) for element in protected.elements]
+        for one, other in itertools.combinations(boxes, 2):
+            assert any(a[1] < b[0] or b[1] < a[0] for a, b in zip(one, other, strict=True)), (one, other)
+
+
+def test_families_are_kept_apart() -> None:
+    anything = Selector(source=ip_network("0.0.0.0/0"), destination=ip_network("0.0.0.0/0"))
+    anything6 = Selector(source=ip_network("::/0"), destination=ip_network("::/0"))
+    four, six = protected_sets("out", [anything6, anything])
+    assert four.match == "meta nfproto ipv4"
+    assert six.match == "meta nfproto ipv6"
+    assert list(six.declaration()) == []
+
+
+def test_ports_of_any_protocol_are_looked_up_only_where_there_are_ports() -> None:
+    selector = Selector(
+        source=ip_network("0.0.0.0/0"), destination=ip_network("10.0.0.0/8"), destination_ports=PortRange(53, 53)
+    )
+    (only,) = protected_sets("out", [selector])
+    assert only.match == "meta nfproto ipv4 meta l4proto { 6, 17, 33, 132, 136 } ip daddr . th dport @out0"
+
+
+def test_all_ports_still_ask_for_a_port() -> None:
+    """As Selector.matches does: a range, even the whole one, fits no packet that shows no port."""
+    ends = {"source": ip_network("10.0.0.0/8"), "destination": ip_network("10.0.0.0/8")}
+    without, whole = protected_sets("out", [Selector(**ends), Selector(**ends, source_ports=PortRange(0, 65535))])
+    assert "th sport" not in without.match
+    assert whole.elements == ("10.0.0.0/8 . 10.0.0.0/8 . 0-65535",)
