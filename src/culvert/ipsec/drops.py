@@ -31,6 +31,7 @@ class Reason(IntEnum):
     LEAK_STOPPED = 21
     NOT_ALLOWED = 22
     CONGESTION = 23
+    HALF_PROTECTED = 24
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,5 +147,10 @@ TABLE: dict[Reason, Row] = {
         "congestion",
         "the tunnel packet was marked as congested and the packet inside can't carry the mark (RFC 6040 section 4.2)",
         "a queue between the two systems is full; nothing is wrong with the configuration",
+    ),
+    Reason.HALF_PROTECTED: Row(
+        "half-protected",
+        "a packet was about to leave in clear whose answers an inbound traffic selector protects",
+        "create the outbound traffic-selector that mirrors the inbound one, or correct its addresses and ports",
     ),
 }

@@ -8,7 +8,7 @@ import pytest
 
 from culvert.change import Address, Forwarder, Service
 from culvert.dataplane.userspace import nftables
-from culvert.dataplane.userspace.steering import Steering, render
+from culvert.dataplane.userspace.steering import REASONS, Steering, render
 from culvert.ipsec.sa import Direction
 from culvert.ipsec.selector import PortRange, Selector
 from culvert.ipsec.spd import Policy
@@ -85,7 +85,7 @@ def test_kernel_takes_it_and_counts_on(namespace: Namespace) -> None:
     counts = namespace.inside(nftables.counters)
     assert counts is not None
     assert counts["leak-stopped"] == (4, 400)
-    assert len(counts) == 4 + len(FULL.forwarders)
+    assert len(counts) == len(REASONS) + len(FULL.forwarders)
     namespace.inside(nftables.reset_counters)
     assert namespace.inside(nftables.counters)["leak-stopped"] == (0, 0)  # type: ignore[index]
     namespace.inside(nftables.delete)

@@ -4,14 +4,15 @@ Behind the TUN's route stands a blackhole route: without the TUN, a steered pack
 Everything here has a fixed name or number that is ours alone, so what a killed predecessor left is taken over
 as it is, and all of it goes at the end.
 
-The kernel asks the routing rules with `iif lo` for a packet that it sends itself, and for the reverse question of
-its path filter ("by which link would I answer?"). That, and marks that say where a packet was met, give each its way:
+Marks say where a packet was met, and `iif` who asks the routing rules: for an arriving packet its link, for a packet
+of the kernel's own `lo`. The reverse path filter asks as well ("by which link would I answer?", with the mark where
+`src_valid_mark` is set), but with `lo` or the link that the packet will leave by.
 
 * STEERED, a transit packet: to the TUN. What the kernel itself answers to it (too big, TTL exceeded; `fwmark_reflect`
-  gives the answer the same mark) goes back by the main table, as does the filter's reverse question.
-* ORIGINATED, a packet of this host: to the TUN.
-* UNWRAPPED, a packet out of the TUN: by the main table. Its source is reached by another link there or not at all, so a
-  strict path filter would drop it; the reverse question (`src_valid_mark`) is answered with the TUN. What the kernel
+  gives an answer the same mark) goes back by the host's other rules, as does the reverse question.
+* ORIGINATED, a packet of this host, or one that goes from tunnel to tunnel: to the TUN, and answers to it too.
+* UNWRAPPED, a packet out of the TUN: by the host's other rules. Its source is reached by another link there or not at
+  all, so a strict reverse path filter would drop it; the reverse question is answered with the TUN. What the kernel
   answers to it quotes it, and may have a source that no selector protects: in clear it would give the packet away. It
   goes to the TUN, to be protected or dropped (RFC 4301 section 8.2).
 """
@@ -23,16 +24,6 @@ from culvert.dataplane.userspace import marks, sysctl
 from culvert.dataplane.userspace.kernel import FAMILIES, HostError, Kernel, Rule
 from culvert.dataplane.userspace.tun import close_tun, open_tun
 
-RULES = tuple(
-    rule
-    for family in FAMILIES
-    for rule in (
-        Rule(family, marks.TABLE - 1, marks.STEERED, True, marks.MAIN_TABLE),
-        Rule(family, marks.TABLE, marks.STEERED, False, marks.TABLE),
-        Rule(family, marks.TABLE, marks.ORIGINATED, False, marks.TABLE),
-        Rule(family, marks.TABLE, marks.UNWRAPPED, True, marks.TABLE),
-    )
-)
 SETTINGS = (
     ("ipv4/conf/{}/src_valid_mark", "1"),
     ("ipv4/conf/{}/send_redirects", "0"),
@@ -44,12 +35,31 @@ SETTINGS = (
 )
 
 
+def rules(tun_name: str) -> tuple[Rule, ...]:
+    """In the order in which they are added: first where to skip to, last what leads to the TUN."""
+    before, here, behind = marks.TABLE - 1, marks.TABLE, marks.TABLE + 1
+    return tuple(
+        rule
+        for family in FAMILIES
+        for rule in (
+            Rule(family, behind),
+            Rule(family, before, marks.STEERED, "lo", skip_to=behind),
+            Rule(family, before, marks.STEERED, tun_name, skip_to=behind),
+            Rule(family, before, marks.UNWRAPPED, tun_name, skip_to=behind),
+            Rule(family, here, marks.STEERED, table=marks.TABLE),
+            Rule(family, here, marks.ORIGINATED, table=marks.TABLE),
+            Rule(family, here, marks.UNWRAPPED, table=marks.TABLE),
+        )
+    )
+
+
 class Detour:
     """The TUN and what leads to it. `fd` is the TUN's descriptor, which the packet process inherits."""
 
     def __init__(self, kernel: Kernel, tun_name: str) -> None:
         self._kernel = kernel
         self._name = tun_name
+        self._rules = rules(tun_name)
         self._index = 0
         self._mtu = marks.TUN_MTU_MIN
         self.fd = -1
@@ -60,7 +70,7 @@ class Detour:
         if self.fd < 0:
             self._open_tun()
         self._dress()
-        for rule in RULES:
+        for rule in self._rules:
             self._kernel.add_rule(rule)
 
     def _open_tun(self) -> None:
@@ -94,7 +104,8 @@ class Detour:
         if is_new or not facts or not facts.up or facts.mtu != self._mtu or self._lacks_routes():
             self._dress()
             sentences += [] if is_new else [f"{self._name} or its routes were changed; put them back"]
-        missing = set(RULES) - self._kernel.rules()
+        there = self._kernel.rules()
+        missing = [rule for rule in self._rules if rule not in there]
         for rule in missing:
             self._kernel.add_rule(rule)
         sentences += ["routing rules for steered packets were deleted; put them back"] if missing else []
@@ -106,7 +117,7 @@ class Detour:
 
     def close(self) -> None:
         """Take everything away, a predecessor's too: rules first, TUN last."""
-        for rule in RULES:
+        for rule in reversed(self._rules):
             with contextlib.suppress(HostError):
                 self._kernel.delete_rule(rule)
         for family in FAMILIES:

@@ -48,13 +48,14 @@ class LinkFacts:
 
 
 class Rule(NamedTuple):
-    """A routing rule for a mark. `answers`: only what the kernel asks as `iif lo`, which no arriving packet does."""
+    """A routing rule: `mark` 0 and `link` "" are any. It leads to `table`, or on to priority `skip_to`, or does nothing."""
 
     family: int
     priority: int
-    mark: int
-    answers: bool
-    table: int
+    mark: int = 0
+    link: str = ""
+    table: int = 0
+    skip_to: int = 0
 
 
 class Kernel:
@@ -169,7 +170,7 @@ class Kernel:
     # The detour of steered packets
 
     def rules(self) -> set[Rule]:
-        """The rules that are there with a mark of ours."""
+        """All rules that there are, as far as a Rule can say them."""
         with _sentence("can't read the routing rules"):
             messages = self._ipr.get_rules()
         return {
@@ -177,8 +178,9 @@ class Kernel:
                 family=message["family"],
                 priority=message.get("priority") or 0,
                 mark=message.get("fwmark") or 0,
-                answers=message.get("iifname") == "lo",
-                table=message.get("table"),
+                link=message.get("iifname") or "",
+                table=message.get("table") or 0,
+                skip_to=message.get("goto") or 0,
             )
             for message in messages
         }
@@ -219,8 +221,14 @@ def _address(interface: IPInterface) -> dict[str, Any]:
 
 
 def _rule(rule: Rule) -> dict[str, Any]:
-    only = {"iifname": "lo"} if rule.answers else {}
-    return {"family": rule.family, "priority": rule.priority, "table": rule.table, "fwmark": rule.mark, **only}
+    settings: dict[str, Any] = {"family": rule.family, "priority": rule.priority}
+    if rule.mark:
+        settings["fwmark"] = rule.mark
+    if rule.link:
+        settings["iifname"] = rule.link
+    if rule.table:
+        return {**settings, "table": rule.table}
+    return {**settings, "action": "goto", "goto": rule.skip_to} if rule.skip_to else {**settings, "action": "nop"}
 
 
 def _detour(family: int, tun_index: int | None) -> dict[str, Any]:

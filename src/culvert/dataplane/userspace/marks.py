@@ -4,7 +4,7 @@ STEERED = 0x43550001
 """Mark of a clear transit packet that has to go through the TUN."""
 
 ORIGINATED = 0x43550004
-"""The same, for a packet of this host itself."""
+"""The same, for a packet of this host itself, or one that goes from tunnel to tunnel."""
 
 OWN = 0x43550002
 """SO_MARK of the packet process's sockets: what they send is protected already."""

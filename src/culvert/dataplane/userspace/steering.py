@@ -9,6 +9,9 @@ rules. The order of the questions matters and is the same in every chain:
 3. Does an outbound selector want it protected? Mark it; the routing rule for the mark leads to the TUN.
 4. Does an inbound selector say it should have come protected? Drop it. This is asked after 3, so that a
    network which is on both sides of the tunnel still reaches the tunnel.
+
+At the last hook two more: what an outbound selector protects may leave through the TUN only, and what would have to
+come back protected may not leave in clear either: an outbound selector with a mistake in it must not leak.
 """
 
 import hashlib
@@ -20,7 +23,7 @@ from culvert.dataplane.userspace import marks
 from culvert.dataplane.userspace.protected import ProtectedSet, protected_sets
 from culvert.ipsec.drops import TABLE, Reason
 from culvert.ipsec.sa import Direction
-from culvert.ipsec.selector import IPNetwork
+from culvert.ipsec.selector import IPNetwork, Selector
 from culvert.ipsec.spd import Policy
 
 IPSEC = "meta l4proto { 50, 51, 108 }"
@@ -30,7 +33,7 @@ PORT_PROTOCOLS = "meta l4proto { 6, 17, 33, 132, 136 }"
 NEIGHBOUR_DISCOVERY = "icmpv6 type 133-137 ip6 hoplimit 255 accept"
 """RFC 4861: only a neighbour can send a hop limit of 255, so this exception never covers a transit packet."""
 
-REASONS = (Reason.CLEAR_INBOUND, Reason.NOT_FORWARDED, Reason.LEAK_STOPPED, Reason.NOT_ALLOWED)
+REASONS = (Reason.CLEAR_INBOUND, Reason.NOT_FORWARDED, Reason.LEAK_STOPPED, Reason.NOT_ALLOWED, Reason.HALF_PROTECTED)
 """The reasons that the kernel counts for us."""
 
 Counts = Mapping[str, tuple[int, int]]
@@ -68,15 +71,17 @@ def render(steering: Steering, counts: Counts) -> str:
 def _table(steering: Steering, counts: Counts) -> Iterator[str]:
     outbound = _sets("out", steering, Direction.OUT)
     inbound = _sets("in", steering, Direction.IN)
+    returning = protected_sets("back", map(_mirrored, _selectors(steering, Direction.IN)))
     yield from _counters(steering, counts)
     yield from _endpoint_sets(steering)
     yield from _address_sets(steering)
-    for protected in (*outbound, *inbound):
+    for protected in (*outbound, *inbound, *returning):
         yield from protected.declaration()
     for chain, mark in (("protect", marks.STEERED), ("protect_own", marks.ORIGINATED)):
         yield from _chain(chain, "", (f"{each.match} meta mark set {mark} accept" for each in outbound))
     yield from _chain("stop_leak", "", (f"{each.match} {_drop(Reason.LEAK_STOPPED)}" for each in outbound))
     yield from _chain("stop_clear", "", (f"{each.match} {_drop(Reason.CLEAR_INBOUND)}" for each in inbound))
+    yield from _chain("stop_half", "", (f"{each.match} {_drop(Reason.HALF_PROTECTED)}" for each in returning))
     yield from _chain("own_ipsec", "", _own_ipsec())
     yield from _chain("arriving", "", _arriving(steering))
     yield from _chain("prerouting", "filter hook prerouting priority mangle", _prerouting(steering))
@@ -88,7 +93,21 @@ def _table(steering: Steering, counts: Counts) -> Iterator[str]:
 
 
 def _sets(prefix: str, steering: Steering, direction: Direction) -> list[ProtectedSet]:
-    return protected_sets(prefix, (policy.selector for policy in steering.policies if policy.direction is direction))
+    return protected_sets(prefix, _selectors(steering, direction))
+
+
+def _selectors(steering: Steering, direction: Direction) -> list[Selector]:
+    return [policy.selector for policy in steering.policies if policy.direction is direction]
+
+
+def _mirrored(selector: Selector) -> Selector:
+    return Selector(
+        source=selector.destination,
+        destination=selector.source,
+        protocol=selector.protocol,
+        source_ports=selector.destination_ports,
+        destination_ports=selector.source_ports,
+    )
 
 
 def _counters(steering: Steering, counts: Counts) -> Iterator[str]:
@@ -170,6 +189,7 @@ def _prerouting(steering: Steering) -> Iterator[str]:
     yield f'iifname "{steering.tun}" meta mark set {marks.UNWRAPPED}'
     yield "fib daddr type local goto arriving"
     yield NEIGHBOUR_DISCOVERY
+    yield f'iifname "{steering.tun}" goto protect_own'
     yield "jump protect"
     if steering.links:
         yield f"iifname {_names(steering.links)} goto stop_clear"
@@ -201,6 +221,7 @@ def _postrouting(steering: Steering) -> Iterator[str]:
     yield NEIGHBOUR_DISCOVERY
     yield "jump own_ipsec"
     yield "jump stop_leak"
+    yield "jump stop_half"
 
 
 def _forward(steering: Steering) -> Iterator[str]:
