@@ -1,5 +1,7 @@
 """Putting a lab up, and telling what is done while it is done."""
 
+import shutil
+import sys
 from collections.abc import Mapping
 
 from culvert.lab.errors import LabError
@@ -46,17 +48,21 @@ def _save(lab: Lab, node: str, screen: Screen) -> None:
 
 def next_steps(lab: Lab, screen: Screen) -> None:
     """What a newcomer can do with a lab that is up."""
-    option = "" if lab == Lab() else f" --prefix {lab.prefix}"
+    # As it was called, where the shell would not find it by its name.
+    culvert = ("culvert" if shutil.which("culvert") else sys.argv[0]) + " lab"
+    culvert += "" if lab == Lab() else f" --prefix {lab.prefix}"
     screen.title("The lab is up. What now?")
-    for command, meaning in (
-        (f"culvert lab{option} exec client -- ping 10.2.0.10", "from the client, through the tunnel, to the server"),
-        (f"culvert lab{option} tmsh a show net ipsec ipsec-sa", "the security associations of culvert-a"),
-        (f"culvert lab{option} tmsh b show net ipsec drops", "what died on culvert-b, and why"),
-        (f"culvert lab{option} exec wan -- tcpdump -ni a0", "nothing but ESP"),
-        (f"culvert lab{option} verify", "the procedure's verification steps"),
-        (f"culvert lab{option} down", "take it all away"),
-    ):
-        screen.write(f"  {screen.paint('cyan', command):<60}  {screen.paint('dim', meaning)}")
+    commands = (
+        (f"{culvert} exec client -- ping 10.2.0.10", "from the client, through the tunnel, to the server"),
+        (f"{culvert} tmsh a show net ipsec ipsec-sa", "the security associations of culvert-a"),
+        (f"{culvert} tmsh b show net ipsec drops", "what died on culvert-b, and why"),
+        (f"{culvert} exec wan -- tcpdump -ni a0", "nothing but ESP"),
+        (f"{culvert} verify", "the procedure's verification steps"),
+        (f"{culvert} down", "take it all away"),
+    )
+    width = max(len(command) for command, _meaning in commands)
+    for command, meaning in commands:
+        screen.write(f"  {screen.paint('cyan', command.ljust(width))}  {screen.paint('dim', meaning)}")
 
 
 def explain_failure(lab: Lab, step: str, failure: LabError, screen: Screen) -> None:
