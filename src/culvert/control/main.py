@@ -12,6 +12,7 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from culvert import __version__
 from culvert.config.store import Store, StoreError
@@ -20,6 +21,7 @@ from culvert.control.client import default_path
 from culvert.control.errors import ControlError
 from culvert.control.gateway import Gateway
 from culvert.control.server import Lock, Peer, Server
+from culvert.dataplane.memory import MemoryPlane
 from culvert.dataplane.plane import PlaneError
 from culvert.dataplane.userspace.plane import UserspacePlane
 from culvert.observe import log
@@ -37,6 +39,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     log.configure(sys.stderr, options.log_format)
     _keep_memory_private()
     try:
+        if options.check:
+            return _check(options)
         asyncio.run(_serve(options))
     except (ControlError, StoreError, VaultError, PlaneError, OSError) as error:
         LOG.error("start-failed", reason=str(error))
@@ -50,6 +54,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--socket", type=Path, default=default_path(), help="control socket")
     parser.add_argument("--state", type=Path, default=Path("/var/lib/culvert"), help="keys, counters, history, log")
     parser.add_argument("--log-format", choices=("text", "json"), default="text")
+    parser.add_argument("--check", action="store_true", help="say whether the configuration loads; change nothing")
     parser.add_argument("--version", action="version", version=f"culvertd {__version__}")
     return parser.parse_args(arguments)
 
@@ -61,9 +66,38 @@ def _keep_memory_private() -> None:
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
 
 
+def _check(options: argparse.Namespace) -> int:
+    """Say whether the saved configuration loads: 0, else 1. A daemon may be running: host and state aren't touched.
+
+    All that a gateway wants to write goes to a scratch directory; `load` with `verify` never reaches the plane.
+    """
+    with TemporaryDirectory(prefix="culvertd-check-") as directory:
+        scratch = Path(directory)
+        key = options.state / "master.key"
+        vault = Vault.open(key if key.exists() else scratch / "master.key")
+        publisher = Publisher(scratch / "ipsec.log", time.time)
+        store = Store(scratch / "culvert.conf", scratch / "history")
+        plane = MemoryPlane(random=os.urandom, clock=time.time)
+        ourselves = Peer(os.getpid(), os.geteuid(), os.getegid(), "")
+        try:
+            text = options.config.read_bytes().decode("utf-8")
+            Gateway(store, vault, plane, publisher, time.time).call("load", {"text": text, "verify": True}, ourselves)
+        except (ControlError, OSError, UnicodeDecodeError) as error:
+            reason = error.strerror if isinstance(error, OSError) else error
+            print(f"culvertd: {options.config}: {reason}", file=sys.stderr)
+            return 1
+        finally:
+            publisher.close()
+    print(f"culvertd: {options.config} is good")
+    return 0
+
+
 async def _serve(options: argparse.Namespace) -> None:
     options.state.mkdir(mode=0o700, parents=True, exist_ok=True)
-    options.socket.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+    if not options.socket.parent.exists():
+        options.socket.parent.mkdir(parents=True)
+        # Not by mkdir's mode: the umask would keep the group out of the directory, and so away from its socket.
+        options.socket.parent.chmod(0o755)
     claim = Lock(options.state / "lock")
     claim.take()
     try:
@@ -123,6 +157,9 @@ async def _tick_until(stop: asyncio.Event, live: ThreadPoolExecutor, gateway: Ga
             live.submit(gateway.tick, time.time()).result()
         except (PlaneError, OSError) as error:
             LOG.error("tick-failed", reason=str(error))
+        except Exception:
+            # A fault of ours in a look around must not take the tunnels down; the next tick may do better.
+            LOG.exception("tick-failed")
         try:
             await asyncio.wait_for(stop.wait(), TICK_SECONDS)
         except TimeoutError:
@@ -134,8 +171,11 @@ def _notify(state: str) -> None:
     address = os.environ.get("NOTIFY_SOCKET", "")
     if not address:
         return
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notifier:
-        notifier.sendto(state.encode(), "\0" + address[1:] if address.startswith("@") else address)
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notifier:
+            notifier.sendto(state.encode(), "\0" + address[1:] if address.startswith("@") else address)
+    except OSError as error:
+        LOG.warning("notify-failed", state=state, reason=error.strerror)
 
 
 if __name__ == "__main__":
