@@ -1,0 +1,54 @@
+"""The systemd unit: systemd understands it, and it holds the daemon as tightly as its comments say."""
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+UNIT = Path(__file__).parents[2] / "packaging" / "culvertd.service"
+
+
+def settings() -> dict[str, str]:
+    lines = [line for line in UNIT.read_text().splitlines() if "=" in line and not line.startswith("#")]
+    return dict(line.split("=", 1) for line in lines)
+
+
+@pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="needs systemd-analyze")
+def test_systemd_understands_it(tmp_path: Path) -> None:
+    # The program is not installed where the tests run; everything else is read as it is.
+    unit = tmp_path / UNIT.name
+    unit.write_text(UNIT.read_text().replace("/usr/local/bin/culvertd", shutil.which("true") or ""))
+    done = subprocess.run(["systemd-analyze", "verify", unit], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout + done.stderr) == (0, "")
+
+
+def test_only_the_capabilities_it_uses() -> None:
+    expected = {"CAP_NET_ADMIN", "CAP_NET_RAW", "CAP_SETUID", "CAP_SETGID", "CAP_KILL", "CAP_CHOWN"}
+    assert set(settings()["CapabilityBoundingSet"].split()) == expected
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [
+        ("Type", "notify"),
+        ("Restart", "on-failure"),
+        ("ProtectSystem", "strict"),
+        ("NoNewPrivileges", "yes"),
+        ("PrivateTmp", "yes"),
+        ("MemoryDenyWriteExecute", "yes"),
+        ("StateDirectoryMode", "0700"),
+        ("ConfigurationDirectoryMode", "0700"),
+        ("LimitCORE", "0"),
+    ],
+)
+def test_hardening(setting: str, value: str) -> None:
+    assert settings()[setting] == value
+
+
+def test_the_directories_are_those_of_the_command_line() -> None:
+    found = settings()
+    words = found["ExecStart"].split()
+    assert words[words.index("--config") + 1] == f"/etc/{found['ConfigurationDirectory']}/culvert.conf"
+    assert words[words.index("--state") + 1] == f"/var/lib/{found['StateDirectory']}"
+    assert words[words.index("--socket") + 1] == f"/run/{found['RuntimeDirectory']}/culvertd.sock"
