@@ -61,7 +61,7 @@ class Namespace:
 
     def pings(self, address: str, *options: str, count: int = 2) -> bool:
         """Whether every ping is answered."""
-        words = ("ping", "-n", "-q", "-i", "0.02", "-W", "1", "-c", str(count), *options, address)
+        words = ("ping", "-n", "-q", "-i", "0.02", "-W", "0.4", "-c", str(count), *options, address)
         return " 0% packet loss" in self.run(*words, check=False)
 
     @contextlib.contextmanager

@@ -259,10 +259,12 @@ def test_strict_reverse_path_filter_and_no_route_to_the_far_network(wan: Wan) ->
 def test_icmp_error_about_a_tunnelled_packet(wan: Wan, inner: int, address: str) -> None:
     """It quotes the packet, so it may not go out in clear, whatever its own source is."""
     wan.start(f"site(side, inner={inner})")
+    # An unknown neighbour is given up soon.
+    wan.a.run("sh", "-c", "for f in /proc/sys/net/ipv*/neigh/lan/retrans_time_ms; do echo 100 > $f; done")
     with sniffing(wan.a, "wan") as sniffer:
         assert not wan.server.pings(address, "-t", "2")
         wan.client.run("ip", "addr", "flush", "dev", "eth0", "scope", "global")
-        assert not wan.server.pings(address, "-W", "4", count=1)
+        assert not wan.server.pings(address, "-W", "1", count=1)
         assert not sniffer.clear()
 
 

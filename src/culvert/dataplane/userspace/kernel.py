@@ -48,7 +48,7 @@ class LinkFacts:
 
 
 class Rule(NamedTuple):
-    """A routing rule: `mark` 0 and `link` "" are any. It leads to `table`, or on to priority `skip_to`, or does nothing."""
+    """A routing rule: `mark` 0 and `link` "" are any. It leads to `table`, or to priority `skip_to`, or nowhere."""
 
     family: int
     priority: int
