@@ -22,6 +22,8 @@ def culvert(*words: str, timeout_seconds: float = 100) -> program.Outcome:
 def test_the_demonstration_ends_well_and_leaves_nothing() -> None:
     prefix = f"cve{os.getpid()}"
     outcome = culvert("lab", "--prefix", prefix, "demo", "--size", "2")
+    if outcome.status:
+        culvert("lab", "--prefix", prefix, "down")
     assert outcome.status == 0, outcome.output + outcome.errors
     for words in (
         "0% packet loss", "only ESP on the wan", "the same SHA-256 at both ends", "IPsec::SecurityAssociations",
