@@ -49,6 +49,13 @@ class Namespace:
     def __init__(self, role: str) -> None:
         self.name = f"cv{os.getpid()}-{next(_numbers)}-{role}"
         run("ip", "netns", "add", self.name)
+        try:
+            self._prepare()
+        except BaseException:
+            self.delete()
+            raise
+
+    def _prepare(self) -> None:
         self.run("ip", "link", "set", "lo", "up")
         # Tests wait for nothing: no duplicate address detection.
         self.run("sh", "-c", "for f in /proc/sys/net/ipv6/conf/*/accept_dad; do echo 0 > $f; done")
@@ -116,9 +123,17 @@ class Gateway(Namespace):
 
     def do(self, source: str) -> Any:
         """The value of an expression over `plane` and the names of tests.dataplane.sites."""
-        assert self._driver and self._driver.stdin and self._driver.stdout
+        self.tell(source)
+        return self.answer()
+
+    def tell(self, source: str) -> None:
+        """As `do`, without waiting for the answer."""
+        assert self._driver and self._driver.stdin
         self._driver.stdin.write(json.dumps(source) + "\n")
         self._driver.stdin.flush()
+
+    def answer(self) -> Any:
+        assert self._driver and self._driver.stdout
         answer = json.loads(self._driver.stdout.readline())
         if "error" in answer:
             raise AssertionError(answer["error"])
@@ -246,7 +261,9 @@ class Wan:
         for gateway in self.gateways:
             gateway.start()
         for gateway in self.gateways:
-            gateway.apply(configuration.replace("side", repr(gateway.side)))
+            gateway.tell(f"plane.apply({configuration.replace('side', repr(gateway.side))})")
+        for gateway in self.gateways:
+            gateway.answer()
 
     def delete(self) -> None:
         for namespace in self._made:
