@@ -5,6 +5,7 @@ import signal
 import struct
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -85,29 +86,59 @@ def test_after_a_restart_of_the_machine_send_sequences_jump(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize(
-    "damage",
+    ("damage", "sent", "received"),
     [
-        pytest.param(lambda octets: octets[:100], id="torn"),
-        pytest.param(lambda octets: octets[:-7], id="torn at the end"),
-        pytest.param(lambda octets: b"x" + octets[1:], id="other magic"),
-        pytest.param(lambda octets: octets[:8] + struct.pack("=Q", 2**40) + octets[16:], id="too many slots"),
-        pytest.param(lambda octets: b"\xff" * len(octets), id="garbage"),
+        pytest.param(lambda octets: octets[:100], 0, 0, id="torn"),
+        pytest.param(lambda octets: octets[: file.HEADER_OCTETS + 31], 0, 0, id="torn in a sequence"),
+        pytest.param(lambda octets: octets[:-7], 2**20 + 500, 600, id="torn at the end"),
+        pytest.param(lambda octets: octets + b"x", 2**20 + 500, 600, id="one octet more"),
+        pytest.param(lambda octets: b"x" + octets[1:], 2**20 + 500, 600, id="other magic"),
         pytest.param(
-            lambda octets: octets[: file.HEADER_OCTETS + 16] + b"\x09" + octets[file.HEADER_OCTETS + 17 :], id="slot"
+            lambda octets: octets[:8] + struct.pack("=Q", 2**40) + octets[16:], 2**20 + 500, 600, id="too many slots"
+        ),
+        pytest.param(lambda octets: b"\xff" * len(octets), 0, 0, id="garbage"),
+        pytest.param(
+            lambda octets: octets[: file.HEADER_OCTETS + 16] + b"\x09" + octets[file.HEADER_OCTETS + 17 :],
+            2**20 + 500,
+            600,
+            id="slot",
         ),
     ],
 )
-def test_damaged_file_is_set_aside_with_a_sentence(tmp_path: Path, damage: object) -> None:
+def test_damaged_file_is_set_aside_and_sequences_are_saved(
+    tmp_path: Path, damage: Callable[[bytes], bytes], sent: int, received: int
+) -> None:
     path = tmp_path / "counters"
     counters = CountersFile(path, boot_id=BOOT)
-    counters.slot_for(name(1), OUT, set())
+    for number, direction, last in ((1, OUT, 500), (2, IN, 600)):
+        slot = counters.slot_for(name(number), direction, set())
+        counters.numbers[counters.base(slot) + file.SEQUENCE] = last
     counters.close()
-    broken = damage(path.read_bytes())  # type: ignore[operator]
+    broken = damage(path.read_bytes())
     path.write_bytes(broken)
     fresh = CountersFile(path, boot_id=BOOT)
     assert "was damaged and is now counters.damaged" in fresh.sentences[0]
     assert (tmp_path / "counters.damaged").read_bytes() == broken
-    assert sequence(fresh, fresh.slot_for(name(1), OUT, set())) == 0
+    assert sequence(fresh, fresh.slot_for(name(1), OUT, set())) == sent
+    assert sequence(fresh, fresh.slot_for(name(2), IN, set())) == received
+    fresh.close()
+    assert CountersFile(path, boot_id=BOOT).sentences == []
+
+
+def test_saved_sequences_stay_in_range_and_in_number(tmp_path: Path) -> None:
+    path = tmp_path / "counters"
+    counters = CountersFile(path, boot_id=BOOT)
+    count = file.SLOTS_GROWTH + 1
+    for number in range(count):
+        slot = counters.slot_for(name(number), OUT, set())
+        counters.numbers[counters.base(slot) + file.SEQUENCE] = file.SEQUENCE_MAX - 1 if number == 0 else number
+    counters.close()
+    path.write_bytes(path.read_bytes() + b"x")
+    fresh = CountersFile(path, boot_id=NEXT_BOOT)
+    assert f"{count} send sequence numbers could be read and skip 1,048,576" in fresh.sentences[0]
+    assert len(fresh.sentences) == 1
+    assert sequence(fresh, fresh.slot_for(name(0), OUT, set())) == file.SEQUENCE_MAX
+    assert sequence(fresh, fresh.slot_for(name(count - 1), OUT, set())) == count - 1 + 2**20
 
 
 def test_full_file_gives_up_the_longest_unused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,7 +17,9 @@ import mmap
 import os
 import struct
 import time
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 from culvert.ipsec.drops import Reason
 from culvert.ipsec.sa import Direction
@@ -42,6 +44,8 @@ IDENTITY, DIRECTION, SEQUENCE, PACKETS, OCTETS, LAST_USE, CREATED, DROPS = 0, 2,
 
 _SLOT_NUMBERS = SLOT_OCTETS // 8
 _HEADER_NUMBERS = HEADER_OCTETS // 8
+_SLOT_START = struct.Struct("=16sQQ")
+"""Identity, direction, sequence."""
 _OUT = 2
 _IN = 1
 
@@ -123,23 +127,33 @@ class CountersFile(Counters):
         fd = _open_locked(path)
         self.sentences: list[str] = []
         if os.fstat(fd).st_size and not _is_sound(fd):
-            fd = self._set_aside(path, fd)
+            fd = self._set_aside(path, fd, boot)
         if not os.fstat(fd).st_size:
-            os.pwrite(fd, MAGIC.ljust(16, b"\0") + boot, 0)
-            os.ftruncate(fd, HEADER_OCTETS + SLOTS_GROWTH * SLOT_OCTETS)
+            _make(fd, boot)
         super().__init__(fd)
         self._index()
         self._check_boot(boot)
 
-    def _set_aside(self, path: Path, fd: int) -> int:
-        aside = path.with_name(path.name + ".damaged")
-        path.replace(aside)
+    def _set_aside(self, path: Path, fd: int, boot: bytes) -> int:
+        """Put a new file with what can be read of the damaged one in its place."""
+        saved = _salvaged(fd)
+        fresh, aside = path.with_name(path.name + ".new"), path.with_name(path.name + ".damaged")
+        fresh.unlink(missing_ok=True)
+        new_fd = _open_locked(fresh)
+        _make(new_fd, boot, saved)
+        # Until the new file is whole and on the disk, the damaged one keeps its name: to lose both repeats sequences.
+        os.fsync(new_fd)
+        aside.unlink(missing_ok=True)
+        os.link(path, aside)
+        fresh.replace(path)
         os.close(fd)
+        sent = sum(direction == _OUT for direction, _ in saved.values())
         self.sentences.append(
-            f"{path} was damaged and is now {aside.name}: send sequence numbers begin again at 1, which peers "
-            "with replay protection take for replays until their own security associations are renewed"
+            f"{path} was damaged and is now {aside.name}: {sent} send sequence numbers could be read and skip "
+            f"{SEQUENCE_JUMP:,}; any other begins again at 1, which peers with replay protection take for replays "
+            "until their own security associations are renewed"
         )
-        return _open_locked(path)
+        return new_fd
 
     def _index(self) -> None:
         self._slots: dict[bytes, int] = {}
@@ -219,6 +233,33 @@ def _directions_sound(fd: int, slots: int) -> bool:
     octets = os.pread(fd, slots * SLOT_OCTETS, HEADER_OCTETS)
     directions = (octets[start + DIRECTION * 8] for start in range(0, len(octets), SLOT_OCTETS))
     return all(direction in (_IN, _OUT) for direction in directions)
+
+
+def _salvaged(fd: int) -> dict[bytes, tuple[int, int]]:
+    """Direction and the sequence to go on from, by identity, of all slots whose first numbers are there.
+
+    The header may be what is damaged, so it is not asked how many there are. Only what is sent skips ahead: a
+    receive window that did would refuse the peer's next million packets.
+    """
+    octets = os.pread(fd, SLOTS_MAX * SLOT_OCTETS, HEADER_OCTETS)
+    saved: dict[bytes, tuple[int, int]] = {}
+    for start in range(0, len(octets) - _SLOT_START.size + 1, SLOT_OCTETS):
+        identity, stored, sequence = _SLOT_START.unpack_from(octets, start)
+        if any(identity):
+            direction = _IN if stored == _IN else _OUT
+            ahead = SEQUENCE_JUMP if direction == _OUT else 0
+            found = (direction, min(sequence + ahead, SEQUENCE_MAX))
+            saved[identity] = max(found, saved.get(identity, found))
+    return saved
+
+
+def _make(fd: int, boot: bytes, saved: Mapping[bytes, tuple[int, int]] = MappingProxyType({})) -> None:
+    """Fill an empty file."""
+    growths = len(saved) // SLOTS_GROWTH + 1
+    os.ftruncate(fd, HEADER_OCTETS + growths * SLOTS_GROWTH * SLOT_OCTETS)
+    for slot, (identity, (direction, sequence)) in enumerate(saved.items()):
+        os.pwrite(fd, _SLOT_START.pack(identity, direction, sequence), HEADER_OCTETS + slot * SLOT_OCTETS)
+    os.pwrite(fd, struct.pack("=8sQ16s", MAGIC, len(saved), boot), 0)
 
 
 def _open_locked(path: Path) -> int:
