@@ -1,5 +1,6 @@
 """The counters file: what survives whom."""
 
+import errno
 import os
 import signal
 import struct
@@ -139,6 +140,70 @@ def test_saved_sequences_stay_in_range_and_in_number(tmp_path: Path) -> None:
     assert len(fresh.sentences) == 1
     assert sequence(fresh, fresh.slot_for(name(0), OUT, set())) == file.SEQUENCE_MAX
     assert sequence(fresh, fresh.slot_for(name(count - 1), OUT, set())) == count - 1 + 2**20
+
+
+def fill_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(fd: int, offset: int, length: int) -> None:
+        os.ftruncate(fd, max(os.fstat(fd).st_size, offset + length // 2))
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "posix_fallocate", refuse)
+
+
+def test_no_hole_in_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "counters"
+    counters = CountersFile(path, boot_id=BOOT)
+    assert path.stat().st_blocks * 512 >= path.stat().st_size
+    for number in range(file.SLOTS_GROWTH + 1):
+        counters.slot_for(name(number), OUT, set())
+    assert path.stat().st_blocks * 512 >= path.stat().st_size
+    counters.close()
+    with path.open("r+b") as sparse:
+        sparse.truncate(path.stat().st_size + file.SLOTS_GROWTH * file.SLOT_OCTETS)
+    CountersFile(path, boot_id=BOOT)
+    assert path.stat().st_blocks * 512 >= path.stat().st_size, "a hole that a predecessor left is filled"
+
+
+def test_full_disk_refuses_growth_and_leaves_the_file_usable(tmp_path: Path) -> None:
+    path = tmp_path / "counters"
+    counters = CountersFile(path, boot_id=BOOT)
+    for number in range(file.SLOTS_GROWTH):
+        counters.slot_for(name(number), OUT, set())
+    size = path.stat().st_size
+    with pytest.MonkeyPatch.context() as full:
+        fill_disk(full)
+        for _ in range(2):
+            with pytest.raises(OSError, match=f"no room for .* octets of counters: No space left.*{path}"):
+                counters.slot_for(name(999), OUT, set())
+    assert path.stat().st_size == size
+    assert counters.slot_for(name(3), OUT, set()) == 3
+    assert counters.slot_for(name(999), OUT, set()) == file.SLOTS_GROWTH
+    counters.close()
+    assert CountersFile(path, boot_id=BOOT).sentences == []
+
+
+def test_full_disk_refuses_a_new_file(tmp_path: Path) -> None:
+    path = tmp_path / "counters"
+    with pytest.MonkeyPatch.context() as full:
+        fill_disk(full)
+        with pytest.raises(OSError, match="No space left"):
+            CountersFile(path, boot_id=BOOT)
+    assert CountersFile(path, boot_id=BOOT).sentences == []
+
+
+def test_full_disk_leaves_the_damaged_file_in_place(tmp_path: Path) -> None:
+    path = tmp_path / "counters"
+    counters = CountersFile(path, boot_id=BOOT)
+    counters.numbers[counters.base(counters.slot_for(name(1), OUT, set())) + file.SEQUENCE] = 5
+    counters.close()
+    path.write_bytes(path.read_bytes() + b"x")
+    with pytest.MonkeyPatch.context() as full:
+        fill_disk(full)
+        with pytest.raises(OSError, match="No space left"):
+            CountersFile(path, boot_id=BOOT)
+    assert [each.name for each in tmp_path.iterdir()] == ["counters"]
+    later = CountersFile(path, boot_id=BOOT)
+    assert sequence(later, later.slot_for(name(1), OUT, set())) == 5 + 2**20
 
 
 def test_full_file_gives_up_the_longest_unused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -124,12 +124,19 @@ class CountersFile(Counters):
 
     def __init__(self, path: Path, *, boot_id: bytes | None = None) -> None:
         boot = running_boot_id() if boot_id is None else boot_id
-        fd = _open_locked(path)
+        self._path = path
         self.sentences: list[str] = []
-        if os.fstat(fd).st_size and not _is_sound(fd):
-            fd = self._set_aside(path, fd, boot)
-        if not os.fstat(fd).st_size:
-            _make(fd, boot)
+        fd = _open_locked(path)
+        try:
+            if os.fstat(fd).st_size and not _is_sound(fd):
+                fd = self._set_aside(path, fd, boot)
+            if not os.fstat(fd).st_size:
+                _make(path, fd, boot)
+            # A hole would be filled on the first store to it, and on a full disk that store is a SIGBUS.
+            _allocate(path, fd, os.fstat(fd).st_size)
+        except OSError:
+            os.close(fd)
+            raise
         super().__init__(fd)
         self._index()
         self._check_boot(boot)
@@ -140,7 +147,12 @@ class CountersFile(Counters):
         fresh, aside = path.with_name(path.name + ".new"), path.with_name(path.name + ".damaged")
         fresh.unlink(missing_ok=True)
         new_fd = _open_locked(fresh)
-        _make(new_fd, boot, saved)
+        try:
+            _make(fresh, new_fd, boot, saved)
+        except OSError:
+            fresh.unlink()
+            os.close(new_fd)
+            raise
         # Until the new file is whole and on the disk, the damaged one keeps its name: to lose both repeats sequences.
         os.fsync(new_fd)
         aside.unlink(missing_ok=True)
@@ -203,7 +215,7 @@ class CountersFile(Counters):
         if slot >= SLOTS_MAX:
             return self._oldest_unused(in_use)
         if self.base(slot + 1) * 8 > len(self._memory):
-            os.ftruncate(self.fd, len(self._memory) + SLOTS_GROWTH * SLOT_OCTETS)
+            _allocate(self._path, self.fd, len(self._memory) + SLOTS_GROWTH * SLOT_OCTETS)
             self.refresh()
         self.numbers[_SLOTS] = slot + 1
         return slot
@@ -253,10 +265,20 @@ def _salvaged(fd: int) -> dict[bytes, tuple[int, int]]:
     return saved
 
 
-def _make(fd: int, boot: bytes, saved: Mapping[bytes, tuple[int, int]] = MappingProxyType({})) -> None:
+def _allocate(path: Path, fd: int, size: int) -> None:
+    """Make the file `size` octets long with room on the disk for all of them, or leave it as long as it was."""
+    before = os.fstat(fd).st_size
+    try:
+        os.posix_fallocate(fd, 0, size)
+    except OSError as error:
+        os.ftruncate(fd, before)
+        raise OSError(error.errno, f"no room for {size:,} octets of counters: {error.strerror}", str(path)) from error
+
+
+def _make(path: Path, fd: int, boot: bytes, saved: Mapping[bytes, tuple[int, int]] = MappingProxyType({})) -> None:
     """Fill an empty file."""
     growths = len(saved) // SLOTS_GROWTH + 1
-    os.ftruncate(fd, HEADER_OCTETS + growths * SLOTS_GROWTH * SLOT_OCTETS)
+    _allocate(path, fd, HEADER_OCTETS + growths * SLOTS_GROWTH * SLOT_OCTETS)
     for slot, (identity, (direction, sequence)) in enumerate(saved.items()):
         os.pwrite(fd, _SLOT_START.pack(identity, direction, sequence), HEADER_OCTETS + slot * SLOT_OCTETS)
     os.pwrite(fd, struct.pack("=8sQ16s", MAGIC, len(saved), boot), 0)
