@@ -8,7 +8,7 @@ import pytest
 
 from culvert.change import Address, Forwarder, Service
 from culvert.dataplane.userspace import nftables
-from culvert.dataplane.userspace.steering import REASONS, Steering, render
+from culvert.dataplane.userspace.steering import REASONS, Steering, forwarder_counter, render
 from culvert.ipsec.sa import Direction
 from culvert.ipsec.selector import PortRange, Selector
 from culvert.ipsec.spd import Policy
@@ -98,6 +98,25 @@ def test_kernel_takes_it_and_counts_on(namespace: Namespace) -> None:
 def test_kernel_takes_the_empty_one(namespace: Namespace) -> None:
     namespace.inside(lambda: nftables.load(render(Steering(tun="culvert0"), {})))
     assert "hook forward" in namespace.run("nft", "list", "ruleset")
+
+
+NOWHERE = Forwarder(
+    label="/Common/nowhere", source=ip_network("0.0.0.0/0"), destination=ip_network("0.0.0.0/0"), links=()
+)
+
+
+def test_forwarder_on_no_link_allows_nothing_and_keeps_its_counter() -> None:
+    counter = forwarder_counter(NOWHERE.label)
+    text = render(Steering(tun="culvert0", forwarders=(NOWHERE,)), {counter: (3, 300)})
+    assert f"counter {counter} {{\npackets 3 bytes 300\n}}" in text
+    assert f"counter name {counter}" not in text
+    assert 'iifname ""' not in text
+
+
+@pytest.mark.network
+def test_kernel_takes_a_forwarder_on_no_link(namespace: Namespace) -> None:
+    namespace.inside(lambda: nftables.load(render(Steering(tun="culvert0", forwarders=(NOWHERE,)), {})))
+    assert forwarder_counter(NOWHERE.label) in namespace.inside(nftables.counters)  # type: ignore[operator]
 
 
 @pytest.mark.network

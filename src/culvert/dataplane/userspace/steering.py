@@ -231,6 +231,9 @@ def _forward(steering: Steering) -> Iterator[str]:
     yield "ct state established ct direction reply accept"
     yield "ct state related accept"
     for forwarder in steering.forwarders:
+        if forwarder.links == ():
+            # It listens nowhere, and nftables refuses an empty set of names.
+            continue
         yield f"{_forwarder_match(forwarder)} counter name {forwarder_counter(forwarder.label)} accept"
     yield _drop(Reason.NOT_FORWARDED)
 
@@ -238,7 +241,7 @@ def _forward(steering: Steering) -> Iterator[str]:
 def _forwarder_match(forwarder: Forwarder) -> str:
     parts = []
     if forwarder.links is not None:
-        parts.append(f"iifname {_names(forwarder.links)}" if forwarder.links else 'iifname ""')
+        parts.append(f"iifname {_names(forwarder.links)}")
     if forwarder.excluded_links:
         parts.append(f"iifname != {_names(forwarder.excluded_links)}")
     parts.append("meta nfproto " + ("ipv4" if forwarder.source.version == 4 else "ipv6"))
