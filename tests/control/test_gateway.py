@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from scapy.layers.inet import ICMP, IP
 from sealing import SITE_A
 
 from culvert.change import AddForwarder, AddLink, Change
@@ -17,6 +18,8 @@ from culvert.control.gateway import Gateway
 from culvert.control.server import Peer
 from culvert.dataplane.memory import MemoryPlane
 from culvert.dataplane.plane import PlaneError
+from culvert.ipsec.drops import Reason
+from culvert.ipsec.gateway import Drop
 from culvert.lab import keys
 from culvert.lab.sites import SITES, lines
 from culvert.observe.publisher import Publisher
@@ -172,7 +175,63 @@ def test_a_damaged_saved_file_is_told_and_nothing_runs_from_it(tmp_path: Path) -
     assert "line 2, column 3" in made.trouble
     assert made.plane.usage() == []
     assert (tmp_path / "culvert.conf").read_text().startswith("net vlan v {")
+    assert "load a configuration first" in made.refused("save").text
+    assert "load a configuration first" in made.refused("create", kind="net vlan", name="x", properties={}).text
+    assert made.trouble in made.call("show", what="sys version")[0]["notes"]
+    made.call("load", text="net vlan v { }")
+    made.call("save")
+    assert made.call("show", what="sys version")[0]["notes"] == []
     made.publisher.close()
+
+
+def test_a_key_that_cannot_be_unsealed_leaves_the_selectors_guarded(site: Site) -> None:
+    site.call("save")
+    (site.directory / "master.key").unlink()
+    again = Site(site.directory)
+    assert "another system's master key" in again.trouble
+    inner = IP(src="10.1.0.10", dst="10.2.0.10") / ICMP()
+    verdict = again.plane.outbound(bytes(inner), NOW)
+    assert isinstance(verdict, Drop)
+    assert verdict.reason is Reason.NO_SA_OUT
+    again.publisher.close()
+
+
+def test_changes_while_waiting_for_the_host_keep_the_guard_and_are_saved(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site.call("save")
+    step = MemoryPlane._step
+
+    def failing(plane: MemoryPlane, change: Change) -> None:
+        if isinstance(change, AddLink):
+            raise PlaneError(change, f"link {change.link.name} does not exist")
+        step(plane, change)
+
+    monkeypatch.setattr(MemoryPlane, "_step", failing)
+    again = Site(site.directory)
+    again.call("modify", kind="net ipsec ike-daemon", names=["ikedaemon"], properties={"log-level": "debug"})
+    assert {own.sa.label for own in again.plane.usage()} == {"/Common/sa-in", "/Common/sa-out"}
+    assert "link wan0 does not exist" in again.call("show", what="sys version")[0]["notes"][0]
+    again.call("save")
+    saved = (site.directory / "culvert.conf").read_text()
+    assert "log-level debug" in saved
+    assert "/Common/sa-out" in saved
+    again.publisher.close()
+
+
+def test_a_selector_that_no_mode_serves_still_protects(site: Site) -> None:
+    site.call("create", kind="net ipsec ipsec-policy", name="later", properties={"mode": "interface"})
+    raw = {"source-address": "10.1.0.0/24", "destination-address": "172.16.0.0/16", "direction": "out"}
+    site.call("create", kind="net ipsec traffic-selector", name="t", properties=raw | {"ipsec-policy": "later"})
+    verdict = site.plane.outbound(bytes(IP(src="10.1.0.10", dst="172.16.0.1") / ICMP()), NOW)
+    assert isinstance(verdict, Drop)
+
+
+def test_a_direction_against_the_self_ips_is_refused(site: Site) -> None:
+    refused = site.refused(
+        "modify", kind="net ipsec traffic-selector", names=["ts-out"], properties={"direction": "in"}
+    )
+    assert "in contradicts the manual security association /Common/sa-out" in refused.text
 
 
 def test_a_host_that_is_not_ready_is_guarded_and_tried_again(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -247,6 +306,22 @@ def test_no_key_octet_in_any_answer_or_log(site: Site, caplog: pytest.LogCapture
         assert "q" * 20 not in text
         assert "a" * 20 not in text
         assert "00112233445566778899aabbccddeeff" not in text.lower()
+
+
+def test_what_happened_to_the_packet_process_is_shown(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(MemoryPlane, "tick", lambda self, now: ["the packet process was ended by signal 9"])
+    site.gateway.tick(NOW + 1)
+    (tmm,) = site.call("show", what="sys tmm-info")
+    assert (tmm["state"], tmm["process"]) == ("running", os.getpid())
+    assert tmm["events"] == [{"when": NOW + 1, "what": "the packet process was ended by signal 9"}]
+
+
+def test_what_is_not_available_is_told(site: Site) -> None:
+    site.call("modify", kind="net ipsec ipsec-policy", names=["pol-out"], properties={"ipcomp": "deflate"})
+    (about,) = site.call("show", what="sys version")
+    assert about["notes"] == [
+        "traffic selector /Common/ts-out: ipcomp of /Common/pol-out is not available, packets go uncompressed"
+    ]
 
 
 def test_every_show_answers(site: Site) -> None:

@@ -44,7 +44,11 @@ def _edit_members(
     _refuse([name for name in given if name not in current], "not there")
     if edit.verb is Verb.DELETE:
         return {name: inner for name, inner in current.items() if name not in given}
-    changed = {name: _merge(members, current[name], item, reader) for name, item in zip(given, edit.items, strict=True)}
+    changed: dict[str, dict[str, Value]] = {}
+    for item in edit.items:
+        (name,) = members.parse([item], reader)
+        _refuse([name] if name in changed else [], "given twice")
+        changed[name] = _merge(members, current[name], item, reader)
     return dict(sorted({**current, **changed}.items()))
 
 

@@ -5,6 +5,7 @@ the way, the snapshot and the plane stay as they were.
 """
 
 import contextlib
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
@@ -24,11 +25,13 @@ from culvert.model.kind import Kind, Naming
 from culvert.model.names import COMMON
 from culvert.model.problems import Invalid
 from culvert.model.registry import KINDS
+from culvert.model.text import read as read_text
 from culvert.plan.intent import Intent, intend
 from culvert.plan.steps import steps
 
 Json = Any
 RETRY_SECONDS = 2.0
+EVENTS_KEPT = 20
 
 
 class Publisher(Protocol):
@@ -52,8 +55,10 @@ class Gateway:
         self._now = now
         self._snapshot: Snapshot = SHIPPED
         self._intent = Intent()
-        self._waiting: Transaction | None = None
+        self._trouble = ""
+        self._blocked = False
         self._retry_at = 0.0
+        self._events: deque[tuple[float, str]] = deque(maxlen=EVENTS_KEPT)
         self._calls: dict[str, Callable[[Mapping[str, Json], Peer], Json]] = {
             "create": self._create,
             "modify": self._modify,
@@ -73,38 +78,59 @@ class Gateway:
     def start(self) -> str:
         """Run the saved configuration. Returns "", or why the gateway runs less than that for now.
 
-        A text that is no configuration: the shipped one runs. A host that can't take it yet (a link is missing): what
-        has to be protected is kept from leaving in clear, and `tick` tries again.
+        A host that can't take it yet (a link is missing): what has to be protected is kept from leaving in clear, and
+        `tick` tries again. A text that is no configuration: the same for the selectors that can still be read, and
+        nothing may be changed or saved until one is loaded.
         """
+        saved: str | None = None
         try:
             saved = self._store.load()
             work = Transaction(SHIPPED, self._reader()) if saved is None else self._saved(saved)
         except (Invalid, StoreError, tx.Refusal) as error:
-            self._commit(Transaction(SHIPPED, self._reader()))
-            return self._troubled(f"the saved configuration was not loaded: {_told(error)}")
+            self._blocked = True
+            self._troubled(f"the saved configuration was not loaded: {_told(error)}")
+            self._guard_readable(saved or "")
+            return self._trouble
         try:
             self._commit(work)
         except PlaneError as error:
-            self._guard(work)
-            return self._troubled(f"the saved configuration can't run yet: {error.sentence}")
-        return ""
+            self._troubled(f"the saved configuration can't run yet: {error.sentence}")
+            self._guard(work.check())
+        return self._trouble
 
     def _saved(self, text: str) -> Transaction:
         work = tx.read_file(text, SHIPPED, self._reader())
         intend(work.check())
         return work
 
-    def _troubled(self, sentence: str) -> str:
+    def _troubled(self, sentence: str) -> None:
+        self._trouble = sentence
         self._publisher.emit("error", sentence)
-        return sentence
 
-    def _guard(self, work: Transaction) -> None:
+    def _guard(self, snapshot: Snapshot) -> None:
         """Only what protects: nothing is forwarded, and nothing that a selector names leaves in clear."""
-        whole = intend(work.check())
+        whole = intend(snapshot)
         guard = Intent(policies=whole.policies, sas=whole.sas)
         self._plane.apply(steps(self._intent, guard))
-        self._intent = guard
-        self._waiting, self._retry_at = work, self._now() + RETRY_SECONDS
+        self._snapshot, self._intent = snapshot, guard
+        self._retry_at = self._now() + RETRY_SECONDS
+
+    def _guard_readable(self, text: str) -> None:
+        """The guard of those policies and selectors of a damaged text that are whole in themselves.
+
+        With none at all the plane isn't touched: what a killed predecessor left to stop packets stays.
+        """
+        work = Transaction(SHIPPED, self._reader())
+        drafts, _ = read_text(text, KINDS)
+        for path in (net_ipsec.POLICY, net_ipsec.SELECTOR):
+            for draft in (own for own in drafts if own.kind.path == path):
+                with contextlib.suppress(Invalid, tx.Refusal):
+                    work.put(draft)
+        with contextlib.suppress(Invalid, tx.Refusal, PlaneError):
+            guard = Intent(policies=intend(work.check()).policies)
+            if guard.policies:
+                self._plane.apply(steps(self._intent, guard))
+                self._intent = guard
 
     def call(self, name: str, args: Mapping[str, Json], peer: Peer) -> Json:
         """One request. Raises ControlError; the configuration is then as it was."""
@@ -119,12 +145,12 @@ class Gateway:
     def tick(self, now: float) -> None:
         """About once a second: look after the plane, and after a configuration that waits for its host."""
         for sentence in self._plane.tick(now):
+            self._events.append((now, sentence))
             self._publisher.emit("warning", sentence)
-        if self._waiting is None or now < self._retry_at:
+        if not self._trouble or self._blocked or now < self._retry_at:
             return
-        self._retry_at = now + RETRY_SECONDS
-        with contextlib.suppress(PlaneError):
-            self._commit(self._waiting)
+        self._commit(Transaction(self._snapshot, self._reader()))
+        if not self._trouble:
             self._publisher.emit("notify", "the saved configuration runs now")
 
     def close(self) -> None:
@@ -143,6 +169,7 @@ class Gateway:
         return self._transaction({"operations": [{"verb": "delete", **args}], "folder": args.get("folder")}, peer)
 
     def _transaction(self, args: Mapping[str, Json], peer: Peer) -> Json:
+        self._refuse_when_blocked()
         work = Transaction(self._snapshot, self._reader(args.get("folder")))
         for operation in args["operations"]:
             self._operate(work, operation)
@@ -156,7 +183,7 @@ class Gateway:
         verb = operation.get("verb")
         if verb == "modify" and not raw:
             raise errors.SyntaxProblem("one or more properties must be specified")
-        for name in self._expand(work, kind, names):
+        for name in names if verb == "create" else self._expand(work, kind, names):
             if verb == "create":
                 work.create(kind, name, raw)
             elif verb == "modify":
@@ -182,10 +209,21 @@ class Gateway:
         changes = steps(self._intent, intent)
         if dry:
             return
-        self._plane.apply(changes)
-        self._snapshot, self._intent, self._waiting = snapshot, intent, None
+        try:
+            self._plane.apply(changes)
+        except PlaneError:
+            if not self._trouble or self._blocked:
+                raise
+            self._guard(snapshot)  # Still waiting for the host, now with the changed configuration.
+            return
+        self._snapshot, self._intent = snapshot, intent
+        self._trouble, self._blocked = "", False
         self._set_log()
         self._tell(changes)
+
+    def _refuse_when_blocked(self) -> None:
+        if self._blocked:
+            raise errors.Refused(f"{self._trouble}; load a configuration first, or load sys config default")
 
     def _reader(self, folder: Json = None) -> Reader:
         return Reader(str(folder or COMMON), self._vault)
@@ -197,11 +235,14 @@ class Gateway:
             content = self._store.load()
         if content is None:
             raise errors.Unavailable("no configuration has been saved yet")
+        if args.get("merge"):
+            self._refuse_when_blocked()
         base = self._snapshot if args.get("merge") else SHIPPED
         self._commit(tx.read_file(content, base, self._reader(args.get("folder"))), dry=bool(args.get("verify")))
         return None
 
     def _save(self, args: Mapping[str, Json], peer: Peer) -> Json:
+        self._refuse_when_blocked()
         generation = self._store.save(tx.saved_text(self._snapshot), self._now(), peer.user)
         return {"generation": generation.number}
 
@@ -228,13 +269,16 @@ class Gateway:
 
     def _show(self, args: Mapping[str, Json], peer: Peer) -> Json:
         what = str(args.get("what", ""))
-        view = shows.Sight(self._snapshot, self._intent, self._plane, self._now(), __version__)
-        return shows.show(view, what, args.get("filters", {}))
+        return shows.show(self._sight(), what, args.get("filters", {}))
+
+    def _sight(self) -> shows.Sight:
+        return shows.Sight(
+            self._snapshot, self._intent, self._plane, self._now(), __version__, tuple(self._events), self._trouble
+        )
 
     def _delete_sas(self, args: Mapping[str, Json], peer: Peer) -> Json:
         """Take SAs out and put them back from the configuration. Send counters go on where they were."""
-        view = shows.Sight(self._snapshot, self._intent, self._plane, self._now(), __version__)
-        chosen: list[SecurityAssociation] = shows.chosen_sas(view, args.get("filters", {}))
+        chosen: list[SecurityAssociation] = shows.chosen_sas(self._sight(), args.get("filters", {}))
         self._plane.apply([change for sa in chosen for change in (RemoveSa(sa), AddSa(sa))])
         for sa in chosen:
             self._publisher.emit("info", f"purged IPsec-SA proto_id={sa.protocol.name} spi={sa.spi}.")

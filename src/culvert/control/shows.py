@@ -30,6 +30,8 @@ class Sight:
     plane: DataPlane
     now: float
     version: str
+    events: tuple[tuple[float, str], ...] = ()
+    trouble: str = ""
 
 
 def show(view: Sight, what: str, filters: Mapping[str, Json]) -> Json:
@@ -195,8 +197,22 @@ def _version(view: Sight, filters: Mapping[str, Json]) -> list[Record]:
             "version": view.version,
             "engine": features.engine,
             "workers": features.workers,
-            "notes": list(view.intent.notes),
+            "notes": [note for note in (view.trouble, *view.intent.notes) if note],
         }
+    ]
+
+
+def _tmm_info(view: Sight, filters: Mapping[str, Json]) -> list[Record]:
+    process = view.plane.process_id
+    return [
+        {
+            "tmm": worker,
+            "process": process,
+            "state": "running" if process else "down",
+            "engine": view.plane.features.engine,
+            "events": [{"when": when, "what": what} for when, what in view.events],
+        }
+        for worker in range(view.plane.features.workers)
     ]
 
 
@@ -211,5 +227,6 @@ SHOWS: dict[str, Callable[[Sight, Mapping[str, Json]], list[Record]]] = {
     "net ipsec drops": _drops,
     "net interface": _interface,
     "ltm virtual": _virtual,
+    "sys tmm-info": _tmm_info,
     "sys version": _version,
 }

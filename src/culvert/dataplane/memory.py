@@ -1,5 +1,6 @@
 """A data plane inside this process that touches no host: for tests, and to look at captures."""
 
+import os
 from collections.abc import Callable, Sequence
 
 from culvert.change import (
@@ -39,6 +40,10 @@ class MemoryPlane:
         self._drops: dict[Reason, DropCount] = {}
         self._traffic = [[0, 0, 0, 0] for _ in MODES]
         self._things: list[object] = []
+
+    @property
+    def process_id(self) -> int | None:
+        return os.getpid()
 
     def apply(self, changes: Sequence[Change]) -> None:
         """Make all changes, in order, or none."""

@@ -92,6 +92,10 @@ class DataPlane(Protocol):
     @property
     def features(self) -> Features: ...
 
+    @property
+    def process_id(self) -> int | None:
+        """The process that moves the packets; None while there is none."""
+
     def apply(self, changes: Sequence[Change]) -> None:
         """Make all changes, in order, or none. Raises PlaneError; the plane is then as it was."""
 

@@ -11,7 +11,7 @@ from culvert.model.net import VLAN
 from culvert.model.net_ipsec import DESCRIPTION
 from culvert.model.problems import BadValue, Problem
 from culvert.model.services import PROTOCOLS, SERVICES
-from culvert.model.values import Destination, IPNetwork, parse_interface
+from culvert.model.values import Destination, IPNetwork, parse_interface, parse_number
 
 VIRTUAL = ("ltm", "virtual")
 _PORTS = {"any": 0, "*": 0, **SERVICES}
@@ -28,10 +28,10 @@ class ListenAddress:
         if not isinstance(raw, str):
             raise BadValue(f"{self.expects} is expected")
         folder, _, rest = names.full(raw, reader.folder).rpartition("/")
-        if rest.isdigit() and folder.count("/") > 1:
+        if parse_number(rest) >= 0 and folder.count("/") > 1:
             raise BadValue(f'"{raw}" has a prefix length; give it as mask')
         host, port = self._split(rest)
-        number = _PORTS.get(port, int(port) if port.isascii() and port.isdigit() else -1)
+        number = _PORTS.get(port, parse_number(port))
         if not 0 <= number <= 65535:
             raise BadValue(f'"{raw}": the port must be any, a service name or a number from 0 to 65535')
         return Destination(folder, parse_interface(host).address, number)
@@ -109,7 +109,7 @@ def mask_from_destination(name: str, raw: dict[str, Raw], world: World) -> None:
         return
     head, slash, tail = text.rpartition("/")
     prefix, _, port = tail.replace(".", ":").partition(":")
-    if slash and prefix.isdigit() and (_is_address(head.rpartition("/")[2]) or "any" in head):
+    if slash and parse_number(prefix) >= 0 and (_is_address(head.rpartition("/")[2]) or "any" in head):
         host = head.rpartition("/")[2]
         version6 = ":" in host or host == "any6"
         raw["destination"] = f"{head}{'.' if version6 else ':'}{port or 'any'}"

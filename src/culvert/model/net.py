@@ -1,6 +1,7 @@
 """`net ...`: interfaces, VLANs, self IPs, routes and route domains."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 from culvert.model import names
 from culvert.model.fields import (
@@ -13,6 +14,7 @@ from culvert.model.fields import (
     Raw,
     Reader,
     Reference,
+    Shape,
     Toggle,
     Words,
 )
@@ -20,7 +22,7 @@ from culvert.model.kind import Kind, Naming, Object, Unique, World
 from culvert.model.net_ipsec import DESCRIPTION
 from culvert.model.problems import BadValue, Problem
 from culvert.model.services import PROTOCOLS, SERVICES
-from culvert.model.values import ROUTE_DOMAIN_MAX, Interface, parse_interface
+from culvert.model.values import ROUTE_DOMAIN_MAX, Interface, parse_interface, parse_number
 
 INTERFACE = ("net", "interface")
 VLAN = ("net", "vlan")
@@ -36,6 +38,7 @@ DEFAULT_SERVICES = (
     *("udp:53", "udp:161", "udp:520", "udp:1026", "udp:4353"),
 )
 _LINK_NAME_MAX = 15
+LOCAL_GROUP = "/Common/traffic-group-local-only"
 
 
 def parse_service(text: str, reader: Reader) -> str:
@@ -43,8 +46,8 @@ def parse_service(text: str, reader: Reader) -> str:
     if text in (ALLOW_ALL, ALLOW_DEFAULT):
         return text
     protocol, colon, port = text.partition(":")
-    number = {"any": 0, "*": 0, **SERVICES}.get(port, int(port) if port.isascii() and port.isdigit() else -1)
-    known = protocol in PROTOCOLS or (protocol.isascii() and protocol.isdigit() and int(protocol) < 256)
+    number = {"any": 0, "*": 0, **SERVICES}.get(port, parse_number(port))
+    known = protocol in PROTOCOLS or 0 <= parse_number(protocol) < 256
     if not (colon and known and 0 <= number <= 65535):
         raise BadValue(f'"{text}" is not allowed; allowed: all, default, none, or protocol:port such as tcp:22')
     return f"{protocol}:{number}"
@@ -136,6 +139,26 @@ class Network(Prefix):
         return next((word for word, network in DEFAULT_NETWORKS.items() if network == text), text)
 
 
+@dataclass(frozen=True, slots=True)
+class TrafficGroup:
+    """The one traffic group that a single system has, by short or full name."""
+
+    shape = Shape.WORD
+    expects: str = "traffic-group-local-only"
+
+    def parse(self, raw: Raw, reader: Reader) -> str:
+        if raw not in (LOCAL_GROUP, names.relative(LOCAL_GROUP, names.COMMON)):
+            raise BadValue(f'"{raw}" is not allowed; allowed: {self.expects}')
+        return LOCAL_GROUP
+
+    def raw(self, value: str) -> Raw:
+        return value
+
+    def short(self, text: str, folder: str) -> str:
+        """The name as it is written in `folder`."""
+        return names.relative(text, folder)
+
+
 INTERFACE_KIND = Kind(
     path=INTERFACE,
     title="interface",
@@ -202,9 +225,9 @@ SELF_KIND = Kind(
         DESCRIPTION,
         Field(
             "traffic-group",
-            Choice(("/Common/traffic-group-local-only", "traffic-group-local-only")),
+            TrafficGroup(),
             "Traffic group; there is one system, so only the local one",
-            "/Common/traffic-group-local-only",
+            LOCAL_GROUP,
             always=True,
             label="Traffic Group",
         ),

@@ -65,6 +65,25 @@ def one_direction_for_manual_keys(policy: Object, world: World) -> Iterator[Prob
         first = first or selector["direction"]
 
 
+def directions_fit_the_self_ips(policy: Object, world: World) -> Iterator[Problem]:
+    """What this system sends is outbound, what it receives is inbound, whatever a selector says."""
+    referrers = list(world.referrers(POLICY, policy.name))
+    own = {each["address"].address for each in world.all(("net", "self"))}
+    against: dict[str, Object] = {}
+    for sa in (other for other in referrers if other.kind.path == MANUAL_SA):
+        sends, receives = sa["source-address"] in own, sa["destination-address"].address in own
+        if sends != receives:
+            against.setdefault("in" if sends else "out", sa)
+    for selector in (other for other in referrers if other.kind.path == SELECTOR):
+        if contradicted := against.get(selector["direction"]):
+            end = "source" if selector["direction"] == "in" else "destination"
+            yield selector.problem(
+                f"{selector['direction']} contradicts the manual security association {contradicted.name}, whose "
+                f"{end}-address is a self IP of this system",
+                "direction",
+            )
+
+
 def sa_matches_policy(sa: Object, world: World) -> Iterator[Problem]:
     """SA addresses against the tunnel addresses of its policy, and the protocol of both."""
     policy = world.get(POLICY, sa["ipsec-policy"])
@@ -174,7 +193,7 @@ IPSEC_POLICY_KIND = Kind(
     title="IPsec policy",
     help="How IPsec protects traffic: protocol, mode and tunnel ends",
     partitioned=True,
-    rules=(tunnel_needs_both_ends, one_direction_for_manual_keys),
+    rules=(tunnel_needs_both_ends, one_direction_for_manual_keys, directions_fit_the_self_ips),
     fields=(
         APP_SERVICE,
         DESCRIPTION,

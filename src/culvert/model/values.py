@@ -111,16 +111,21 @@ def parse_interface(text: str) -> Interface:
     head, slash, prefix = text.partition("/")
     address = parse_address(head, any_allowed=True)
     width = address.ip.max_prefixlen
-    if slash and not (prefix.isascii() and prefix.isdigit() and int(prefix) <= width):
+    if slash and not 0 <= parse_number(prefix) <= width:
         raise BadValue(f'"{text}": the prefix length must be a number from 0 to {width}')
     return Interface(ip_interface(f"{address.ip}/{prefix if slash else width}"), address.route_domain)
+
+
+def parse_number(text: str) -> int:
+    """`text` as a number of at most ten decimal digits; -1 when it is none. Never raises."""
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= 10 else -1
 
 
 def _split_route_domain(text: str) -> tuple[str, int]:
     bare, percent, number = text.partition("%")
     if not percent:
         return bare, 0
-    if not (number.isascii() and number.isdigit() and int(number) <= ROUTE_DOMAIN_MAX):
+    if not 0 <= parse_number(number) <= ROUTE_DOMAIN_MAX:
         raise BadValue(f'"{text}": the route domain after % must be a number from 0 to {ROUTE_DOMAIN_MAX}')
     return bare, int(number)
 

@@ -10,9 +10,10 @@ or a stanza with a key in it.
 import json
 import logging
 import re
+import traceback
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import TextIO
+from typing import Any, TextIO
 
 from culvert.ipsec.secret import Secret
 
@@ -76,7 +77,7 @@ class TextFormatter(logging.Formatter):
     """`2012-06-29T16:45:14.123Z INFO culvertd: event key=value`; a value with odd characters is quoted."""
 
     def format(self, record: logging.LogRecord) -> str:
-        words = [f"{key}={_quoted(value)}" for key, value in _fields(record, self).items()]
+        words = [f"{key}={_quoted(value)}" for key, value in _fields(record).items()]
         event = one_line(redact(record.getMessage()))
         return " ".join([_time(record), record.levelname, f"{PROGRAM}:", event, *words])
 
@@ -91,7 +92,7 @@ class JsonFormatter(logging.Formatter):
             "program": PROGRAM,
             "logger": record.name,
             "event": redact(record.getMessage()),
-            "fields": _fields(record, self),
+            "fields": _fields(record),
         }
         return json.dumps(line)
 
@@ -110,12 +111,19 @@ def _time(record: logging.LogRecord) -> str:
     return moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03d}Z"
 
 
-def _fields(record: logging.LogRecord, formatter: logging.Formatter) -> dict[str, object]:
+def _fields(record: logging.LogRecord) -> dict[str, object]:
     given = getattr(record, "fields", {})
     fields = {key: _shown(key, value) for key, value in given.items()}
     if record.exc_info:
-        fields["traceback"] = redact(formatter.formatException(record.exc_info))
+        fields["traceback"] = _frames(record.exc_info)
     return fields
+
+
+def _frames(exc_info: Any) -> str:
+    """Where it happened and what kind of exception it was. Never its message, which may quote a caller's words."""
+    kind, _, trace = exc_info
+    frames = [f"{frame.filename}:{frame.lineno} in {frame.name}" for frame in traceback.extract_tb(trace)]
+    return "; ".join([*frames, kind.__name__ if kind else ""])
 
 
 def _shown(key: str, value: object) -> object:

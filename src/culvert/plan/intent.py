@@ -20,6 +20,7 @@ from culvert.plan import keys
 
 REQID_SPACE = 2**31
 MTU_DEFAULT = 1500
+DEFAULT_SELECTOR = "/Common/default-traffic-selector-interface"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -178,16 +179,24 @@ def _policies(snapshot: Snapshot, reqids: dict[str, int], notes: list[str]) -> I
     for own in snapshot.all(net_ipsec.SELECTOR):
         policy = snapshot.get(net_ipsec.POLICY, own["ipsec-policy"])
         assert policy is not None
-        if policy["mode"] in ("interface", "isession"):
-            if own.name != "/Common/default-traffic-selector-interface":
-                notes.append(
-                    f"traffic selector {own.name} waits: mode {policy['mode']} of {policy.name} is not available"
-                )
+        if own.name == DEFAULT_SELECTOR:
             continue
+        notes += _unavailable(own, policy)
         if own["direction"] in ("out", "both"):
             yield _policy(own, policy, Direction.OUT, reqids, mirrored=False)
         if own["direction"] in ("in", "both"):
             yield _policy(own, policy, Direction.IN, reqids, mirrored=own["direction"] == "both")
+
+
+def _unavailable(selector: Object, policy: Object) -> Iterator[str]:
+    """What this release can't do for a selector's packets, which are dropped rather than sent in another way."""
+    owner = f"traffic selector {selector.name}"
+    if policy["mode"] != "tunnel":
+        yield f"{owner}: mode {policy['mode']} of {policy.name} is not available, its packets are dropped"
+    if policy["protocol"] == "ah":
+        yield f"{owner}: protocol ah of {policy.name} is not available, its packets are dropped"
+    if policy["ipcomp"] == "deflate":
+        yield f"{owner}: ipcomp of {policy.name} is not available, packets go uncompressed"
 
 
 def _policy(own: Object, policy: Object, direction: Direction, reqids: dict[str, int], *, mirrored: bool) -> Policy:
@@ -211,7 +220,8 @@ def _policy(own: Object, policy: Object, direction: Direction, reqids: dict[str,
         reqid=reqids[policy.name],
         action=Action.PROTECT if own["action"] == "protect" else Action.DISCARD,
         protocol=Protocol.ESP if policy["protocol"] == "esp" else Protocol.AH,
-        mode=Mode(policy["mode"]),
+        # The other modes carry nothing here; an entry in transport mode finds no SA, so its packets are dropped.
+        mode=Mode.TUNNEL if policy["mode"] == "tunnel" else Mode.TRANSPORT,
         tunnel_source=tunnel_source,
         tunnel_destination=tunnel_destination,
     )

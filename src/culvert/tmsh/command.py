@@ -18,9 +18,9 @@ from culvert.model.tokens import Block, Token, Word
 from culvert.tmsh import format as layout
 
 LIST_OPTIONS = ("all-properties", "non-default-properties", "one-line", "recursive", "current-module")
-SHOW_OPTIONS = ("all-properties", "field-fmt", "raw", "default", "recursive", "detail", "json")
+SHOW_OPTIONS = ("all-properties", "raw", "default", "recursive", "detail", "json")
 UNDERSCORED = {"src_addr": "src-addr", "dst_addr": "dst-addr", "traffic_selector": "traffic-selector"}
-SHOW_FILTERS = ("spi", "src-addr", "dst-addr", "traffic-selector", "route-domain")
+SHOW_FILTERS = ("spi", "src-addr", "dst-addr", "traffic-selector")
 
 
 class Caller(Protocol):
@@ -161,6 +161,8 @@ def _reset_stats(items: Words, client: Caller) -> str:
 def _read(path: Path) -> str:
     try:
         return tokens.decode(path.read_bytes())
+    except BadSyntax as error:
+        raise SyntaxProblem(f"{path}: {error.sentence}", error.line, error.column) from None
     except OSError as error:
         raise BadSyntax(f"{path}: {error.strerror}") from None
 

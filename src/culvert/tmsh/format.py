@@ -140,6 +140,19 @@ def _version(records: Sequence[Record], options: Options) -> str:
     return "\n".join([*lines, *(f"  Note     {note}" for note in own["notes"])])
 
 
+def _tmm_info(records: Sequence[Record], options: Options) -> str:
+    lines = ["--------", "Sys::TMM", "--------"]
+    for own in records:
+        lines += [
+            f"TMM: {own['tmm']}",
+            f"  State    {own['state']}",
+            f"  Process  {own['process'] or '-'}",
+            f"  Engine   {own['engine']}",
+        ]
+    events = records[0]["events"] if records else []
+    return "\n".join([*lines, *(f"  {moment(event['when'])}  {event['what']}" for event in events)])
+
+
 LAYOUTS: Mapping[str, Callable[[Sequence[Record], Options], str]] = {
     "net ipsec ipsec-sa": _ipsec_sa,
     "net ipsec ike-sa": _ike_sa,
@@ -147,5 +160,6 @@ LAYOUTS: Mapping[str, Callable[[Sequence[Record], Options], str]] = {
     "net ipsec drops": _drops,
     "net interface": _interface,
     "ltm virtual": _virtual,
+    "sys tmm-info": _tmm_info,
     "sys version": _version,
 }

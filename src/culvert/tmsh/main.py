@@ -55,11 +55,17 @@ def run_all(commands: Iterable[str], client: Client) -> int:
 def join(words: Sequence[str]) -> str:
     """The command behind the words of an argument vector, whose own quotes the shell took away.
 
-    A word with braces, or a single word that holds the whole command, is taken as it is; a word with spaces was quoted.
+    A single word that holds the whole command is taken as it is, and so are braces; a word with spaces was quoted.
     """
     if len(words) == 1:
         return words[0]
-    return " ".join(word if word and (" " not in word or "{" in word) else tokens.quote(word) for word in words)
+    return " ".join(word if _is_syntax(word) else tokens.quote(word) for word in words)
+
+
+def _is_syntax(word: str) -> bool:
+    """Whether an argument is words and braces of the language, and no value that a shell's quotes held together."""
+    braces = word.startswith("{") or word.endswith(("{", "}"))
+    return bool(word) and '"' not in word and "\\" not in word and (braces or not set(word) & set(" {}"))
 
 
 def split(line: str) -> list[str]:
