@@ -9,7 +9,7 @@
 """
 
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from culvert.model import names, tokens
@@ -19,6 +19,8 @@ from culvert.model.problems import BadSyntax, Problem
 from culvert.model.tokens import Block, Token, Word, quote
 
 INDENT = "    "
+PROBLEMS_MAX = 100
+"""A file with more problems than this is told no more of them."""
 
 
 @dataclass(slots=True)
@@ -48,14 +50,15 @@ def read(text: str, kinds: Mapping[tuple[str, ...], Kind]) -> tuple[list[Draft],
     drafts: list[Draft] = []
     problems: list[Problem] = []
     try:
-        top = tokens.parse(text)
+        for header, body in _stanzas(tokens.items(text)):
+            try:
+                drafts.append(_draft(header, body, kinds))
+            except BadSyntax as error:
+                problems.append(Problem(error.sentence, line=error.line, column=error.column))
+            if len(problems) >= PROBLEMS_MAX:
+                break
     except BadSyntax as error:
-        return [], [Problem(error.sentence, line=error.line, column=error.column)]
-    for header, body in _stanzas(top):
-        try:
-            drafts.append(_draft(header, body, kinds))
-        except BadSyntax as error:
-            problems.append(Problem(error.sentence, line=error.line, column=error.column))
+        problems.append(Problem(error.sentence, line=error.line, column=error.column))
     return drafts, problems
 
 
@@ -133,7 +136,7 @@ def _items(own: Field, block: Block) -> list[Raw]:
     return items
 
 
-def _stanzas(top: Sequence[Token]) -> Iterator[tuple[list[Word], Block | None]]:
+def _stanzas(top: Iterable[Token]) -> Iterator[tuple[list[Word], Block | None]]:
     header: list[Word] = []
     for token in top:
         if isinstance(token, Word):

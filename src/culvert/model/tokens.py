@@ -51,23 +51,40 @@ def decode(data: bytes) -> str:
 
 def parse(text: str) -> tuple[Token, ...]:
     """The tokens of `text`; blocks hold theirs. Raises BadSyntax with line and column."""
-    stack: list[tuple[int, int, list[Token]]] = [(0, 0, [])]
+    return tuple(items(text))
+
+
+def items(text: str) -> Iterator[Token]:
+    """The outermost tokens of `text`, each as soon as it is whole, so that a reader may stop early.
+
+    Raises BadSyntax with line and column; a block that no word announces is one too.
+    """
+    stack: list[tuple[int, int, list[Token]]] = []
+    announced = False
     for sort, value, line, column in _scan(text):
         if sort == "open":
-            if len(stack) > DEPTH_MAX:
+            if len(stack) >= DEPTH_MAX:
                 raise BadSyntax(f"braces nested more than {DEPTH_MAX} deep", line, column)
+            if not stack and not announced:
+                raise BadSyntax('unexpected argument "{"', line, column)
             stack.append((line, column, []))
-        elif sort == "close":
-            if len(stack) == 1:
+            continue
+        token: Token
+        if sort == "close":
+            if not stack:
                 raise BadSyntax('unexpected "}"', line, column)
-            opened_line, opened_column, items = stack.pop()
-            stack[-1][2].append(Block(tuple(items), opened_line, opened_column))
+            opened_line, opened_column, inner = stack.pop()
+            token = Block(tuple(inner), opened_line, opened_column)
         else:
-            stack[-1][2].append(Word(value, line, column, sort == "quoted"))
-    if len(stack) > 1:
+            token = Word(value, line, column, sort == "quoted")
+        if stack:
+            stack[-1][2].append(token)
+        else:
+            announced = sort != "close"
+            yield token
+    if stack:
         line, column, _ = stack[-1]
         raise BadSyntax('"{" is never closed', line, column)
-    return tuple(stack[0][2])
 
 
 def quote(text: str) -> str:
