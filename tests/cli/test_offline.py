@@ -99,3 +99,36 @@ def test_bad_files_are_told(
     (tmp_path / name).write_bytes(content)
     assert offline.run(["--config", "site.conf", "--read", "in.pcap", "--write", "out.pcap"]) == 1
     assert told in capsys.readouterr().err
+
+
+VIRTUAL = SITE_A[SITE_A.index("ltm virtual") : SITE_A.index("net ipsec ipsec-policy")]
+KEYS = SITE_A[SITE_A.index("net ipsec ipsec-policy") :]
+
+
+@pytest.mark.parametrize(
+    ("config", "verdicts"),
+    [
+        (SITE_A.replace(VIRTUAL, ""), ["not-forwarded", "not-forwarded", "replay", "integrity", "not-forwarded"]),
+        (
+            SITE_A.replace("    ip-forward\n", "    ip-forward\n    disabled\n"),
+            ["not-forwarded", "not-forwarded", "replay", "integrity", "not-forwarded"],
+        ),
+        (KEYS, ["protect", "open", "replay", "integrity", "bypass"]),
+        (
+            VIRTUAL.replace("0.0.0.0:any", "10.1.0.0:any").replace("mask any", "mask 255.255.0.0") + KEYS,
+            ["protect", "open", "replay", "integrity", "not-forwarded"],
+        ),
+    ],
+    ids=["no virtual server", "disabled", "only keys", "virtual server without self IP"],
+)
+def test_virtual_servers(tmp_path: Path, config: str, verdicts: list[str]) -> None:
+    (tmp_path / "site.conf").write_text(config)
+    status, report = run(tmp_path)
+    assert status == 0
+    assert [line["reason"] or line["verdict"] for line in report] == verdicts
+
+
+def test_the_help_says_when_forwarding_is_not_judged(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        offline.run(["--help"])
+    assert "describes only keys" in " ".join(capsys.readouterr().out.split())

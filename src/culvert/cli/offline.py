@@ -1,4 +1,11 @@
-"""`culvert pcap`: a capture file through the gateway that a configuration file describes; no root, no daemon."""
+"""`culvert pcap`: a capture file through the gateway that a configuration file describes; no root, no daemon.
+
+Packets are judged as the live gateway judges them: by its traffic selectors and SAs, and by its virtual servers,
+since what no enabled virtual server accepts is not forwarded. A file with neither an ltm virtual nor a self IP
+describes only keys, to look into captures with, and no gateway that forwards; so forwarding is not judged then.
+The file has no connections or incoming links: the answer to a forwarded flow is let by, and a virtual server that
+is limited to VLANs counts as accepting.
+"""
 
 import argparse
 import os
@@ -7,13 +14,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from culvert.cli import pcap
+from culvert.cli.admission import Admission
 from culvert.config import transaction as tx
+from culvert.config.snapshot import Snapshot
 from culvert.config.transaction import SHIPPED
 from culvert.config.vault import Vault, VaultError
 from culvert.ipsec.gateway import Gateway
-from culvert.ipsec.sa import Direction
+from culvert.ipsec.sa import Direction, IPAddress
 from culvert.ipsec.secret import Secret
-from culvert.model import tokens
+from culvert.model import ltm, net, tokens
 from culvert.model.fields import Reader, Sealer
 from culvert.model.names import COMMON
 from culvert.model.problems import BadSyntax, Invalid
@@ -34,7 +43,8 @@ def run(arguments: Sequence[str]) -> int:
     """0 when the capture was read to its end, else 1."""
     options = _options(arguments)
     try:
-        intent = _intent(options.config, _sealer(options.master_key))
+        snapshot = _snapshot(options.config, _sealer(options.master_key))
+        intent = intend(snapshot)
         gateway = _gateway(intent)
         endpoints = {sa.destination if sa.direction is Direction.IN else sa.source for sa in intent.sas}
         with Path(options.json or os.devnull).open("w") as report:
@@ -45,6 +55,7 @@ def run(arguments: Sequence[str]) -> int:
                 options.write,
                 report if options.json else None,
                 options.keep_sequence,
+                _admission(snapshot, intent, endpoints),
             )
     except Invalid as error:
         print("\n".join(f"culvert pcap: {options.config}: {problem}" for problem in error.problems), file=sys.stderr)
@@ -83,9 +94,16 @@ def _sealer(master_key: Path | None) -> Sealer:
     return Vault.open(master_key)
 
 
-def _intent(config: Path, sealer: Sealer) -> Intent:
+def _snapshot(config: Path, sealer: Sealer) -> Snapshot:
     text = tokens.decode(config.read_bytes())
-    return intend(tx.read_file(text, SHIPPED, Reader(COMMON, sealer)).check())
+    return tx.read_file(text, SHIPPED, Reader(COMMON, sealer)).check()
+
+
+def _admission(snapshot: Snapshot, intent: Intent, endpoints: set[IPAddress]) -> Admission:
+    # Asked of the snapshot: a disabled virtual server is no forwarder, but shows that the file describes a gateway.
+    forwards = any(True for path in (ltm.VIRTUAL, net.SELF) for _ in snapshot.all(path))
+    own = endpoints | {address.interface.ip for address in intent.addresses}
+    return Admission(intent.policies, intent.forwarders if forwards else None, own)
 
 
 def _gateway(intent: Intent) -> Gateway:

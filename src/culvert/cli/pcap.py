@@ -4,6 +4,10 @@ Every frame of the capture is offered to a Gateway, at the time of its record. E
 4500 addressed to one of the endpoints is inbound, everything else outbound. What the gateway would emit is
 written: sealed and opened packets, and bypassed ones unchanged.
 
+With an `Admission`, the checks that the live gateway makes around its SPD are made too: clear packets that
+should have come protected, transit packets that no virtual server forwards (opened ones too), and clear
+packets whose answers are protected. Without one, the SPD and the SAs alone decide.
+
 A frame without an IP packet (ARP, spanning tree) is reported as an outbound drop with the reason
 malformed-header: this gateway moves IP packets and would emit nothing for it.
 
@@ -20,6 +24,7 @@ from pathlib import Path
 from typing import BinaryIO, TextIO
 
 from culvert.cli import capture
+from culvert.cli.admission import Admission
 from culvert.cli.capture import Frame
 from culvert.ipsec import ip
 from culvert.ipsec.drops import TABLE, Reason
@@ -59,8 +64,12 @@ def run(
     write: Path,
     report: TextIO | None,
     keep_sequence: bool,
+    admission: Admission | None = None,
 ) -> Summary:
-    """Offer every packet of the capture `read` to the gateway. Raises CaptureError, SameFile or OSError."""
+    """Offer every packet of the capture `read` to the gateway, behind `admission`.
+
+    Raises CaptureError, SameFile or OSError.
+    """
     if keep_sequence:
         for record in gateway.sadb:
             if isinstance(record, Inbound):
@@ -70,11 +79,15 @@ def run(
         if write.exists() and write.samefile(read):
             raise SameFile(f"{write} can't be read and written at once")
         with write.open("wb") as sink:
-            return _Run(gateway, {endpoint.packed for endpoint in endpoints}, report).over(frames, sink)
+            packed = {endpoint.packed for endpoint in endpoints}
+            return _Run(gateway, packed, report, admission).over(frames, sink)
 
 
 class _Run:
-    def __init__(self, gateway: Gateway, endpoints: set[bytes], report: TextIO | None) -> None:
+    def __init__(
+        self, gateway: Gateway, endpoints: set[bytes], report: TextIO | None, admission: Admission | None
+    ) -> None:
+        self._admission = admission
         self._gateway = gateway
         self._endpoints = endpoints
         self._report = report
@@ -98,8 +111,25 @@ class _Run:
         if datagram is None:
             return "out", Drop(Reason.MALFORMED_HEADER)
         if self._is_inbound(datagram):
-            return "in", self._gateway.inbound(packet, now)
-        return "out", self._gateway.outbound(packet, now)
+            return "in", self._inbound(packet, now)
+        return "out", self._outbound(packet, datagram, now)
+
+    def _inbound(self, packet: bytes, now: float) -> Verdict:
+        verdict = self._gateway.inbound(packet, now)
+        if self._admission is None or not isinstance(verdict, Deliver):
+            return verdict
+        return self._admission.opened(verdict) or verdict
+
+    def _outbound(self, packet: bytes, datagram: ip.Datagram, now: float) -> Verdict:
+        if self._admission is None:
+            return self._gateway.outbound(packet, now)
+        refused = self._admission.entering(packet, datagram)
+        if refused is not None:
+            return refused
+        verdict = self._gateway.outbound(packet, now)
+        if not isinstance(verdict, Bypass):
+            return verdict
+        return self._admission.leaving(packet, datagram) or verdict
 
     def _is_inbound(self, datagram: ip.Datagram) -> bool:
         _, destination, protocol, _, port = datagram.key
