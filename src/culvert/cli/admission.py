@@ -19,11 +19,11 @@ from collections.abc import Iterable
 from culvert.change import Forwarder
 from culvert.ipsec import ip
 from culvert.ipsec.drops import Reason
-from culvert.ipsec.gateway import Deliver, Drop
 from culvert.ipsec.ip import Datagram, NextHeader
 from culvert.ipsec.sa import Direction, IPAddress
-from culvert.ipsec.selector import Flow, FlowKey
+from culvert.ipsec.selector import Flow, FlowKey, mirrored
 from culvert.ipsec.spd import Action, Policy, Spd
+from culvert.ipsec.verdict import Deliver, Drop
 
 IKE_PORTS = frozenset((500, 4500))
 
@@ -66,7 +66,7 @@ class Admission:
         # What is for the gateway itself does not leave at all.
         if key[1] in self._own or self._is_own_ipsec(key) or _is_neighbour_discovery(packet, datagram):
             return None
-        policy = self._spd.find_in(_mirrored(key))
+        policy = self._spd.find_in(mirrored(key))
         return Drop(Reason.HALF_PROTECTED, None, policy) if policy is not None else None
 
     def opened(self, verdict: Deliver) -> Drop | None:
@@ -99,11 +99,6 @@ def _accepts(forwarder: Forwarder, flow: Flow) -> bool:
         and forwarder.protocol in (None, flow.protocol)
         and (forwarder.ports is None or flow.destination_port in forwarder.ports)
     )
-
-
-def _mirrored(key: FlowKey) -> FlowKey:
-    source, destination, protocol, source_port, destination_port = key
-    return destination, source, protocol, destination_port, source_port
 
 
 def _is_neighbour_discovery(packet: bytes, datagram: Datagram) -> bool:

@@ -28,15 +28,16 @@ from culvert.cli.admission import Admission
 from culvert.cli.capture import Frame
 from culvert.ipsec import ip
 from culvert.ipsec.drops import TABLE, Reason
-from culvert.ipsec.gateway import Bypass, Deliver, Drop, Gateway, Send, Verdict
+from culvert.ipsec.gateway import Gateway
 from culvert.ipsec.ip import NextHeader
 from culvert.ipsec.sa import IPAddress
 from culvert.ipsec.sadb import Inbound
+from culvert.ipsec.verdict import Bypass, Deliver, Drop, Hold, Send, Verdict
 
 NAT_TRAVERSAL_PORT = 4500
 
 _ALWAYS_IPSEC = frozenset((NextHeader.ESP, NextHeader.AH, NextHeader.IPCOMP))
-_WORDS: dict[type[Verdict], str] = {Send: "protect", Deliver: "open", Bypass: "bypass", Drop: "drop"}
+_WORDS: dict[type[Verdict], str] = {Send: "protect", Deliver: "open", Bypass: "bypass", Drop: "drop", Hold: "hold"}
 
 
 class SameFile(ValueError):
@@ -83,6 +84,12 @@ def run(
             return _Run(gateway, packed, report, admission).over(frames, sink)
 
 
+def _emitted(verdict: Verdict) -> tuple[bytes, ...]:
+    if isinstance(verdict, Send):
+        return verdict.packet, *verdict.rest
+    return (verdict.packet,) if isinstance(verdict, Deliver | Bypass) else ()
+
+
 class _Run:
     def __init__(
         self, gateway: Gateway, endpoints: set[bytes], report: TextIO | None, admission: Admission | None
@@ -100,8 +107,8 @@ class _Run:
             header, packet = capture.split(frame) or (b"", b"")
             direction, verdict = self._judge(packet, frame.nanoseconds / capture.NANOSECONDS)
             self._tell(direction, verdict)
-            if not isinstance(verdict, Drop):
-                writer.write(frame, header, verdict.packet)
+            for emitted in _emitted(verdict):
+                writer.write(frame, header, emitted)
         if writer is None:
             capture.Writer(sink, capture.RAW_IP)
         return self._summary
@@ -145,7 +152,7 @@ class _Run:
         if reason:
             summary.reasons[reason] += 1
         if self._report:
-            sa, policy = (None, None) if isinstance(verdict, Bypass) else (verdict.sa, verdict.policy)
+            sa, policy = (None, None) if isinstance(verdict, Bypass | Hold) else (verdict.sa, verdict.policy)
             line = {
                 "index": summary.packets,
                 "direction": direction,

@@ -1,9 +1,9 @@
 """What packets came to, in the words and rows that every plane shares."""
 
 from culvert.ipsec import ip
-from culvert.ipsec.gateway import Drop
 from culvert.ipsec.ip import NextHeader
 from culvert.ipsec.sa import Mode, Protocol, SecurityAssociation
+from culvert.ipsec.verdict import Drop
 
 MODES = (
     (Mode.TRANSPORT, Protocol.AH),

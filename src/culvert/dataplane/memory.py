@@ -24,8 +24,9 @@ from culvert.dataplane.account import MODES, describe, mode_row
 from culvert.dataplane.batch import apply_all
 from culvert.dataplane.plane import DropCount, Features, ForwarderStat, LinkState, PlaneError, SaUsage, WorkerStat
 from culvert.ipsec.drops import Reason
-from culvert.ipsec.gateway import Bypass, Deliver, Drop, Gateway, Send, Verdict
+from culvert.ipsec.gateway import Gateway
 from culvert.ipsec.sa import SecurityAssociation
+from culvert.ipsec.verdict import Deliver, Drop, Send, Verdict
 
 
 class MemoryPlane:
@@ -90,7 +91,7 @@ class MemoryPlane:
             before = self._drops.get(verdict.reason)
             count = before.packets + 1 if before else 1
             self._drops[verdict.reason] = DropCount(verdict.reason, count, now, describe(packet, verdict))
-        elif not isinstance(verdict, Bypass):
+        elif isinstance(verdict, Send | Deliver):
             column = 0 if isinstance(verdict, Deliver) else 2
             octets = len(packet) if isinstance(verdict, Send) else len(verdict.packet)
             row = self._traffic[mode_row(verdict.sa)]

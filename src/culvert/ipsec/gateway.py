@@ -4,60 +4,33 @@ Packets never raise: any octets give a Verdict. No socket, clock or random sourc
 `now` are passed in), so a test can be the network and the clock.
 """
 
+from collections.abc import Iterator
+from ipaddress import ip_address
 from typing import NamedTuple
 
-from culvert.ipsec import ip, tunnel
+from culvert.ipsec import icmp
 from culvert.ipsec.algorithms import Random
 from culvert.ipsec.drops import Reason
-from culvert.ipsec.esp import HEADER_OCTETS
-from culvert.ipsec.ip import NextHeader
-from culvert.ipsec.sa import IPAddress, SecurityAssociation
-from culvert.ipsec.sadb import SEQUENCE_MAX, Inbound, Outbound, Record, Sadb
-from culvert.ipsec.spd import Action, Policy, Spd
+from culvert.ipsec.inbound import Incoming
+from culvert.ipsec.outbound import Outgoing
+from culvert.ipsec.sa import Direction, Protocol, SaKey, SecurityAssociation
+from culvert.ipsec.sadb import Outbound, Record, Sadb
+from culvert.ipsec.spd import Policy, Spd
+from culvert.ipsec.verdict import Bypass, Drop, Send, drop_of
 
-INNER_VERSIONS = {int(NextHeader.IPV4): 4, int(NextHeader.IPV6): 6}
 
+class Learned(NamedTuple):
+    """The path of an SA is `mtu` octets wide from here on."""
 
-class Send(NamedTuple):
-    """Give this outer packet to the network. `record.sequence` is the number that it carries."""
-
-    packet: bytes
-    destination: IPAddress
-    sa: SecurityAssociation
-    policy: Policy
     record: Outbound
+    mtu: int
 
 
-class Deliver(NamedTuple):
-    """Give this inner packet to the host, which forwards or takes it."""
-
-    packet: bytes
-    sa: SecurityAssociation
-    policy: Policy
-    record: Inbound
-
-
-class Bypass(NamedTuple):
-    """An outbound packet that no entry of the SPD speaks of."""
+class Expired(NamedTuple):
+    """A packet whose fragments didn't all come. `packet`: one of those that came."""
 
     packet: bytes
-
-
-class Drop(NamedTuple):
-    """The packet's end. `sa` and `policy` as far as they were known by then."""
-
-    reason: Reason
-    sa: SecurityAssociation | None = None
-    policy: Policy | None = None
-    record: Record | None = None
-
-
-Verdict = Send | Deliver | Bypass | Drop
-
-
-def _drop_of(record: Record, reason: Reason, policy: Policy | None = None) -> Drop:
-    record.usage.count_drop(reason)
-    return Drop(reason, record.sa, policy, record)
+    drop: Drop
 
 
 class Gateway:
@@ -66,6 +39,12 @@ class Gateway:
     def __init__(self, random: Random) -> None:
         self.sadb = Sadb(random)
         self.spd = Spd()
+        self._outgoing = Outgoing(self.sadb, self.spd, random)
+        self._incoming = Incoming(self.sadb, self.spd)
+        self.outbound = self._outgoing.protect
+        """`(packet, now)`: what becomes of a clear IP packet (RFC 4301 section 5.1)."""
+        self.inbound = self._incoming.open
+        """`(packet, now)`: what becomes of an IP packet that carries ESP or AH (RFC 4301 section 5.2)."""
 
     def add_sa(self, sa: SecurityAssociation, *, sequence: int = 0, now: float) -> Record:
         """`sequence`: the last number sent, or, inbound, the highest seen (all up to it count as seen)."""
@@ -76,87 +55,44 @@ class Gateway:
 
     def add_policy(self, policy: Policy) -> None:
         self.spd.add(policy)
+        self._forget_trails()
 
     def remove_policy(self, policy: Policy) -> None:
         self.spd.remove(policy)
+        self._forget_trails()
 
-    def outbound(self, packet: bytes, now: float) -> Verdict:
-        """What becomes of a clear IP packet (RFC 4301 section 5.1)."""
-        inner = ip.parse(packet)
-        if inner is None:
-            return Drop(Reason.MALFORMED_HEADER)
-        policy = self.spd.find_out(inner.key)
-        if policy is None:
+    def _forget_trails(self) -> None:
+        self._outgoing.trail.clear()
+        self._incoming.trail.clear()
+
+    def told_too_big(self, packet: bytes, now: float) -> Learned | Drop | Bypass:
+        """What an ICMP packet from the way out teaches (RFC 4301 section 8.2.1). Bypass: nothing, it isn't about us."""
+        complaint = icmp.parse_too_big(packet)
+        if complaint is None:
             return Bypass(packet)
-        if policy.action is Action.DISCARD:
-            return Drop(Reason.DISCARD, None, policy)
-        record = self.sadb.outbound(policy.reqid)
-        if record is None:
-            return Drop(Reason.NO_SA_OUT, None, policy)
-        return self._seal(packet, inner, policy, record, now)
+        key = SaKey(complaint.spi, ip_address(complaint.destination), Protocol(complaint.protocol))
+        record = self.sadb.find(Direction.OUT, key)
+        if not isinstance(record, Outbound):
+            return Drop(Reason.FORGED_TOO_BIG)
+        age = record.sequence - complaint.sequence_low & 0xFFFFFFFF
+        if complaint.source != record.sa.source.packed or not record.sequence or age >= icmp.RECENT:
+            return drop_of(record, Reason.FORGED_TOO_BIG)
+        if complaint.mtu >= record.mtu(now):
+            return drop_of(record, Reason.FORGED_TOO_BIG)
+        return Learned(record, record.learn_mtu(complaint.mtu, now))
 
-    def _seal(self, packet: bytes, inner: ip.Datagram, policy: Policy, record: Outbound, now: float) -> Verdict:
-        sa, sealer, header = record.sa, record.sealer, record.header
-        if sealer is None or policy.mode is not sa.mode or policy.protocol is not sa.protocol:
-            return _drop_of(record, Reason.PROTOCOL_MISMATCH, policy)
-        if record.sequence >= SEQUENCE_MAX:
-            return _drop_of(record, Reason.SEQUENCE_EXHAUSTED, policy)
-        if sealer.layout.sealed(inner.length) > header.payload_max:
-            return _drop_of(record, Reason.TOO_BIG, policy)
-        record.sequence += 1
-        next_header = NextHeader.IPV4 if inner.version == 4 else NextHeader.IPV6
-        sealed = sealer.seal(record.sequence, next_header, packet[: inner.length])
-        record.usage.count(inner.length, now)
-        return Send(header.emit(inner, len(sealed)) + sealed, sa.destination, sa, policy, record)
+    def due(self, now: float) -> Iterator[Send | Drop]:
+        """What the gateway sends by itself, asked about once a second: keep-alives, and dummies of silent SAs."""
+        for record in self.sadb.all_outbound():
+            sa, last = record.sa, max(record.usage.last_use, record.usage.created)
+            if sa.keep_alive_seconds and now - max(last, record.kept_alive) >= sa.keep_alive_seconds:
+                yield self._outgoing.keep_alive(record, now)
+            if sa.dummy_seconds and now - last >= sa.dummy_seconds and not record.is_dead(now):
+                yield self._outgoing.dummy(record, now)
 
-    def inbound(self, packet: bytes, now: float) -> Verdict:
-        """What becomes of an IP packet that carries ESP (RFC 4301 section 5.2)."""
-        outer = ip.parse(packet)
-        if outer is None:
-            return Drop(Reason.MALFORMED_HEADER)
-        if outer.protocol not in (NextHeader.ESP, NextHeader.AH):
-            return Drop(Reason.PROTOCOL_MISMATCH)
-        if outer.fragment:
-            return Drop(Reason.FRAGMENT)
-        if outer.length < outer.offset + HEADER_OCTETS:
-            return Drop(Reason.RUNT)
-        at = outer.offset if outer.protocol == NextHeader.ESP else outer.offset + 4
-        spi = int.from_bytes(packet[at : at + 4])
-        record = self.sadb.inbound(spi, outer.key[1], outer.protocol)
-        if record is None:
-            return Drop(Reason.NO_SA_IN)
-        if outer.key[0] != record.source:
-            return _drop_of(record, Reason.OUTER_MISMATCH)
-        return self._open(packet, outer, record, now)
+    def expire(self, now: float) -> Iterator[Expired]:
+        """Packets whose other fragments didn't come in time, asked about once a second."""
+        for reassembler in (self._outgoing.reassembler, self._incoming.reassembler):
+            for packet in reassembler.expire(now):
+                yield Expired(packet, Drop(Reason.REASSEMBLY_TIMEOUT))
 
-    def _open(self, packet: bytes, outer: ip.Datagram, record: Inbound, now: float) -> Verdict:
-        if record.opener is None:
-            return _drop_of(record, Reason.PROTOCOL_MISMATCH)
-        payload = record.opener.open(record.replay, packet[outer.offset : outer.length])
-        if isinstance(payload, Reason):
-            return _drop_of(record, payload)
-        version = INNER_VERSIONS.get(payload.next_header)
-        if version is None:
-            return _drop_of(record, Reason.PROTOCOL_MISMATCH)
-        inner = ip.parse(payload.octets)
-        if inner is None or inner.version != version:
-            return _drop_of(record, Reason.INNER_MALFORMED)
-        return self._admit(payload.octets[: inner.length], inner, outer, record, now)
-
-    def _admit(self, packet: bytes, inner: ip.Datagram, outer: ip.Datagram, record: Inbound, now: float) -> Verdict:
-        """RFC 4301 section 5.2 step 4: the peer may only send what the inbound selectors of its SA allow."""
-        policy = self.spd.find_in(inner.key)
-        if policy is None:
-            return _drop_of(record, Reason.INNER_MISMATCH)
-        if policy.action is Action.DISCARD:
-            return _drop_of(record, Reason.DISCARD, policy)
-        sa = record.sa
-        if policy.reqid != sa.reqid:
-            return _drop_of(record, Reason.INNER_MISMATCH, policy)
-        if policy.mode is not sa.mode or policy.protocol is not sa.protocol:
-            return _drop_of(record, Reason.PROTOCOL_MISMATCH, policy)
-        marked = tunnel.with_ecn(packet, inner, outer)
-        if marked is None:
-            return _drop_of(record, Reason.CONGESTION, policy)
-        record.usage.count(inner.length, now)
-        return Deliver(marked, sa, policy, record)

@@ -1,18 +1,26 @@
 """How much larger a packet gets by being protected: what a tunnel's MTU is made of."""
 
-from culvert.ipsec import esp, ip
-from culvert.ipsec.sa import SecurityAssociation
+from culvert.ipsec import ah, esp, ip, udp
+from culvert.ipsec.sa import Protocol, SecurityAssociation
 
 
-def _outer_octets(sa: SecurityAssociation) -> int:
-    return ip.IPV4_HEADER_OCTETS if sa.destination.version == 4 else ip.IPV6_HEADER_OCTETS
+def layout_of(sa: SecurityAssociation) -> esp.Layout | ah.Layout:
+    """The sizes that this SA's algorithms bring."""
+    return esp.layout(sa) if sa.protocol is Protocol.ESP else ah.layout(sa)
 
 
-def sealed_size(sa: SecurityAssociation, inner_length: int) -> int:
+def around(sa: SecurityAssociation, bundled: SecurityAssociation | None = None) -> int:
+    """Octets in front of what the SA seals: the outer header, a UDP header, and the AH of a bundle."""
+    octets = ip.IPV4_HEADER_OCTETS if sa.destination.version == 4 else ip.IPV6_HEADER_OCTETS
+    octets += udp.HEADER_OCTETS if sa.encapsulation else 0
+    return octets + (ah.layout(bundled).header if bundled else 0)
+
+
+def sealed_size(sa: SecurityAssociation, inner_length: int, bundled: SecurityAssociation | None = None) -> int:
     """Octets of the outer packet, its IP header included, for an inner packet of `inner_length` octets."""
-    return _outer_octets(sa) + esp.layout(sa).sealed(inner_length)
+    return around(sa, bundled) + layout_of(sa).sealed(inner_length)
 
 
-def largest_inner(sa: SecurityAssociation, outer_mtu: int) -> int:
+def largest_inner(sa: SecurityAssociation, outer_mtu: int, bundled: SecurityAssociation | None = None) -> int:
     """The largest inner packet whose outer packet is at most `outer_mtu` octets; 0 where none fits."""
-    return max(0, esp.layout(sa).largest_payload(outer_mtu - _outer_octets(sa)))
+    return max(0, layout_of(sa).largest_payload(outer_mtu - around(sa, bundled)))

@@ -16,18 +16,25 @@ Two calls per packet, and authentication stands between them:
 Number 0 is never sent (RFC 4303 section 3.3.3: the first packet has 1) and never accepted. A window of
 size 0 turns the service off; the number 0 is still refused.
 
-Numbers are plain integers of any size. Extended sequence numbers (RFC 4303 appendix A) need one more
-function, from `top` and the 32 bits in the packet to the 64-bit number; `check` and `mark` stay as they are.
+Numbers are plain integers. With extended sequence numbers (RFC 4303 section 2.2.1) a packet carries the lower half
+of a 64-bit number; `number_of` finds the whole one that lies nearest to the window (appendix A2.2).
+
+`lost` counts the numbers that left the window, or were jumped over by it, without having been seen.
 """
+
+LOW_MASK = 0xFFFFFFFF
+NUMBER_MAX = 2**64 - 1
 
 
 class Window:
     """Which sequence numbers were seen. `top` starts at the number given, with all up to it counted as seen."""
 
-    __slots__ = ("_mask", "_seen", "size", "top")
+    __slots__ = ("_mask", "_seen", "extended", "lost", "size", "top")
 
-    def __init__(self, size: int, top: int = 0) -> None:
+    def __init__(self, size: int, top: int = 0, *, extended: bool = False) -> None:
         self.size = size
+        self.extended = extended
+        self.lost = 0
         self._mask = (1 << size) - 1
         self.restart(top)
 
@@ -36,11 +43,19 @@ class Window:
         self.top = top
         self._seen = self._mask
 
+    def number_of(self, low: int) -> int:
+        """The sequence number behind the 32 bits in a packet (RFC 4303 appendix A2.2); below 0 before the first."""
+        if not self.extended:
+            return low
+        bottom = self.top - self.size + 1
+        # The one number with these low bits among the 2**32 that begin at the window's lower edge.
+        return bottom + ((low - bottom) & LOW_MASK)
+
     def check(self, number: int) -> bool:
         """Whether a packet of this number may be looked at."""
         behind = self.top - number
         if behind < 0:
-            return True
+            return number <= NUMBER_MAX
         if not self.size:
             return number > 0
         return number > 0 and behind < self.size and not self._seen >> behind & 1
@@ -53,5 +68,7 @@ class Window:
             if -ahead < self.size:
                 self._seen |= 1 << -ahead
             return
-        self._seen = (self._seen << ahead | 1) & self._mask if ahead < self.size else 1
+        leaving = min(ahead, self.size)
+        self.lost += max(0, ahead - max(self.size, 1)) + leaving - (self._seen >> (self.size - leaving)).bit_count()
+        self._seen = (self._seen << ahead | 1) & self._mask if ahead < self.size else self._mask & 1
         self.top = number

@@ -2,21 +2,23 @@
 
 A record is compiled from a `SecurityAssociation` once, when it is added: ciphers prepared, header laid out.
 Inbound records are found by what the packet shows (SPI, destination, protocol), outbound ones by the
-`reqid` of the SPD entry that sent the packet here (RFC 4301 sections 4.4.2 and 5).
+`reqid` and protocol of the SPD entry that sent the packet here (RFC 4301 sections 4.4.2 and 5).
 """
 
 import bisect
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from culvert.ipsec import esp
+from culvert.ipsec import ah, esp, ip, ipcomp
 from culvert.ipsec.algorithms import Random
 from culvert.ipsec.drops import Reason
+from culvert.ipsec.icmp import FLOORS, PATH_SECONDS
+from culvert.ipsec.lifetime import State
+from culvert.ipsec.overhead import around
 from culvert.ipsec.replay import Window
 from culvert.ipsec.sa import (
     REPLAY_WINDOW_MAX,
     Direction,
-    Mode,
     Protocol,
     SaKey,
     SecurityAssociation,
@@ -24,7 +26,7 @@ from culvert.ipsec.sa import (
 from culvert.ipsec.tunnel import OuterHeader
 
 SPI_MIN = 256
-SPI_MAX = SEQUENCE_MAX = 2**32 - 1
+SPI_MAX = 2**32 - 1
 
 
 class DuplicateSa(ValueError):
@@ -41,59 +43,99 @@ class BadSa(ValueError):
 
 @dataclass(slots=True)
 class Usage:
-    """What one SA did. `octets` counts inner octets; `last_use` 0.0 is never."""
+    """What one SA did. `octets` counts inner octets; `last_use` 0.0 is never.
+
+    `packets`, `octets` and `drops` are statistics, which may be reset. `life_packets` and `life_octets` belong to
+    the key: they are what the limits of its life are compared with, and only grow.
+    """
 
     created: float
     packets: int = 0
     octets: int = 0
     last_use: float = 0.0
+    life_packets: int = 0
+    life_octets: int = 0
     drops: dict[Reason, int] = field(default_factory=dict)
 
     def count(self, octets: int, now: float) -> None:
         self.packets += 1
         self.octets += octets
+        self.life_packets += 1
+        self.life_octets += octets
         self.last_use = now
 
     def count_drop(self, reason: Reason) -> None:
         self.drops[reason] = self.drops.get(reason, 0) + 1
 
+    def state(self, sa: SecurityAssociation, now: float) -> State:
+        """Where in its life the SA is."""
+        return sa.lifetime.state(now - self.created, self.life_octets, self.life_packets)
+
 
 class Outbound:
-    """An outbound SA in service. `sequence` is the last number used; `sealer` None: no way to seal for it."""
+    """An outbound SA in service. `sequence` is the last number used.
 
-    __slots__ = ("header", "sa", "sealer", "sequence", "usage")
+    `around`: octets in front of what the sealer makes, in tunnel mode. `kept_alive`: when the last keep-alive left.
+    """
+
+    __slots__ = (
+        "_mortal", "_path_mtu", "_path_until", "around", "compressor", "header", "kept_alive", "sa", "sealer",
+        "sequence", "usage",
+    )  # fmt: skip
 
     def __init__(self, sa: SecurityAssociation, sequence: int, now: float, random: Random) -> None:
         self.sa = sa
         self.sequence = sequence
         self.usage = Usage(now)
-        self.header = OuterHeader(sa.source, sa.destination, sa.protocol, random)
-        self.sealer = esp.Sealer(sa, random) if _is_supported(sa) else None
+        self.header = OuterHeader(sa.source, sa.destination, sa.header, random)
+        self.sealer = esp.Sealer(sa, random) if sa.protocol is Protocol.ESP else ah.Sealer(sa, random)
+        self.compressor = ipcomp.Compressor(sa.compression) if sa.compression else None
+        self.around = around(sa)
+        self.kept_alive = now
+        self._mortal = bool(sa.lifetime.hard)
+        self._path_mtu = 0
+        self._path_until = 0.0
+
+    def is_dead(self, now: float) -> bool:
+        """Past a hard limit of its life."""
+        return self._mortal and self.usage.state(self.sa, now) is State.DEAD
+
+    def mtu(self, now: float) -> int:
+        """Octets of the largest outer packet that gets through, as far as is known."""
+        most = min(self.header.octets + self.header.payload_max, self.sa.path_mtu or ip.LENGTH_MAX + self.header.octets)
+        return min(most, self._path_mtu) if self._path_mtu and now < self._path_until else most
+
+    def learn_mtu(self, mtu: int, now: float) -> int:
+        """Believe for a while that no more than `mtu` octets get through; what is believed then."""
+        self._path_mtu = max(mtu, FLOORS[self.sa.destination.version])
+        self._path_until = now + PATH_SECONDS
+        return self.mtu(now)
 
 
 class Inbound:
     """An inbound SA in service. `source` is the packed address that its packets must come from."""
 
-    __slots__ = ("opener", "replay", "sa", "source", "usage")
+    __slots__ = ("_mortal", "opener", "replay", "sa", "source", "usage")
 
     def __init__(self, sa: SecurityAssociation, sequence: int, now: float) -> None:
         self.sa = sa
         self.source = sa.source.packed
         self.usage = Usage(now)
-        self.replay = Window(sa.replay_window, sequence)
-        self.opener = esp.Opener(sa) if _is_supported(sa) else None
+        self.replay = Window(sa.replay_window, sequence, extended=sa.esn)
+        self.opener = esp.Opener(sa) if sa.protocol is Protocol.ESP else ah.Opener(sa)
+        self._mortal = bool(sa.lifetime.hard)
 
     @property
     def sequence(self) -> int:
         """The right edge of the replay window."""
         return self.replay.top
 
+    def is_dead(self, now: float) -> bool:
+        """Past a hard limit of its life."""
+        return self._mortal and self.usage.state(self.sa, now) is State.DEAD
+
 
 Record = Inbound | Outbound
-
-
-def _is_supported(sa: SecurityAssociation) -> bool:
-    return sa.protocol is Protocol.ESP and sa.mode is Mode.TUNNEL
 
 
 def _check(sa: SecurityAssociation, sequence: int) -> None:
@@ -103,8 +145,10 @@ def _check(sa: SecurityAssociation, sequence: int) -> None:
         raise BadSa(f"source {sa.source} and destination {sa.destination} are of different families")
     if not 0 <= sa.replay_window <= REPLAY_WINDOW_MAX:
         raise BadSa(f"replay window {sa.replay_window} is not in 0..{REPLAY_WINDOW_MAX}")
-    if not 0 <= sequence <= SEQUENCE_MAX:
-        raise BadSa(f"sequence number {sequence} does not fit 32 bits")
+    if sa.esn and not sa.replay_window:
+        raise BadSa("extended sequence numbers need a replay window to be found by (RFC 4303 section 2.2.1)")
+    if not 0 <= sequence <= sa.sequence_max:
+        raise BadSa(f"sequence number {sequence} is not in 0..{sa.sequence_max}")
 
 
 class Sadb:
@@ -114,7 +158,7 @@ class Sadb:
         self._random = random
         self._inbound: dict[tuple[int, bytes, int], Inbound] = {}
         self._outbound: dict[SaKey, Outbound] = {}
-        self._by_reqid: dict[int, list[Outbound]] = {}
+        self._by_reqid: dict[tuple[int, Protocol], list[Outbound]] = {}
 
     def add(self, sa: SecurityAssociation, sequence: int, now: float) -> Record:
         """Put an SA into service. `sequence`: the last number sent, or the highest seen."""
@@ -125,7 +169,7 @@ class Sadb:
             inbound = self._inbound[_wire_key(sa.key)] = Inbound(sa, sequence, now)
             return inbound
         outbound = self._outbound[sa.key] = Outbound(sa, sequence, now, self._random)
-        bisect.insort(self._by_reqid.setdefault(sa.reqid, []), outbound, key=_label)
+        bisect.insort(self._by_reqid.setdefault((sa.reqid, sa.protocol), []), outbound, key=_label)
         return outbound
 
     def remove(self, sa: SecurityAssociation) -> Record:
@@ -137,10 +181,11 @@ class Sadb:
             del self._inbound[_wire_key(sa.key)]
             return record
         del self._outbound[sa.key]
-        serving = self._by_reqid[record.sa.reqid]
+        served = record.sa.reqid, record.sa.protocol
+        serving = self._by_reqid[served]
         serving.remove(record)
         if not serving:
-            del self._by_reqid[record.sa.reqid]
+            del self._by_reqid[served]
         return record
 
     def find(self, direction: Direction, key: SaKey) -> Record | None:
@@ -151,10 +196,17 @@ class Sadb:
         """The SA that a packet names (`destination` packed)."""
         return self._inbound.get((spi, destination, protocol))
 
-    def outbound(self, reqid: int) -> Outbound | None:
+    def outbound(self, reqid: int, protocol: Protocol) -> Outbound | None:
         """The SA that serves an SPD entry; of several the one with the lowest label."""
-        serving = self._by_reqid.get(reqid)
+        serving = self._by_reqid.get((reqid, protocol))
         return serving[0] if serving else None
+
+    def has_outbound(self, key: SaKey) -> bool:
+        """Whether an outbound SA has this name on the wire."""
+        return key in self._outbound
+
+    def all_outbound(self) -> Iterator[Outbound]:
+        yield from self._outbound.values()
 
     def __iter__(self) -> Iterator[Record]:
         yield from self._inbound.values()

@@ -13,6 +13,7 @@ it is full.
 from bisect import insort
 from dataclasses import dataclass, field
 from enum import Enum
+from ipaddress import ip_address
 from typing import NamedTuple
 
 from culvert.ipsec.sa import Direction, IPAddress, Mode, Protocol
@@ -28,7 +29,10 @@ class Action(Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
-    """One SPD entry. `order` is tried from low to high, then `label`. `reqid` names the SAs that serve it."""
+    """One SPD entry. `order` is tried from low to high, then `label`. `reqid` names the SAs that serve it.
+
+    `bundle_ah`: what its ESP SA made is signed by an AH SA of the same reqid, in transport mode (RFC 4301 section 5).
+    """
 
     direction: Direction
     selector: Selector
@@ -38,6 +42,7 @@ class Policy:
     action: Action = Action.PROTECT
     protocol: Protocol = Protocol.ESP
     mode: Mode = Mode.TUNNEL
+    bundle_ah: bool = False
     tunnel_source: IPAddress | None = None
     tunnel_destination: IPAddress | None = None
 
@@ -194,8 +199,23 @@ class _Table:
                     break
         return found[1] if found else None
 
+    def needs_ports(self, key: FlowKey) -> bool:
+        """Whether an entry would fit a packet without ports if only it showed the right ones."""
+        source, destination = ip_address(key[0]), ip_address(key[1])
+        return any(_fits_but_for_ports(policy.selector, source, destination, key[2]) for policy in self._ranks)
+
     def policies(self) -> list[Policy]:
         return sorted(self._ranks, key=self._ranks.__getitem__)
+
+
+def _fits_but_for_ports(selector: Selector, source: IPAddress, destination: IPAddress, protocol: int) -> bool:
+    return (
+        (selector.source_ports is not None or selector.destination_ports is not None)
+        and selector.protocol in (None, protocol)
+        and source.version == selector.source.version
+        and source in selector.source
+        and destination in selector.destination
+    )
 
 
 def _rank(entry: _Entry) -> Rank:
@@ -213,6 +233,10 @@ class Spd:
         self._tables = {direction: _Table() for direction in Direction}
         self.find_out = self._tables[Direction.OUT].find
         self.find_in = self._tables[Direction.IN].find
+
+    def needs_ports(self, direction: Direction, key: FlowKey) -> bool:
+        """Whether an entry may speak of a packet that shows no ports, and asks for ports (RFC 4301 section 7)."""
+        return self._tables[direction].needs_ports(key)
 
     def add(self, policy: Policy) -> None:
         self._tables[policy.direction].add(policy)

@@ -71,7 +71,7 @@ def render(steering: Steering, counts: Counts) -> str:
 def _table(steering: Steering, counts: Counts) -> Iterator[str]:
     outbound = _sets("out", steering, Direction.OUT)
     inbound = _sets("in", steering, Direction.IN)
-    returning = protected_sets("back", map(_mirrored, _selectors(steering, Direction.IN)))
+    returning = protected_sets("back", (each.mirrored() for each in _selectors(steering, Direction.IN)))
     yield from _counters(steering, counts)
     yield from _endpoint_sets(steering)
     yield from _address_sets(steering)
@@ -98,16 +98,6 @@ def _sets(prefix: str, steering: Steering, direction: Direction) -> list[Protect
 
 def _selectors(steering: Steering, direction: Direction) -> list[Selector]:
     return [policy.selector for policy in steering.policies if policy.direction is direction]
-
-
-def _mirrored(selector: Selector) -> Selector:
-    return Selector(
-        source=selector.destination,
-        destination=selector.source,
-        protocol=selector.protocol,
-        source_ports=selector.destination_ports,
-        destination_ports=selector.source_ports,
-    )
 
 
 def _counters(steering: Steering, counts: Counts) -> Iterator[str]:

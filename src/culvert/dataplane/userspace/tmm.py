@@ -31,9 +31,10 @@ from culvert.dataplane.userspace import wire
 from culvert.dataplane.userspace.counters import Counters
 from culvert.dataplane.userspace.sockets import PACKET_OCTETS_MAX, may_fragment, receive6, send_fragmented
 from culvert.ipsec.drops import Reason
-from culvert.ipsec.gateway import Deliver, Drop, Gateway, Send
+from culvert.ipsec.gateway import Gateway
 from culvert.ipsec.sa import SecurityAssociation
 from culvert.ipsec.sadb import Outbound, Record
+from culvert.ipsec.verdict import Deliver, Drop, Send
 
 BURST = 64
 UNPRIVILEGED = 65534
