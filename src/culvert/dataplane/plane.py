@@ -6,6 +6,7 @@ from typing import Protocol
 
 from culvert.change import Change
 from culvert.ipsec.drops import Reason
+from culvert.ipsec.lifetime import State
 from culvert.ipsec.sa import SecurityAssociation
 
 
@@ -20,18 +21,24 @@ class PlaneError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Features:
-    """What this plane is and can do. `engine` is the word that `show sys version` prints."""
+    """What this plane is and can do. `engine` is the word that `show sys version` prints.
+
+    `counter_journal`: whether its counters are written ahead to a disk, so that a loss of power repeats none.
+    """
 
     engine: str
     workers: int
     vlan_tagging: bool
+    counter_journal: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class SaUsage:
     """What one SA did. Times are seconds since the epoch, 0.0 for never; `octets` counts inner octets.
 
-    `sequence` is the last number sent (outbound) or the right edge of the window (inbound).
+    `sequence` is the last number sent (outbound) or the right edge of the window (inbound). `life_octets` and
+    `life_packets` are of the key's whole life, which no reset of statistics shortens. `lost`: numbers that the window
+    left behind unseen. `path_mtu`: octets of the largest outer packet, as the network said; 0 where it said nothing.
     """
 
     sa: SecurityAssociation
@@ -42,6 +49,11 @@ class SaUsage:
     created: float
     last_use: float
     drops: dict[Reason, int] = field(default_factory=dict)
+    state: State = State.MATURE
+    life_octets: int = 0
+    life_packets: int = 0
+    lost: int = 0
+    path_mtu: int = 0
 
 
 @dataclass(frozen=True, slots=True)
