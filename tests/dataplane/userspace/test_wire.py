@@ -1,6 +1,7 @@
 """The lines between culvertd and the packet process."""
 
 import json
+from dataclasses import fields
 from ipaddress import ip_address, ip_network
 
 import pytest
@@ -10,16 +11,36 @@ from hypothesis import strategies as st
 from culvert.change import AddPolicy, AddSa, RemovePolicy, RemoveSa
 from culvert.dataplane.userspace import wire
 from culvert.dataplane.userspace.wire import Apply, Reply, Reset
-from culvert.ipsec.sa import Direction, Mode, Protocol, SecurityAssociation
+from culvert.ipsec.lifetime import Lifetime, Limits
+from culvert.ipsec.sa import (
+    Copy,
+    Direction,
+    Fragmentation,
+    HeaderRules,
+    Mode,
+    Protocol,
+    SecurityAssociation,
+    UdpPorts,
+)
 from culvert.ipsec.secret import Secret
 from culvert.ipsec.selector import PortRange, Selector
 from culvert.ipsec.spd import Action, Policy
 
 KEY = bytes(range(0x61, 0x71))
 
-ports = st.none() | st.builds(PortRange, st.integers(0, 65535), st.integers(0, 65535))
+ports = st.none() | st.builds(PortRange, st.integers(0, 2**17), st.integers(0, 2**17))
 addresses = st.ip_addresses()
 networks = addresses.map(ip_network)
+naturals = st.integers(0, 2**64)
+limits = st.builds(Limits, seconds=naturals, octets=naturals, packets=naturals)
+header_rules = st.builds(
+    HeaderRules,
+    dscp=st.none() | st.integers(0, 63),
+    ecn=st.booleans(),
+    dont_fragment=st.sampled_from(Copy),
+    hops=st.none() | st.integers(1, 255),
+    flow_label=st.booleans(),
+)
 sas = st.builds(
     SecurityAssociation,
     spi=st.integers(256, 2**32 - 1),
@@ -34,6 +55,17 @@ sas = st.builds(
     cipher_key=st.binary(max_size=32).map(Secret),
     reqid=st.integers(0, 2**31),
     replay_window=st.integers(0, 4096),
+    esn=st.booleans(),
+    compression=st.integers(0, 0xFFFF),
+    encapsulation=st.none() | st.builds(UdpPorts, st.integers(0, 65535), st.integers(0, 65535)),
+    header=header_rules,
+    fragmentation=st.sampled_from(Fragmentation),
+    path_mtu=naturals,
+    mss=st.none() | naturals,
+    tfc_octets=naturals,
+    dummy_seconds=naturals,
+    keep_alive_seconds=naturals,
+    lifetime=st.builds(Lifetime, limits, limits),
     label=st.text(),
 )
 policies = st.builds(
@@ -53,6 +85,7 @@ policies = st.builds(
     action=st.sampled_from(Action),
     protocol=st.sampled_from(Protocol),
     mode=st.sampled_from(Mode),
+    bundle_ah=st.booleans(),
     tunnel_source=st.none() | addresses,
     tunnel_destination=st.none() | addresses,
 )
@@ -62,6 +95,13 @@ changes = (
     | st.builds(AddPolicy, policies)
     | st.builds(RemovePolicy, policies)
 )
+
+
+def test_every_field_is_tried() -> None:
+    """A field that is added later has to be added here too."""
+    for strategy, kind in ((sas, SecurityAssociation), (policies, Policy), (header_rules, HeaderRules)):
+        described = repr(strategy)
+        assert [each.name for each in fields(kind) if f"{each.name}=" not in described] == []
 
 
 @given(st.lists(changes, max_size=5).map(tuple))
@@ -95,7 +135,9 @@ def test_no_key_in_the_repr_of_a_message() -> None:
     assert KEY.hex() not in shown
 
 
-@pytest.mark.parametrize("content", [None, [], {}, {"apply": [{"kind": "AddSa", "auth_key": KEY.hex()}], "slots": []}])
+@pytest.mark.parametrize(
+    "content", [None, [], {}, {"apply": [{"kind": "AddSa", "content": {"auth_key": KEY.hex()}}], "slots": []}]
+)
 def test_nonsense_is_refused_without_quoting_it(content: object) -> None:
     with pytest.raises(ValueError, match="not a message") as caught:
         wire.parse(json.dumps(content).encode())
