@@ -142,6 +142,71 @@ def test_saved_sequences_stay_in_range_and_in_number(tmp_path: Path) -> None:
     assert sequence(fresh, fresh.slot_for(name(count - 1), OUT, set())) == count - 1 + 2**20
 
 
+def first_layout(*slots: tuple[bytes, int, int], boot: bytes = BOOT) -> bytes:
+    """A file of the first version: of each slot identity, direction, sequence; and 10 packets, 1000 octets."""
+    header = struct.pack("=8sQ16s", b"CULVERT1", len(slots), boot).ljust(8192, b"\0")
+    rows = [
+        struct.pack("=16sQQQQdd", *each, 10, 1000, 5.0, 4.0).ljust(320, b"\0") for each in (*slots, (bytes(16), 0, 0))
+    ]
+    return header + b"".join(rows)
+
+
+def test_file_of_the_first_version_is_converted(tmp_path: Path) -> None:
+    path = tmp_path / "counters"
+    path.write_bytes(first_layout((name(1), 2, 500), (name(2), 1, 600)))
+    counters = CountersFile(path, boot_id=BOOT)
+    assert counters.sentences == []
+    sent, received = counters.slot_for(name(1), OUT, set()), counters.slot_for(name(2), IN, set())
+    assert (sequence(counters, sent), sequence(counters, received)) == (500, 600)
+    base = counters.base(sent)
+    assert [counters.numbers[base + index] for index in (file.PACKETS, file.OCTETS)] == [10, 1000]
+    assert [counters.times[base + index] for index in (file.LAST_USE, file.CREATED)] == [5.0, 4.0]
+    assert counters.slot_for(name(3), OUT, set()) == 2
+    counters.close()
+    assert [each.name for each in tmp_path.iterdir()] == ["counters"]
+    assert path.read_bytes()[:8] == b"CULVERT2"
+    assert CountersFile(path, boot_id=BOOT).sentences == []
+
+
+def test_conversion_after_a_loss_of_power_jumps_too(tmp_path: Path) -> None:
+    path = tmp_path / "counters"
+    path.write_bytes(first_layout((name(1), 2, 500)))
+    counters = CountersFile(path, boot_id=NEXT_BOOT)
+    assert "1 send sequence numbers skip 1,048,576" in counters.sentences[0]
+    assert sequence(counters, counters.slot_for(name(1), OUT, set())) == 500 + 2**20
+
+
+def test_damaged_file_of_the_first_version_is_saved(tmp_path: Path) -> None:
+    path = tmp_path / "counters"
+    path.write_bytes(first_layout((name(1), 2, 500), (name(2), 1, 600))[:-7])
+    counters = CountersFile(path, boot_id=BOOT)
+    assert "was damaged" in counters.sentences[0]
+    assert sequence(counters, counters.slot_for(name(1), OUT, set())) == 500 + 2**20
+    assert sequence(counters, counters.slot_for(name(2), IN, set())) == 600
+
+
+def test_full_disk_leaves_the_file_of_the_first_version(tmp_path: Path) -> None:
+    path = tmp_path / "counters"
+    path.write_bytes(first_layout((name(1), 2, 500)))
+    with pytest.MonkeyPatch.context() as full:
+        fill_disk(full)
+        with pytest.raises(OSError, match="No space left"):
+            CountersFile(path, boot_id=BOOT)
+    assert path.read_bytes() == first_layout((name(1), 2, 500))
+    assert [each.name for each in tmp_path.iterdir()] == ["counters"]
+
+
+def test_age_of_a_key_counts_from_its_first_time(tmp_path: Path) -> None:
+    counters = CountersFile(tmp_path / "counters", boot_id=BOOT)
+    slot = counters.slot_for(name(1), OUT, set())
+    for now in (100.0, 200.0):
+        counters.begin(slot, now)
+    counters.close()
+    again = CountersFile(tmp_path / "counters", boot_id=NEXT_BOOT)
+    again.begin(again.slot_for(name(1), OUT, set()), 300.0)
+    assert again.times[again.base(slot) + file.CREATED] == 100.0
+
+
 def fill_disk(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(fd: int, offset: int, length: int) -> None:
         os.ftruncate(fd, max(os.fstat(fd).st_size, offset + length // 2))
@@ -223,14 +288,15 @@ def test_zero_keeps_sequences(tmp_path: Path) -> None:
     counters = CountersFile(tmp_path / "counters", boot_id=BOOT)
     slot = counters.slot_for(name(1), OUT, set())
     base = counters.base(slot)
-    for index in (file.SEQUENCE, file.PACKETS, file.OCTETS, file.DROPS + Reason.REPLAY):
+    kept = (file.SEQUENCE, file.LIFE_PACKETS, file.LIFE_OCTETS, file.CREATED, file.PATH_MTU)
+    for index in (*kept, file.PACKETS, file.OCTETS, file.LOST, file.DROPS + Reason.REPLAY):
         counters.numbers[base + index] = 7
     counters.numbers[counters.mode_base(3)] = 7
     counters.count_drop(Reason.REPLAY, 1.0, "x")
     assert counters.slot_drops(slot) == {Reason.REPLAY: 7}
     counters.zero()
-    assert sequence(counters, slot) == 7
-    assert counters.numbers[base + file.PACKETS] == counters.numbers[base + file.OCTETS] == 0
+    assert [counters.numbers[base + index] for index in kept] == [7] * len(kept)
+    assert [counters.numbers[base + index] for index in (file.PACKETS, file.OCTETS, file.LOST)] == [0, 0, 0]
     assert counters.slot_drops(slot) == {}
     assert counters.mode(3) == (0, 0, 0, 0)
     assert counters.drop(Reason.REPLAY) == (0, 0.0, "")
@@ -249,8 +315,9 @@ def test_last_reason_stays_clear_of_the_slots(tmp_path: Path) -> None:
     slot = counters.slot_for(name(1), OUT, set())
     counters.count_drop(max(Reason), 1.0, "x" * 500)
     start = counters.base(slot)
-    assert list(counters.numbers[start + 3 : start + file.SLOT_OCTETS // 8]) == [0] * 37
+    assert list(counters.numbers[start + 3 : start + file.SLOT_OCTETS // 8]) == [0] * 77
     assert counters.slot_for(name(1), OUT, set()) == slot
+    assert max(Reason) < 64
     counters.numbers[counters.base(slot) + file.DROPS + max(Reason)] = 3
     assert counters.slot_for(name(2), OUT, set()) == 1
     assert counters.slot_drops(1) == {}

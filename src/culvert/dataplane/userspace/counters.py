@@ -20,27 +20,29 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
+from typing import NamedTuple
 
 from culvert.ipsec.drops import Reason
 from culvert.ipsec.sa import Direction
 
-MAGIC = b"CULVERT1"
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
-HEADER_OCTETS = 8192
-SLOT_OCTETS = 320
+HEADER_OCTETS = 20480
+SLOT_OCTETS = 640
 SLOTS_GROWTH = 256
 SLOTS_MAX = 65536
-SEQUENCE_MAX = 2**32 - 1
+SEQUENCE_MAX = 2**64 - 1
+"""What a number of the file can say; an SA that ends sooner clamps it itself."""
 SEQUENCE_JUMP = 2**20
 LOCK_WAIT_SECONDS = 5.0
 
 # Header, in numbers of eight octets: magic, slots in use, boot id (2), MODES rows, one record per reason.
 _SLOTS, _BOOT, _MODES, _DROPS = 1, 2, 8, 32
-_DROP_NUMBERS, _DROP_REASONS = 24, 32
+_DROP_NUMBERS, _DROP_REASONS = 32, 64
 _LAST_OCTETS = (_DROP_NUMBERS - 2) * 8
 
-# Slot, in numbers of eight octets: identity (2), direction, sequence, packets, octets, last use, created, drops.
-IDENTITY, DIRECTION, SEQUENCE, PACKETS, OCTETS, LAST_USE, CREATED, DROPS = 0, 2, 3, 4, 5, 6, 7, 8
+# Slot, in numbers of eight octets. Those of a key's life, sequence and creation among them, only grow or stay.
+IDENTITY, DIRECTION, SEQUENCE, PACKETS, OCTETS, LAST_USE, CREATED = 0, 2, 3, 4, 5, 6, 7
+LIFE_PACKETS, LIFE_OCTETS, LOST, PATH_MTU, PATH_UNTIL, DROPS = 8, 9, 10, 11, 12, 16
 
 _SLOT_NUMBERS = SLOT_OCTETS // 8
 _HEADER_NUMBERS = HEADER_OCTETS // 8
@@ -48,6 +50,25 @@ _SLOT_START = struct.Struct("=16sQQ")
 """Identity, direction, sequence."""
 _OUT = 2
 _IN = 1
+
+
+class Layout(NamedTuple):
+    """One version of the file. The numbers before DROPS mean the same in every one, as far as it has them."""
+
+    magic: bytes
+    header: int
+    slot: int
+    kept: int
+    """Octets at the start of a slot that a later version takes over."""
+
+
+LAYOUT = Layout(b"CULVERT2", HEADER_OCTETS, SLOT_OCTETS, 80)
+FIRST_LAYOUT = Layout(b"CULVERT1", 8192, 320, 64)
+LAYOUTS = {layout.magic: layout for layout in (LAYOUT, FIRST_LAYOUT)}
+
+
+Saved = Mapping[bytes, bytes]
+"""What goes into the slots of a new file, by identity."""
 
 
 class CountersBusy(Exception):
@@ -110,7 +131,7 @@ class Counters:
             self.numbers[index] = 0
         for slot in range(self.numbers[_SLOTS]):
             start = self.base(slot)
-            for index in (PACKETS, OCTETS, *range(DROPS, _SLOT_NUMBERS)):
+            for index in (PACKETS, OCTETS, LOST, *range(DROPS, _SLOT_NUMBERS)):
                 self.numbers[start + index] = 0
 
     def close(self) -> None:
@@ -128,8 +149,8 @@ class CountersFile(Counters):
         self.sentences: list[str] = []
         fd = _open_locked(path)
         try:
-            if os.fstat(fd).st_size and not _is_sound(fd):
-                fd = self._set_aside(path, fd, boot)
+            if os.fstat(fd).st_size:
+                fd = self._checked(path, fd, boot)
             if not os.fstat(fd).st_size:
                 _make(path, fd, boot)
             # A hole would be filled on the first store to it, and on a full disk that store is a SIGBUS.
@@ -141,25 +162,27 @@ class CountersFile(Counters):
         self._index()
         self._check_boot(boot)
 
-    def _set_aside(self, path: Path, fd: int, boot: bytes) -> int:
-        """Put a new file with what can be read of the damaged one in its place."""
-        saved = _salvaged(fd)
-        fresh, aside = path.with_name(path.name + ".new"), path.with_name(path.name + ".damaged")
-        fresh.unlink(missing_ok=True)
-        new_fd = _open_locked(fresh)
-        try:
-            _make(fresh, new_fd, boot, saved)
-        except OSError:
-            fresh.unlink()
-            os.close(new_fd)
-            raise
-        # Until the new file is whole and on the disk, the damaged one keeps its name: to lose both repeats sequences.
-        os.fsync(new_fd)
+    def _checked(self, path: Path, fd: int, boot: bytes) -> int:
+        """The file, or one made of it: of an earlier version's, or of what can be read of a damaged one."""
+        layout = _layout(fd)
+        if not _is_sound(fd, layout):
+            return self._set_aside(path, fd, boot, _salvaged(fd, layout))
+        if layout is LAYOUT:
+            return fd
+        fresh = _make_beside(path, os.pread(fd, 16, _BOOT * 8), _slots(fd, layout))
+        path.with_name(path.name + ".new").replace(path)
+        os.close(fd)
+        return fresh
+
+    def _set_aside(self, path: Path, fd: int, boot: bytes, saved: Saved) -> int:
+        """Put a new file with what could be read of the damaged one in its place."""
+        new_fd = _make_beside(path, boot, saved)
+        aside = path.with_name(path.name + ".damaged")
         aside.unlink(missing_ok=True)
         os.link(path, aside)
-        fresh.replace(path)
+        path.with_name(path.name + ".new").replace(path)
         os.close(fd)
-        sent = sum(direction == _OUT for direction, _ in saved.values())
+        sent = sum(_SLOT_START.unpack_from(start)[1] == _OUT for start in saved.values())
         self.sentences.append(
             f"{path} was damaged and is now {aside.name}: {sent} send sequence numbers could be read and skip "
             f"{SEQUENCE_JUMP:,}; any other begins again at 1, which peers with replay protection take for replays "
@@ -198,6 +221,12 @@ class CountersFile(Counters):
                 "in case the last ones did not reach the disk"
             )
 
+    def begin(self, slot: int, now: float) -> None:
+        """The SA of this slot goes into service: the age of its key is counted from the first time."""
+        at = self.base(slot) + CREATED
+        if not self.numbers[at]:
+            self.times[at] = now
+
     def slot_for(self, identity: bytes, direction: Direction, in_use: set[bytes]) -> int:
         """The slot of this identity: the one that it had before, or a new one."""
         slot = self._slots.get(identity)
@@ -232,37 +261,51 @@ def running_boot_id() -> bytes:
     return bytes.fromhex(BOOT_ID.read_text().strip().replace("-", ""))
 
 
-def _is_sound(fd: int) -> bool:
+def _layout(fd: int) -> Layout:
+    """By the magic; a file that has none is read as if it were of today."""
+    return LAYOUTS.get(os.pread(fd, 8, 0), LAYOUT)
+
+
+def _is_sound(fd: int, layout: Layout) -> bool:
     size = os.fstat(fd).st_size
-    if size < HEADER_OCTETS or (size - HEADER_OCTETS) % SLOT_OCTETS:
+    if size < layout.header or (size - layout.header) % layout.slot:
         return False
     magic, slots = struct.unpack("=8sQ", os.pread(fd, 16, 0))
-    room = (size - HEADER_OCTETS) // SLOT_OCTETS
-    return bool(magic == MAGIC and slots <= min(room, SLOTS_MAX) and _directions_sound(fd, slots))
+    room = (size - layout.header) // layout.slot
+    return bool(magic == layout.magic and slots <= min(room, SLOTS_MAX) and _directions_sound(fd, layout, slots))
 
 
-def _directions_sound(fd: int, slots: int) -> bool:
-    octets = os.pread(fd, slots * SLOT_OCTETS, HEADER_OCTETS)
-    directions = (octets[start + DIRECTION * 8] for start in range(0, len(octets), SLOT_OCTETS))
+def _directions_sound(fd: int, layout: Layout, slots: int) -> bool:
+    octets = os.pread(fd, slots * layout.slot, layout.header)
+    directions = (octets[start + DIRECTION * 8] for start in range(0, len(octets), layout.slot))
     return all(direction in (_IN, _OUT) for direction in directions)
 
 
-def _salvaged(fd: int) -> dict[bytes, tuple[int, int]]:
-    """Direction and the sequence to go on from, by identity, of all slots whose first numbers are there.
+def _slots(fd: int, layout: Layout) -> Saved:
+    """All slots of a sound file."""
+    (count,) = struct.unpack("=Q", os.pread(fd, 8, _SLOTS * 8))
+    octets = os.pread(fd, count * layout.slot, layout.header)
+    return {
+        octets[start : start + 16]: octets[start : start + layout.kept] for start in range(0, len(octets), layout.slot)
+    }
+
+
+def _salvaged(fd: int, layout: Layout) -> Saved:
+    """Identity, direction and the sequence to go on from, of all slots whose first numbers are there.
 
     The header may be what is damaged, so it is not asked how many there are. Only what is sent skips ahead: a
     receive window that did would refuse the peer's next million packets.
     """
-    octets = os.pread(fd, SLOTS_MAX * SLOT_OCTETS, HEADER_OCTETS)
-    saved: dict[bytes, tuple[int, int]] = {}
-    for start in range(0, len(octets) - _SLOT_START.size + 1, SLOT_OCTETS):
+    octets = os.pread(fd, SLOTS_MAX * layout.slot, layout.header)
+    found: dict[bytes, tuple[int, int]] = {}
+    for start in range(0, len(octets) - _SLOT_START.size + 1, layout.slot):
         identity, stored, sequence = _SLOT_START.unpack_from(octets, start)
         if any(identity):
             direction = _IN if stored == _IN else _OUT
             ahead = SEQUENCE_JUMP if direction == _OUT else 0
-            found = (direction, min(sequence + ahead, SEQUENCE_MAX))
-            saved[identity] = max(found, saved.get(identity, found))
-    return saved
+            here = direction, min(sequence + ahead, SEQUENCE_MAX)
+            found[identity] = max(here, found.get(identity, here))
+    return {identity: _SLOT_START.pack(identity, *here) for identity, here in found.items()}
 
 
 def _allocate(path: Path, fd: int, size: int) -> None:
@@ -275,13 +318,28 @@ def _allocate(path: Path, fd: int, size: int) -> None:
         raise OSError(error.errno, f"no room for {size:,} octets of counters: {error.strerror}", str(path)) from error
 
 
-def _make(path: Path, fd: int, boot: bytes, saved: Mapping[bytes, tuple[int, int]] = MappingProxyType({})) -> None:
+def _make(path: Path, fd: int, boot: bytes, saved: Saved = MappingProxyType({})) -> None:
     """Fill an empty file."""
     growths = len(saved) // SLOTS_GROWTH + 1
     _allocate(path, fd, HEADER_OCTETS + growths * SLOTS_GROWTH * SLOT_OCTETS)
-    for slot, (identity, (direction, sequence)) in enumerate(saved.items()):
-        os.pwrite(fd, _SLOT_START.pack(identity, direction, sequence), HEADER_OCTETS + slot * SLOT_OCTETS)
-    os.pwrite(fd, struct.pack("=8sQ16s", MAGIC, len(saved), boot), 0)
+    for slot, start in enumerate(saved.values()):
+        os.pwrite(fd, start, HEADER_OCTETS + slot * SLOT_OCTETS)
+    os.pwrite(fd, struct.pack("=8sQ16s", LAYOUT.magic, len(saved), boot), 0)
+
+
+def _make_beside(path: Path, boot: bytes, saved: Saved) -> int:
+    """A new file beside another that is to be replaced, whole and on the disk: to lose both repeats sequences."""
+    fresh = path.with_name(path.name + ".new")
+    fresh.unlink(missing_ok=True)
+    fd = _open_locked(fresh)
+    try:
+        _make(fresh, fd, boot, saved)
+        os.fsync(fd)
+    except OSError:
+        fresh.unlink()
+        os.close(fd)
+        raise
+    return fd
 
 
 def _open_locked(path: Path) -> int:
