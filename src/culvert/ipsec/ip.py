@@ -14,6 +14,7 @@ from culvert.ipsec.selector import ICMP_BASE, Flow, FlowKey
 
 IPV4_HEADER_OCTETS = 20
 IPV6_HEADER_OCTETS = 40
+HEADER_OCTETS = {4: IPV4_HEADER_OCTETS, 6: IPV6_HEADER_OCTETS}
 LENGTH_MAX = 65535
 IPV6_EXTENSIONS_MAX = 16
 """A chain longer than this is an attack on whoever walks it (RFC 8504 section 5.3 allows a limit)."""

@@ -1,7 +1,7 @@
 """How much larger a packet gets by being protected: what a tunnel's MTU is made of."""
 
 from culvert.ipsec import ah, esp, ip, udp
-from culvert.ipsec.sa import Protocol, SecurityAssociation
+from culvert.ipsec.sa import Mode, Protocol, SecurityAssociation
 
 
 def layout_of(sa: SecurityAssociation) -> esp.Layout | ah.Layout:
@@ -11,7 +11,7 @@ def layout_of(sa: SecurityAssociation) -> esp.Layout | ah.Layout:
 
 def around(sa: SecurityAssociation, bundled: SecurityAssociation | None = None) -> int:
     """Octets in front of what the SA seals: the outer header, a UDP header, and the AH of a bundle."""
-    octets = ip.IPV4_HEADER_OCTETS if sa.destination.version == 4 else ip.IPV6_HEADER_OCTETS
+    octets = ip.HEADER_OCTETS[sa.destination.version]
     octets += udp.HEADER_OCTETS if sa.encapsulation else 0
     return octets + (ah.layout(bundled).header if bundled else 0)
 
@@ -22,5 +22,9 @@ def sealed_size(sa: SecurityAssociation, inner_length: int, bundled: SecurityAss
 
 
 def largest_inner(sa: SecurityAssociation, outer_mtu: int, bundled: SecurityAssociation | None = None) -> int:
-    """The largest inner packet whose outer packet is at most `outer_mtu` octets; 0 where none fits."""
-    return max(0, layout_of(sa).largest_payload(outer_mtu - around(sa, bundled)))
+    """The largest inner packet whose outer packet is at most `outer_mtu` octets; 0 where none fits.
+
+    In transport mode the inner packet's header is the outer packet's, here without options.
+    """
+    header = ip.HEADER_OCTETS[sa.destination.version] if sa.mode is Mode.TRANSPORT else 0
+    return max(0, header + layout_of(sa).largest_payload(outer_mtu - around(sa, bundled)))
