@@ -85,7 +85,7 @@ def test_shipped_objects_stay() -> None:
         ({"spi": "4294967296"}, "4294967296 does not fit"),
         ({"spi": "-1"}, "allowed: a number from 256"),
         ({"destination-address": "3.3.3.3/33"}, "prefix length must be a number from 0 to 32"),
-        ({"encrypt-algorithm": "des"}, '"des" is not allowed; allowed: '),
+        ({"encrypt-algorithm": "des"}, '"des" is not allowed (RFC 8221 section 5'),
         ({"auth-key": "k" * 129}, "key text has at most 128 characters, this has 129"),
         ({"auth-key": "k" * 19 + "\n"}, "printable ASCII"),
         ({"nonsense": "1"}, "nonsense: unknown property"),
@@ -121,7 +121,7 @@ def test_cross_object_rules(changes: dict[str, str], part: str) -> None:
 @pytest.mark.parametrize(("algorithm", "octets"), [("3des", 24), ("aes128", 16), ("aes192", 24), ("aes256", 32)])
 def test_keys_of_every_wrong_length_are_refused(algorithm: str, octets: int) -> None:
     for length in range(1, 129):
-        for text in ("k" * length, "0x" + "a" * (length - 2) if length > 2 else "0x"):
+        for text in (("kijmlonqpsrutwvyx" * 8)[:length], "0x" + ("0123456789abcdef7" * 8)[: max(0, length - 2)]):
             work = change(TWO_POLICIES)
             right = len(text) == octets or (text.startswith("0x") and len(text) == 2 * octets + 2)
             work.create(SA, "extra", SA_OUT | {"encrypt-algorithm": algorithm, "encrypt-key": text})
@@ -130,7 +130,7 @@ def test_keys_of_every_wrong_length_are_refused(algorithm: str, octets: int) -> 
                 continue
             told = refused(work)
             assert f"{algorithm} needs {octets} characters, or 0x and {2 * octets} hexadecimal digits" in told
-            assert "kkk" not in told
+            assert "kij" not in told
             assert "aaa" not in told
 
 

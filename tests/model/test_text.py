@@ -40,18 +40,20 @@ def test_one_line() -> None:
 
 
 def test_all_properties_has_the_vendor_order() -> None:
-    """Order and words as a 13.1.3.5 system lists them."""
+    """Order and words as a 13.1.3.5 system lists them; what is our own comes behind."""
     lines = listed(POLICY, "/Common/pol-out", Style("/Common", everything=True)).splitlines()[1:-1]
-    assert [line.split()[0] for line in lines] == [
+    assert [line.split()[0] for line in lines[:13]] == [
         *("app-service", "description", "ike-phase2-auth-algorithm", "ike-phase2-encrypt-algorithm"),
         *("ike-phase2-lifetime", "ike-phase2-lifetime-kilobytes", "ike-phase2-perfect-forward-secrecy", "ipcomp"),
         *("mode", "partition", "protocol", "tunnel-local-address", "tunnel-remote-address"),
     ]
+    assert lines[13].split() == ["bundle-ah", "disabled"]
     lines = listed(SELECTOR, "/Common/ts-out", Style("/Common", everything=True)).splitlines()[1:-1]
-    assert [line.split()[0] for line in lines] == [
+    assert [line.split()[0] for line in lines[:12]] == [
         *("action", "app-service", "description", "destination-address", "destination-port", "direction"),
         *("ip-protocol", "ipsec-policy", "order", "partition", "source-address", "source-port"),
     ]
+    assert lines[12:] == ["    icmp-code any", "    icmp-type any"]
     assert "    source-port any" in lines
     assert "    ip-protocol 255" in lines
 

@@ -103,6 +103,25 @@ class Transaction:
             raise Invalid(*dict.fromkeys(problems))
         return self._now
 
+    def advice(self) -> list[Problem]:
+        """What is only unwise about the objects that were put; for after check()."""
+        put = [own for path, name in self._touched if (own := self._now.get(path, name)) is not None]
+        return list(dict.fromkeys(problem for own in put for problem in self._advice(own)))
+
+    def _advice(self, own: Object) -> Iterator[Problem]:
+        yield from self._shared(own, advice=True)
+        for advise in own.kind.advice:
+            yield from advise(own, self._now)
+
+    def _shared(self, own: Object, *, advice: bool) -> Iterator[Problem]:
+        for number, unique in enumerate(own.kind.unique):
+            if unique.advice is not advice:
+                continue
+            for value in unique.keys(own):
+                others = sorted(self._now.holders(own.kind, number, value) - {own.name})
+                if others:
+                    yield own.problem(unique.sentence.format(other=others[0]))
+
     def _put(
         self, kind: Kind, name: str, raw: Mapping[str, Raw], current: Object | None, draft: Draft | None
     ) -> Object:
@@ -169,11 +188,7 @@ class Transaction:
             if self._now.get(path, name) is None:
                 title = KINDS[path].title
                 yield own.problem(f"the requested {title} ({name}) was not found", word)
-        for number, unique in enumerate(own.kind.unique):
-            for value in unique.keys(own):
-                others = sorted(self._now.holders(own.kind, number, value) - {own.name})
-                if others:
-                    yield own.problem(unique.sentence.format(other=others[0]))
+        yield from self._shared(own, advice=False)
         for rule in own.kind.rules:
             yield from rule(own, self._now)
 

@@ -20,6 +20,7 @@ from culvert.model.values import (
     KeyText,
     parse_address,
     parse_interface,
+    parse_number,
 )
 
 Raw = Any
@@ -125,9 +126,10 @@ class Text:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """One of a few words."""
+    """One of a few words. `refused`: known words that are not allowed, and why."""
 
     words: tuple[str, ...]
+    refused: Mapping[str, str] = field(default_factory=dict)
     shape = Shape.WORD
 
     @property
@@ -137,7 +139,8 @@ class Choice:
     def parse(self, raw: Raw, reader: Reader) -> str:
         text = _text(raw)
         if text not in self.words:
-            raise BadValue(f'"{text}" is not allowed; allowed: {", ".join(self.words)}')
+            why = f" ({self.refused[text]})" if text in self.refused else ""
+            raise BadValue(f'"{text}" is not allowed{why}; allowed: {", ".join(self.words)}')
         return text
 
     def raw(self, value: str) -> Raw:
@@ -199,6 +202,44 @@ class Integer:
                 if number == value:
                     return word
         return str(value)
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A number of `words` or from 0 to `most`, a range of them (`first-last`), or any.
+
+    The value is (first, last), or None for any. `zero_is_any`: 0 is another word for any.
+    """
+
+    most: int
+    words: Mapping[str, int]
+    zero_is_any: bool = False
+    shape = Shape.WORD
+
+    @property
+    def expects(self) -> str:
+        return f"any, a number from {int(self.zero_is_any)} to {self.most}, or a range such as 10-19"
+
+    def parse(self, raw: Raw, reader: Reader) -> tuple[int, int] | None:
+        text = _text(raw).lower()
+        if text in ("any", "*") or (self.zero_is_any and text == "0"):
+            return None
+        first, dash, last = (text, "", "") if text in self.words else text.partition("-")
+        span = self._number(first), self._number(last if dash else first)
+        if not int(self.zero_is_any) <= span[0] <= span[1] <= self.most:
+            raise BadValue(f'"{text}" is not allowed; allowed: {self.expects}')
+        return span
+
+    def _number(self, text: str) -> int:
+        return self.words[text] if text in self.words else parse_number(text)
+
+    def raw(self, value: tuple[int, int] | None) -> Raw:
+        if value is None:
+            return "any"
+        first, last = value
+        if first != last:
+            return f"{first}-{last}"
+        return next((word for word, number in self.words.items() if number == first), str(first))
 
 
 @dataclass(frozen=True, slots=True)
@@ -348,7 +389,10 @@ class Members:
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """Key text: typed in clear, stored and shown sealed. Length is the algorithm's affair (a rule)."""
+    """Key text: typed in clear, stored and shown sealed. Length is the algorithm's affair (a rule).
+
+    A leading 0x doesn't count against `most`: the longest key, 64 octets, has 128 hexadecimal digits.
+    """
 
     most: int = 128
     shape = Shape.WORD
@@ -363,7 +407,7 @@ class Key:
                 return KeyText(reader.sealer.unseal(text), text)
             except ValueError as error:
                 raise BadValue(str(error)) from None
-        if len(text) > self.most:
+        if len(text.removeprefix("0x").removeprefix("0X")) > self.most:
             raise BadValue(f"key text has at most {self.most} characters, this has {len(text)}")
         if not text.isascii() or not text.isprintable():
             raise BadValue("key text must be printable ASCII characters")
@@ -379,7 +423,8 @@ class Field:
     """One property of a kind.
 
     `word` is its tmsh word. `shown_as` is the word used in text when it differs (sealed keys). `always`:
-    listed even when it has its default. `label` is the GUI's name for it.
+    listed even when it has its default. `label` is the GUI's name for it. `beyond`: the vendor has no such property;
+    listed behind those that it has.
     """
 
     word: str
@@ -390,6 +435,7 @@ class Field:
     always: bool = False
     label: str = ""
     shown_as: str = ""
+    beyond: bool = False
 
     @property
     def shown(self) -> str:

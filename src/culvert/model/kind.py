@@ -36,19 +36,24 @@ Rule = Callable[["Object", World], Iterator[Problem]]
 
 @dataclass(frozen=True, slots=True)
 class Unique:
-    """No two objects of a kind may have the same `keys`. `sentence` gets the other object's name."""
+    """No two objects of a kind may have the same `keys`; with `advice`, had better not.
+
+    `sentence` gets the other object's name.
+    """
 
     keys: Callable[["Object"], Iterable[object]]
     sentence: str
+    advice: bool = False
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Kind:
     """What can be configured under one path.
 
-    `title` is the word for it in messages. `complete` fills what the user may leave out but the system decides
-    (a VLAN's tag). `fixed`: the objects that exist are the shipped ones. `implicit`: every name exists
-    without being created (host interfaces). `partitioned`: `list all-properties` prints its partition.
+    `title` is the word for it in messages. What `rules` find stops a change, what `advice` finds is only told.
+    `complete` fills what the user may leave out but the system decides (a VLAN's tag). `fixed`: the objects that
+    exist are the shipped ones. `implicit`: every name exists without being created (host interfaces).
+    `partitioned`: `list all-properties` prints its partition.
     """
 
     path: Path
@@ -57,6 +62,7 @@ class Kind:
     fields: tuple[Field, ...]
     naming: Naming = Naming.FOLDER
     rules: tuple[Rule, ...] = ()
+    advice: tuple[Rule, ...] = ()
     unique: tuple[Unique, ...] = ()
     complete: "Callable[[str, dict[str, Raw], World], None] | None" = None
     fixed: bool = False

@@ -1,22 +1,26 @@
-"""`net ipsec ...`: policies, manual security associations, traffic selectors and the ike-daemon object."""
+"""`net ipsec ...`: policies, manual security associations, traffic selectors and the ike-daemon object.
 
-from collections.abc import Iterator
+Everything that the vendor has stands first in its kind. What is Culvert's own follows, with defaults that are what the
+vendor does, so that a vendor's file loads and lists as it was.
+"""
 
-from culvert.ipsec.algorithms import AUTHS, CIPHERS
-from culvert.model.fields import Choice, Field, Integer, Key, OneAddress, Prefix, Reference, Text
-from culvert.model.kind import Kind, Object, Unique, World
-from culvert.model.problems import Problem
-from culvert.model.services import PROTOCOLS, SERVICES
-from culvert.model.values import ANY_WORDS, Address, KeyText
+from dataclasses import replace
 
-POLICY = ("net", "ipsec", "ipsec-policy")
-MANUAL_SA = ("net", "ipsec", "manual-security-association")
-SELECTOR = ("net", "ipsec", "traffic-selector")
+from culvert.ipsec.algorithms import AUTHS, CIPHERS, NONE
+from culvert.model import net_ipsec_rules as rules
+from culvert.model.fields import Choice, Field, Integer, Key, OneAddress, Prefix, Reference, Span, Text
+from culvert.model.kind import Kind, Unique
+from culvert.model.net_ipsec_rules import ANY_PROTOCOL as ANY_PROTOCOL
+from culvert.model.net_ipsec_rules import MANUAL_SA as MANUAL_SA
+from culvert.model.net_ipsec_rules import POLICY as POLICY
+from culvert.model.net_ipsec_rules import SELECTOR as SELECTOR
+from culvert.model.services import DSCP, PROTOCOLS, SERVICES
+from culvert.model.values import ANY_WORDS, Address
+
 IKE_DAEMON = ("net", "ipsec", "ike-daemon")
 PUBLISHER = ("sys", "log-config", "publisher")
 
 SPI_NOTE = "a SPI has 32 bits, so 4294967296 does not fit"
-ANY_PROTOCOL = 255
 ANY6 = Address(ANY_WORDS["any6"])
 LOG_LEVELS = ("error", "warning", "notify", "info", "debug", "debug2")
 GCM_GMAC = tuple(f"aes-{mode}{bits}" for mode in ("gcm", "gmac") for bits in (128, 192, 256))
@@ -26,174 +30,71 @@ APP_SERVICE = Field("app-service", Text(), "The application service that the obj
 DESCRIPTION = Field("description", Text(), "User defined description", label="Description")
 
 
-def tunnel_needs_both_ends(policy: Object, world: World) -> Iterator[Problem]:
-    """Tunnel mode without both addresses has no outer header to write."""
-    if policy["mode"] != "tunnel":
-        return
-    for word in ("tunnel-local-address", "tunnel-remote-address"):
-        if policy[word].unspecified:
-            yield policy.problem(f"mode tunnel needs an address here, not {policy[word]}", word)
-    local, remote = policy["tunnel-local-address"], policy["tunnel-remote-address"]
-    if local.unspecified or remote.unspecified:
-        return
-    if local.ip.version != remote.ip.version:
-        yield policy.problem(f"{remote} is not of the family of tunnel-local-address {local}", "tunnel-remote-address")
-    elif local == remote:
-        yield policy.problem(f"both ends of the tunnel are {local}", "tunnel-remote-address")
-
-
-def one_direction_for_manual_keys(policy: Object, world: World) -> Iterator[Problem]:
-    """A manual SA is unidirectional, so every selector of its policy must say the same way."""
-    referrers = list(world.referrers(POLICY, policy.name))
-    sas = [other for other in referrers if other.kind.path == MANUAL_SA]
-    if not sas:
-        return
-    first = ""
-    for selector in (other for other in referrers if other.kind.path == SELECTOR):
-        if selector["direction"] == "both":
-            yield selector.problem(
-                f"both is not allowed with ipsec-policy {policy.name}, which the manual security association "
-                f"{sas[0].name} uses; allowed: in, out",
-                "direction",
-            )
-        elif first and selector["direction"] != first:
-            yield selector.problem(
-                f"{selector['direction']} contradicts another selector of ipsec-policy {policy.name}, "
-                f"which says {first}; use one policy for each direction",
-                "direction",
-            )
-        first = first or selector["direction"]
-
-
-def directions_fit_the_self_ips(policy: Object, world: World) -> Iterator[Problem]:
-    """What this system sends is outbound, what it receives is inbound, whatever a selector says."""
-    referrers = list(world.referrers(POLICY, policy.name))
-    own = {each["address"].address for each in world.all(("net", "self"))}
-    against: dict[str, Object] = {}
-    for sa in (other for other in referrers if other.kind.path == MANUAL_SA):
-        sends, receives = sa["source-address"] in own, sa["destination-address"].address in own
-        if sends != receives:
-            against.setdefault("in" if sends else "out", sa)
-    for selector in (other for other in referrers if other.kind.path == SELECTOR):
-        if contradicted := against.get(selector["direction"]):
-            end = "source" if selector["direction"] == "in" else "destination"
-            yield selector.problem(
-                f"{selector['direction']} contradicts the manual security association {contradicted.name}, whose "
-                f"{end}-address is a self IP of this system",
-                "direction",
-            )
-
-
-def sa_matches_policy(sa: Object, world: World) -> Iterator[Problem]:
-    """SA addresses against the tunnel addresses of its policy, and the protocol of both."""
-    policy = world.get(POLICY, sa["ipsec-policy"])
-    if policy is None:
-        return
-    if policy["mode"] in ("interface", "isession"):
-        yield sa.problem(
-            f"{policy.name} has mode {policy['mode']}, which manual keys can't serve; allowed: tunnel, transport",
-            "ipsec-policy",
-        )
-    if sa["protocol"] != policy["protocol"]:
-        yield sa.problem(
-            f"{sa['protocol']} is not the protocol of ipsec-policy {policy.name}, which is {policy['protocol']}",
-            "protocol",
-        )
-    if policy["mode"] != "tunnel":
-        return
-    pairs = (
-        ("source-address", sa["source-address"], "tunnel-local-address"),
-        ("destination-address", sa["destination-address"].address, "tunnel-remote-address"),
-    )
-    for word, given, other in pairs:
-        if given != policy[other] and not policy[other].unspecified:
-            yield sa.problem(
-                f"{given} is not the {other} of ipsec-policy {policy.name}, which is {policy[other]}", word
-            )
-
-
-def sa_ends_make_sense(sa: Object, world: World) -> Iterator[Problem]:
-    """One family, two different systems, a host on each end."""
-    source, destination = sa["source-address"], sa["destination-address"].address
-    if destination.unspecified or destination.ip.is_multicast:
-        yield sa.problem(f"{destination} is not an address of one system", "destination-address")
-    elif source.ip.version != destination.ip.version:
-        yield sa.problem(f"{destination} is not of the family of source-address {source}", "destination-address")
-    elif source == destination:
-        yield sa.problem(f"source-address and destination-address are both {source}", "destination-address")
-
-
-def sa_keys_fit(sa: Object, world: World) -> Iterator[Problem]:
-    """Key text: exactly the algorithm's length, or 0x and exactly its hexadecimal digits."""
-    auth = AUTHS[sa["auth-algorithm"]]
-    cipher = CIPHERS[sa["encrypt-algorithm"]]
-    for word, algorithm, octets in (
-        ("auth-key", sa["auth-algorithm"], auth.key_octets),
-        ("encrypt-key", sa["encrypt-algorithm"], cipher.key_octets),
-    ):
-        if sentence := key_problem(sa[word], algorithm, octets):
-            yield sa.problem(sentence, word)
-
-
-def key_problem(key: KeyText | None, algorithm: str, octets: int) -> str:
-    """What is wrong with `key` for an algorithm of `octets`; empty when it fits. Never quotes the key."""
-    if octets == 0:
-        return f"{algorithm} takes no key; leave it out or say none" if key else ""
-    allowed = f"{algorithm} needs {octets} characters, or 0x and {2 * octets} hexadecimal digits"
-    if key is None:
-        return f"a key is missing; {allowed}"
-    text = key.secret.reveal().decode("latin-1")
-    if len(text) == octets:
-        return ""
-    if not text.startswith(("0x", "0X")):
-        return f"the key has {len(text)} characters; {allowed}"
-    digits = text[2:]
-    if any(digit not in "0123456789abcdefABCDEF" for digit in digits):
-        return f"the key begins with 0x but not only hexadecimal digits follow; {allowed}"
-    return "" if len(digits) == 2 * octets else f"the key has {len(digits)} hexadecimal digits after 0x; {allowed}"
-
-
-def selector_is_consistent(selector: Object, world: World) -> Iterator[Problem]:
-    """One family, one route domain per end, and ports only where the protocol has them."""
-    source, destination = selector["source-address"], selector["destination-address"]
-    if source.network.version != destination.network.version:
-        yield selector.problem(f"{destination} is not of the family of source-address {source}", "destination-address")
-    if source.route_domain != destination.route_domain:
-        yield selector.problem(
-            f"{destination} is not in the route domain of source-address {source}", "destination-address"
-        )
-    with_ports = (
-        PROTOCOLS["tcp"],
-        PROTOCOLS["udp"],
-        PROTOCOLS["sctp"],
-        PROTOCOLS["dccp"],
-        PROTOCOLS["udplite"],
-    )
-    for word in ("source-port", "destination-port"):
-        if selector[word] and selector["ip-protocol"] not in (*with_ports, ANY_PROTOCOL):
-            yield selector.problem(
-                f"ip-protocol {selector['ip-protocol']} has no ports; allowed: any, or ip-protocol tcp, udp, sctp, "
-                "dccp, udplite or 255",
-                word,
-            )
-
-
-def _wire_key(sa: Object) -> Iterator[object]:
-    destination: Address = sa["destination-address"].address
-    yield sa["spi"], destination, sa["protocol"]
-
-
-_PORT = Integer(0, 65535, {"any": 0, **SERVICES, "*": 0})
+_PORT = Span(65535, SERVICES, zero_is_any=True)
+_ICMP = Span(255, {})
+_ON_OFF = Choice(("disabled", "enabled"))
+REFUSED_CIPHERS = {
+    name: f"RFC 8221 section 5: {title} MUST NOT be used" for name, title in (("des", "DES"), ("blowfish", "Blowfish"))
+} | {"cast128": "RFC 8221 section 5 leaves it out: 64-bit blocks"}
 _IP_PROTOCOL = Integer(
     0, 255, {"any": ANY_PROTOCOL, **PROTOCOLS, "icmpv6": 58, "icmp6": 58, "*": 255}, show_words=False
 )
+
+def _beyond(*fields: Field) -> tuple[Field, ...]:
+    return tuple(replace(own, beyond=True) for own in fields)
+
+
+OWN_POLICY_FIELDS = _beyond(
+    Field("bundle-ah", _ON_OFF, "Sign with AH what ESP encrypted; needs a second SA with protocol ah", "disabled"),
+    Field("ipcomp-cpi", Integer(2, 61439), "IPComp index of both systems; 2 is DEFLATE (RFC 3173)", 2),
+    Field("udp-encapsulation", _ON_OFF, "ESP goes in UDP (RFC 3948)", "disabled"),
+    Field("udp-port", Integer(1, 65535), "UDP port of both systems for udp-encapsulation", 4500),
+    Field("nat-keep-alive", Integer(0, 3600), "Seconds of silence before a NAT keep-alive; 0 is never", 20),
+    Field("df-bit", Choice(("copy", "set", "clear")), "DF bit of the outer header", "copy"),
+    Field("dscp", Integer(0, 63, {"copy": -1, **DSCP}), "DSCP of the outer header", -1),
+    Field("ecn", Choice(("copy", "clear")), "ECN of the outer header (RFC 6040)", "copy"),
+    Field("hop-limit", Integer(1, 255, {"copy": 0}), "TTL or hop limit of the outer header", 64),
+    Field("flow-label", Choice(("zero", "copy")), "IPv6 flow label of the outer header", "zero"),
+    Field("fragmentation", Choice(("before", "after")), "Cut large packets before or after protection", "before"),
+    Field(
+        "tcp-mss",
+        Integer(64, 65495, {"disabled": -1, "automatic": 0}),
+        "Largest TCP segment let into connections; automatic: what fits the tunnel",
+        -1,
+    ),
+    Field("tfc-padding", Integer(0, 65535), "Octets that shorter packets are padded to (RFC 4303 section 2.7)", 0),
+    Field("dummy-interval", Integer(0, 86400), "Seconds of silence before a dummy packet; 0 is never", 0),
+)
+"""Beyond the vendor: what goes around a packet."""
+
+OWN_SA_FIELDS = _beyond(
+    Field("extended-sequence-numbers", _ON_OFF, "64-bit sequence numbers, as on the peer (RFC 4303)", "disabled"),
+    Field("replay-window-size", Integer(0, 4096), "Packets that may come late; 0 lets replays in", 64),
+    *(
+        Field(f"{prefix}lifetime-{unit}", Integer(0, 2**63 - 1), f"{text} {unit} of use; 0 is no limit", 0)
+        for prefix, text in (("", "Ends after so many"), ("soft-", "Warns after so many"))
+        for unit in ("seconds", "bytes", "packets")
+    ),
+)
+"""Beyond the vendor: the life of a key."""
+
+OWN_SELECTOR_FIELDS = _beyond(
+    Field("icmp-type", _ICMP, "ICMP type, or a range, where ip-protocol is icmp or ipv6-icmp"),
+    Field("icmp-code", _ICMP, "ICMP code, or a range, of one icmp-type"),
+)
+"""Beyond the vendor: what ICMP has in place of ports."""
 
 IPSEC_POLICY_KIND = Kind(
     path=POLICY,
     title="IPsec policy",
     help="How IPsec protects traffic: protocol, mode and tunnel ends",
     partitioned=True,
-    rules=(tunnel_needs_both_ends, one_direction_for_manual_keys, directions_fit_the_self_ips),
+    rules=(
+        rules.tunnel_needs_both_ends,
+        rules.encapsulation_is_possible,
+        rules.one_direction_for_manual_keys,
+        rules.directions_fit_the_self_ips,
+    ),
     fields=(
         APP_SERVICE,
         DESCRIPTION,
@@ -261,6 +162,7 @@ IPSEC_POLICY_KIND = Kind(
             0,
             label="KBLifetime",
         ),
+        *OWN_POLICY_FIELDS,
     ),
 )
 
@@ -268,8 +170,29 @@ MANUAL_SA_KIND = Kind(
     path=MANUAL_SA,
     title="IPsec manual security association",
     help="Keys, SPI and addresses of one direction, set by hand",
-    rules=(sa_ends_make_sense, sa_matches_policy, sa_keys_fit),
-    unique=(Unique(_wire_key, "spi, destination-address and protocol are those of {other}; use another spi"),),
+    complete=rules.complete_sa,
+    rules=(
+        rules.sa_ends_make_sense,
+        rules.sa_matches_policy,
+        rules.sa_algorithms_go_together,
+        rules.sa_keys_fit,
+        rules.sa_key_is_no_weak_des_key,
+        rules.sa_life_makes_sense,
+    ),
+    advice=(rules.sa_algorithms_are_strong, rules.sa_keys_are_good),
+    unique=(
+        Unique(rules.wire_key, "spi, destination-address and protocol are those of {other}; use another spi"),
+        Unique(
+            rules.counter_key,
+            "the key is that of {other}: with a counter mode, two security associations must not have one key "
+            "(RFC 4106 section 2)",
+        ),
+        Unique(
+            rules.any_key,
+            "a key is used in {other} too; every direction and every use wants its own (RFC 4301 section 4.4.2.1)",
+            advice=True,
+        ),
+    ),
     fields=(
         APP_SERVICE,
         DESCRIPTION,
@@ -289,11 +212,16 @@ MANUAL_SA_KIND = Kind(
             label="Destination Address",
         ),
         Field("protocol", Choice(("esp", "ah")), "IPsec protocol", "esp"),
-        Field("auth-algorithm", Choice(tuple(AUTHS)), "Authentication algorithm", "sha1"),
+        Field(
+            "auth-algorithm",
+            Choice((*AUTHS, NONE)),
+            "Authentication algorithm; none beside a cipher that authenticates by itself",
+            "sha1",
+        ),
         Field("auth-key", Key(), "Authentication key", label="Authentication Key", shown_as="auth-key-encrypted"),
         Field(
             "encrypt-algorithm",
-            Choice(tuple(CIPHERS)),
+            Choice(tuple(CIPHERS), REFUSED_CIPHERS),
             "Encryption algorithm",
             "aes128",
             label="Encryption Algorithm",
@@ -306,6 +234,7 @@ MANUAL_SA_KIND = Kind(
             required=True,
             label="IPsec Policy Name",
         ),
+        *OWN_SA_FIELDS,
     ),
 )
 
@@ -314,7 +243,7 @@ TRAFFIC_SELECTOR_KIND = Kind(
     title="IPsec traffic selector",
     help="Which traffic an IPsec policy handles",
     partitioned=True,
-    rules=(selector_is_consistent,),
+    rules=(rules.selector_is_consistent, rules.selector_ports_fit_its_protocol),
     fields=(
         Field("action", Choice(("protect", "discard")), "What happens to the traffic", "protect"),
         APP_SERVICE,
@@ -326,7 +255,7 @@ TRAFFIC_SELECTOR_KIND = Kind(
             required=True,
             label="Source IP Address or CIDR",
         ),
-        Field("source-port", _PORT, "Source port", 0, label="Source Port"),
+        Field("source-port", _PORT, "Source port, or a range such as 1000-1999", label="Source Port"),
         Field(
             "destination-address",
             Prefix(),
@@ -334,7 +263,7 @@ TRAFFIC_SELECTOR_KIND = Kind(
             required=True,
             label="Destination IP Address or CIDR",
         ),
-        Field("destination-port", _PORT, "Destination port", 0, label="Destination Port"),
+        Field("destination-port", _PORT, "Destination port, or a range such as 1000-1999", label="Destination Port"),
         Field(
             "ip-protocol",
             _IP_PROTOCOL,
@@ -351,6 +280,7 @@ TRAFFIC_SELECTOR_KIND = Kind(
             label="IPsec Policy Name",
         ),
         Field("order", Integer(0, 4294967295), "Lower is tried first; equal orders by name", 0, label="Order"),
+        *OWN_SELECTOR_FIELDS,
     ),
 )
 

@@ -62,3 +62,16 @@ SERVICES: dict[str, int] = {
     "postgresql": 5432,
     "http-alt": 8080,
 }
+
+DSCP: dict[str, int] = {
+    "cs0": 0,
+    "cs1": 8,
+    "cs2": 16,
+    "cs3": 24,
+    "cs4": 32,
+    "cs5": 40,
+    "cs6": 48,
+    "cs7": 56,
+    "ef": 46,
+    **{f"af{group}{drop}": 8 * group + 2 * drop for group in (1, 2, 3, 4) for drop in (1, 2, 3)},
+}

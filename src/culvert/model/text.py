@@ -178,13 +178,13 @@ def render(kind: Kind, name: str, raw: Mapping[str, Raw], style: Style) -> str:
     if kind.naming is not Naming.SINGLE:
         head.append(quote(name if style.folder is None else names.relative(name, style.folder)))
     entries = [
-        (_head(own, raw[own.word]), _lines(own, raw[own.word], style))
+        (own.beyond, _head(own, raw[own.word]), _lines(own, raw[own.word], style))
         for own in kind.fields
         if own.word in raw and _listed(own, raw, style)
     ]
     if kind.partitioned and style.everything and style.folder is not None:
-        entries.append(("partition", [f"partition {names.partition(name)}"]))
-    lines = [line for _, own_lines in sorted(entries) for line in own_lines]
+        entries.append((False, "partition", [f"partition {names.partition(name)}"]))
+    lines = [line for *_, own_lines in sorted(entries) for line in own_lines]
     if not lines:
         return f"{' '.join(head)} {{ }}"
     if style.one_line:
