@@ -19,7 +19,7 @@ from culvert.control.server import Peer
 from culvert.dataplane.memory import MemoryPlane
 from culvert.dataplane.plane import PlaneError
 from culvert.ipsec.drops import Reason
-from culvert.ipsec.gateway import Drop
+from culvert.ipsec.verdict import Drop
 from culvert.lab import keys
 from culvert.lab.sites import SITES, lines
 from culvert.observe.publisher import Publisher
@@ -316,12 +316,30 @@ def test_what_happened_to_the_packet_process_is_shown(site: Site, monkeypatch: p
     assert tmm["events"] == [{"when": NOW + 1, "what": "the packet process was ended by signal 9"}]
 
 
-def test_what_is_not_available_is_told(site: Site) -> None:
-    site.call("modify", kind="net ipsec ipsec-policy", names=["pol-out"], properties={"ipcomp": "deflate"})
-    (about,) = site.call("show", what="sys version")
-    assert about["notes"] == [
-        "traffic selector /Common/ts-out: ipcomp of /Common/pol-out is not available, packets go uncompressed"
-    ]
+def test_counter_modes_are_refused_while_no_journal_keeps_the_counters(site: Site) -> None:
+    properties = {"encrypt-algorithm": "aes-gcm128", "auth-algorithm": "none", "auth-key": "none"}
+    properties["encrypt-key"] = "0x" + bytes(range(20)).hex()
+    refused = site.refused(
+        "modify", kind="net ipsec manual-security-association", names=["sa-out"], properties=properties
+    )
+    assert "(/Common/sa-out): encrypt-algorithm: aes-gcm128 needs a send counter that is never used twice" in str(
+        refused
+    )
+    assert "RFC 8221 section 3" in str(refused)
+    assert {own["encryption"] for own in site.call("show", what="net ipsec ipsec-sa")} == {"aes128"}
+
+
+def test_what_is_unwise_is_told_and_done(site: Site) -> None:
+    properties = {"auth-algorithm": "md5", "auth-key": "sixteen octets!!"}
+    answer = site.call("modify", kind="net ipsec manual-security-association", names=["sa-out"], properties=properties)
+    (warning,) = [each for each in answer["warnings"] if "md5" in each]
+    assert warning == (
+        "IPsec manual security association (/Common/sa-out): auth-algorithm: "
+        "md5 MUST NOT be used any more: MD5 is broken (RFC 8221 section 6)"
+    )
+    assert "sixteen" not in str(answer)
+    assert warning in site.log
+    assert {own["authentication"] for own in site.call("show", what="net ipsec ipsec-sa")} == {"md5", "sha1"}
 
 
 def test_every_show_answers(site: Site) -> None:

@@ -6,14 +6,20 @@ import pytest
 from sealing import READER, SITE_A, configured
 
 from culvert.change import AddForwarder, AddPolicy, AddRoute, AddSa, Change, RemoveSa
+from culvert.config.snapshot import Snapshot
 from culvert.config.transaction import Transaction
 from culvert.dataplane.plane import PlaneError
 from culvert.ipsec.sa import Direction
 from culvert.model.problems import Invalid
 from culvert.model.registry import KINDS
+from culvert.plan import intent as plan
 from culvert.plan import keys
-from culvert.plan.intent import Intent, intend
+from culvert.plan.intent import Intent
 from culvert.plan.steps import steps
+
+
+def intend(snapshot: Snapshot) -> Intent:
+    return plan.intend(snapshot, counter_journal=True)
 
 
 def test_the_two_site_procedure_gives_what_it_says() -> None:

@@ -44,7 +44,7 @@ def run(arguments: Sequence[str]) -> int:
     options = _options(arguments)
     try:
         snapshot = _snapshot(options.config, _sealer(options.master_key))
-        intent = intend(snapshot)
+        intent = intend(snapshot, counter_journal=True)
         gateway = _gateway(intent)
         endpoints = {sa.destination if sa.direction is Direction.IN else sa.source for sa in intent.sas}
         with Path(options.json or os.devnull).open("w") as report:

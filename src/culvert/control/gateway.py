@@ -100,8 +100,11 @@ class Gateway:
 
     def _saved(self, text: str) -> Transaction:
         work = tx.read_file(text, SHIPPED, self._reader())
-        intend(work.check())
+        self._intend(work.check())
         return work
+
+    def _intend(self, snapshot: Snapshot) -> Intent:
+        return intend(snapshot, counter_journal=self._plane.features.counter_journal)
 
     def _troubled(self, sentence: str) -> None:
         self._trouble = sentence
@@ -109,7 +112,7 @@ class Gateway:
 
     def _guard(self, snapshot: Snapshot) -> None:
         """Only what protects: nothing is forwarded, and nothing that a selector names leaves in clear."""
-        whole = intend(snapshot)
+        whole = self._intend(snapshot)
         guard = Intent(policies=whole.policies, sas=whole.sas)
         self._plane.apply(steps(self._intent, guard))
         self._snapshot, self._intent = snapshot, guard
@@ -127,7 +130,7 @@ class Gateway:
                 with contextlib.suppress(Invalid, tx.Refusal):
                     work.put(draft)
         with contextlib.suppress(Invalid, tx.Refusal, PlaneError):
-            guard = Intent(policies=intend(work.check()).policies)
+            guard = Intent(policies=self._intend(work.check()).policies)
             if guard.policies:
                 self._plane.apply(steps(self._intent, guard))
                 self._intent = guard
@@ -174,7 +177,7 @@ class Gateway:
         for operation in args["operations"]:
             self._operate(work, operation)
         self._commit(work, dry=bool(args.get("validate_only")))
-        return None
+        return self._advise(work)
 
     def _operate(self, work: Transaction, operation: Mapping[str, Json]) -> None:
         kind = _kind(operation.get("kind"))
@@ -205,7 +208,7 @@ class Gateway:
 
     def _commit(self, work: Transaction, *, dry: bool = False) -> None:
         snapshot = work.check()
-        intent = intend(snapshot)
+        intent = self._intend(snapshot)
         changes = steps(self._intent, intent)
         if dry:
             return
@@ -238,8 +241,16 @@ class Gateway:
         if args.get("merge"):
             self._refuse_when_blocked()
         base = self._snapshot if args.get("merge") else SHIPPED
-        self._commit(tx.read_file(content, base, self._reader(args.get("folder"))), dry=bool(args.get("verify")))
-        return None
+        work = tx.read_file(content, base, self._reader(args.get("folder")))
+        self._commit(work, dry=bool(args.get("verify")))
+        return self._advise(work)
+
+    def _advise(self, work: Transaction) -> Json:
+        """What is only unwise about a change, for whoever made it and for the log."""
+        warnings = [str(problem) for problem in work.advice()]
+        for warning in warnings:
+            self._publisher.emit("warning", warning)
+        return {"warnings": warnings}
 
     def _save(self, args: Mapping[str, Json], peer: Peer) -> Json:
         self._refuse_when_blocked()

@@ -1,6 +1,7 @@
 """What `list` and `show` tell: records first. A face lays them out."""
 
 import fnmatch
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import ip_address
@@ -9,7 +10,9 @@ from typing import Any
 from culvert.config.snapshot import Snapshot
 from culvert.control import errors
 from culvert.dataplane.plane import DataPlane, SaUsage
+from culvert.ipsec.algorithms import cipher_row
 from culvert.ipsec.drops import TABLE
+from culvert.ipsec.lifetime import Limits
 from culvert.ipsec.sa import SecurityAssociation
 from culvert.model import ltm, net, net_ipsec
 from culvert.model.kind import Kind, Naming
@@ -110,10 +113,10 @@ def _filter(view: Sight, word: str, value: str) -> Callable[[SecurityAssociation
 
 
 def _ipsec_sa(view: Sight, filters: Mapping[str, Json]) -> list[Record]:
-    return [_sa_record(own) for own in chosen_usage(view, filters)]
+    return [_sa_record(view, own) for own in chosen_usage(view, filters)]
 
 
-def _sa_record(own: SaUsage) -> Record:
+def _sa_record(view: Sight, own: SaUsage) -> Record:
     sa = own.sa
     return {
         "name": sa.label,
@@ -123,11 +126,19 @@ def _sa_record(own: SaUsage) -> Record:
         "direction": sa.direction.value,
         "protocol": sa.protocol.name.lower(),
         "mode": sa.mode.value,
-        "state": "mature",
+        "state": own.state.value,
         "tmm": own.worker,
         "reqid": sa.reqid,
         "encryption": sa.cipher,
         "authentication": sa.auth,
+        "combined": cipher_row(sa.cipher).combined,
+        "esn": sa.esn,
+        "encapsulation": list(sa.encapsulation) if sa.encapsulation else None,
+        "compression": "deflate" if sa.compression else None,
+        "path_mtu": own.path_mtu or sa.path_mtu,
+        "hard_lifetime": _left(sa.lifetime.hard, own, view.now),
+        "soft_lifetime": _left(sa.lifetime.soft, own, view.now),
+        "lost": own.lost,
         "bytes": own.octets,
         "packets": own.packets,
         "sequence": own.sequence,
@@ -136,6 +147,13 @@ def _sa_record(own: SaUsage) -> Record:
         "last_use": own.last_use,
         "drops": {TABLE[reason].word: count for reason, count in sorted(own.drops.items()) if count},
     }
+
+
+def _left(limits: Limits, own: SaUsage, now: float) -> Record:
+    """What is left until the limits are reached; None where there is no limit."""
+    used = (("seconds", now - own.created), ("octets", own.life_octets), ("packets", own.life_packets))
+    rows = ((unit, getattr(limits, unit), spent) for unit, spent in used)
+    return {unit: max(0, math.ceil(limit - spent)) if limit else None for unit, limit, spent in rows}
 
 
 def _ipsec_stat(view: Sight, filters: Mapping[str, Json]) -> list[Record]:

@@ -7,19 +7,17 @@ from ipaddress import ip_network
 
 from culvert.change import Address, Forwarder, Link, Route, Service
 from culvert.config.snapshot import Snapshot
-from culvert.ipsec.algorithms import AUTHS, CIPHERS
-from culvert.ipsec.overhead import largest_inner
 from culvert.ipsec.sa import Direction, Mode, Protocol, SecurityAssociation
-from culvert.ipsec.selector import IPNetwork, PortRange, Selector
+from culvert.ipsec.selector import ICMP_BASE, IPNetwork, PortRange, Selector
 from culvert.ipsec.spd import Action, Policy
 from culvert.model import ltm, net, net_ipsec
 from culvert.model.kind import Object
+from culvert.model.net_ipsec_rules import algorithm_rows
 from culvert.model.problems import Invalid
 from culvert.model.services import PROTOCOLS
-from culvert.plan import keys
+from culvert.plan.associations import LINK_MTU_DEFAULT, security_associations, tunnel_mtu
 
 REQID_SPACE = 2**31
-MTU_DEFAULT = 1500
 DEFAULT_SELECTOR = "/Common/default-traffic-selector-interface"
 
 
@@ -33,26 +31,31 @@ class Intent:
     forwarders: tuple[Forwarder, ...] = ()
     policies: tuple[Policy, ...] = ()
     sas: tuple[SecurityAssociation, ...] = ()
-    tunnel_mtu: int = MTU_DEFAULT
+    tunnel_mtu: int = LINK_MTU_DEFAULT
     notes: tuple[str, ...] = ()
 
 
-def intend(snapshot: Snapshot) -> Intent:
-    """The intent of a checked snapshot. Raises Invalid for what no plane of ours can do."""
+def intend(snapshot: Snapshot, *, counter_journal: bool) -> Intent:
+    """The intent of a checked snapshot. Raises Invalid for what the plane can't do.
+
+    `counter_journal`: the plane never uses a send counter twice, whatever happens to it.
+    """
     _refuse_route_domains(snapshot)
+    if not counter_journal:
+        _refuse_counter_modes(snapshot)
     notes: list[str] = []
     links = _links(snapshot)
     addresses = tuple(_addresses(snapshot, links, notes))
     reqids = _reqids(snapshot.all(net_ipsec.POLICY))
-    sas = tuple(_sas(snapshot, reqids, notes))
+    sas = tuple(security_associations(snapshot, reqids, links, notes))
     return Intent(
         links=tuple(links.values()),
         addresses=addresses,
         routes=tuple(_routes(snapshot, links, notes)),
         forwarders=tuple(_forwarders(snapshot, links)),
-        policies=tuple(_policies(snapshot, reqids, notes)),
+        policies=tuple(_policies(snapshot, reqids)),
         sas=sas,
-        tunnel_mtu=_tunnel_mtu(sas, addresses, links),
+        tunnel_mtu=tunnel_mtu(sas),
         notes=tuple(notes),
     )
 
@@ -91,6 +94,21 @@ def _route_domains(own: Object) -> Iterator[tuple[str, int]]:
             yield word, value.route_domain
         elif hasattr(value, "address") and hasattr(value.address, "route_domain"):
             yield word, value.address.route_domain
+
+
+def _refuse_counter_modes(snapshot: Snapshot) -> None:
+    problems = [
+        own.problem(
+            f"{row.name} needs a send counter that is never used twice, and this data plane has no counter journal yet "
+            "(RFC 8221 section 3)",
+            word,
+        )
+        for own in snapshot.all(net_ipsec.MANUAL_SA)
+        for word, row in algorithm_rows(own)
+        if row.counter
+    ]
+    if problems:
+        raise Invalid(*problems)
 
 
 def _links(snapshot: Snapshot) -> dict[str, Link]:
@@ -175,46 +193,27 @@ def _source(source: IPNetwork, destination: IPNetwork) -> IPNetwork:
     )
 
 
-def _policies(snapshot: Snapshot, reqids: dict[str, int], notes: list[str]) -> Iterator[Policy]:
+def _policies(snapshot: Snapshot, reqids: dict[str, int]) -> Iterator[Policy]:
     for own in snapshot.all(net_ipsec.SELECTOR):
         policy = snapshot.get(net_ipsec.POLICY, own["ipsec-policy"])
         assert policy is not None
         if own.name == DEFAULT_SELECTOR:
             continue
-        notes += _unavailable(own, policy)
         if own["direction"] in ("out", "both"):
             yield _policy(own, policy, Direction.OUT, reqids, mirrored=False)
         if own["direction"] in ("in", "both"):
             yield _policy(own, policy, Direction.IN, reqids, mirrored=own["direction"] == "both")
 
 
-def _unavailable(selector: Object, policy: Object) -> Iterator[str]:
-    """What this release can't do for a selector's packets, which are dropped rather than sent in another way."""
-    owner = f"traffic selector {selector.name}"
-    if policy["mode"] != "tunnel":
-        yield f"{owner}: mode {policy['mode']} of {policy.name} is not available, its packets are dropped"
-    if policy["protocol"] == "ah":
-        yield f"{owner}: protocol ah of {policy.name} is not available, its packets are dropped"
-    if policy["ipcomp"] == "deflate":
-        yield f"{owner}: ipcomp of {policy.name} is not available, packets go uncompressed"
-
-
 def _policy(own: Object, policy: Object, direction: Direction, reqids: dict[str, int], *, mirrored: bool) -> Policy:
-    ends = [(own[f"{end}-address"].network, _ports(own[f"{end}-port"])) for end in ("source", "destination")]
+    selector = _selector(own)
     tunnel = [policy[f"tunnel-{end}-address"] for end in ("local", "remote")]
-    (source, source_ports), (destination, destination_ports) = reversed(ends) if mirrored else ends
     tunnel_source, tunnel_destination = (
         None if end.unspecified else end.ip for end in (reversed(tunnel) if mirrored else tunnel)
     )
     return Policy(
         direction=direction,
-        selector=Selector(
-            source=source,
-            destination=destination,
-            protocol=None if own["ip-protocol"] == net_ipsec.ANY_PROTOCOL else own["ip-protocol"],
-            source_ports=source_ports,
-            destination_ports=destination_ports,
-        ),
+        selector=selector.mirrored() if mirrored else selector,
         order=own["order"],
         label=own.name,
         reqid=reqids[policy.name],
@@ -222,59 +221,25 @@ def _policy(own: Object, policy: Object, direction: Direction, reqids: dict[str,
         protocol=Protocol.ESP if policy["protocol"] == "esp" else Protocol.AH,
         # The other modes carry nothing here; an entry in transport mode finds no SA, so its packets are dropped.
         mode=Mode.TUNNEL if policy["mode"] == "tunnel" else Mode.TRANSPORT,
+        bundle_ah=policy["bundle-ah"] == "enabled",
         tunnel_source=tunnel_source,
         tunnel_destination=tunnel_destination,
     )
 
 
-def _ports(port: int) -> PortRange | None:
-    return PortRange(port, port) if port else None
+def _selector(own: Object) -> Selector:
+    if own["icmp-type"]:
+        first, second = _ports(own["icmp-type"], ICMP_BASE), _ports(own["icmp-code"], ICMP_BASE)
+    else:
+        first, second = _ports(own["source-port"]), _ports(own["destination-port"])
+    return Selector(
+        source=own["source-address"].network,
+        destination=own["destination-address"].network,
+        protocol=None if own["ip-protocol"] == net_ipsec.ANY_PROTOCOL else own["ip-protocol"],
+        source_ports=first,
+        destination_ports=second,
+    )
 
 
-def _sas(snapshot: Snapshot, reqids: dict[str, int], notes: list[str]) -> Iterator[SecurityAssociation]:
-    own_addresses = {own["address"].interface.ip for own in snapshot.all(net.SELF)}
-    for own in snapshot.all(net_ipsec.MANUAL_SA):
-        policy = snapshot.get(net_ipsec.POLICY, own["ipsec-policy"])
-        assert policy is not None
-        source, destination = own["source-address"].ip, own["destination-address"].address.ip
-        direction = _direction(snapshot, policy)
-        if direction is None and source in own_addresses:
-            direction = Direction.OUT
-        if direction is None and destination in own_addresses:
-            direction = Direction.IN
-        if direction is None:
-            notes.append(
-                f"manual security association {own.name} waits: no traffic selector names {policy.name}, "
-                "and neither address is a self IP, so it has no direction yet"
-            )
-            continue
-        cipher, auth = own["encrypt-algorithm"], own["auth-algorithm"]
-        yield SecurityAssociation(
-            spi=own["spi"],
-            source=source,
-            destination=destination,
-            protocol=Protocol.ESP if own["protocol"] == "esp" else Protocol.AH,
-            mode=Mode(policy["mode"]),
-            direction=direction,
-            auth=auth,
-            auth_key=keys.octets(own["auth-key"], AUTHS[auth].key_octets),
-            cipher=cipher,
-            cipher_key=keys.octets(own["encrypt-key"], CIPHERS[cipher].key_octets),
-            reqid=reqids[policy.name],
-            label=own.name,
-        )
-
-
-def _direction(snapshot: Snapshot, policy: Object) -> Direction | None:
-    for other in snapshot.referrers(net_ipsec.POLICY, policy.name):
-        if other.kind.path == net_ipsec.SELECTOR and other["direction"] != "both":
-            return Direction(other["direction"])
-    return None
-
-
-def _tunnel_mtu(sas: Iterable[SecurityAssociation], addresses: Iterable[Address], links: dict[str, Link]) -> int:
-    mtu_of_link = {link.name: link.mtu for link in links.values()}
-    mtu_of_address = {address.interface.ip: mtu_of_link[address.link] for address in addresses}
-    smallest = min(mtu_of_link.values(), default=MTU_DEFAULT)
-    sizes = [largest_inner(sa, mtu_of_address.get(sa.source, smallest)) for sa in sas if sa.direction is Direction.OUT]
-    return min(sizes, default=MTU_DEFAULT)
+def _ports(span: tuple[int, int] | None, base: int = 0) -> PortRange | None:
+    return PortRange(base + span[0], base + span[1]) if span else None
