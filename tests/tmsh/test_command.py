@@ -15,7 +15,7 @@ class Recorder:
 
     def __init__(self, answer: Any = None) -> None:
         self.calls: list[tuple[str, dict[str, Any]]] = []
-        self.answer = answer
+        self.answer = {"warnings": []} if answer is None else answer
 
     def call(self, name: str, /, **args: object) -> Any:
         self.calls.append((name, args))
@@ -122,8 +122,16 @@ SA = {
     "state": "mature",
     "tmm": 2,
     "reqid": 39690,
-    "encryption": "aes128",
-    "authentication": "sha1",
+    "encryption": "aes-gmac128",
+    "authentication": "none",
+    "combined": True,
+    "esn": False,
+    "encapsulation": [4500, 4500],
+    "compression": None,
+    "path_mtu": 1400,
+    "hard_lifetime": {"seconds": 94, "octets": None, "packets": None},
+    "soft_lifetime": {"seconds": 34, "octets": None, "packets": 7},
+    "lost": 0,
     "bytes": 307488,
     "packets": 300,
     "sequence": 300,
@@ -145,13 +153,23 @@ def test_ipsec_sa_in_the_shape_of_the_manual() -> None:
         "165.160.15.20 -> 10.100.20.3\n" + "-" * 77,
         "  Direction: out;  SPI: 0x6be3ff01(1810104065);  ReqID: 0x9b0a(39690)",
         "  Protocol: esp;  Mode: tunnel;  State: mature",
+        "  Authenticated Encryption : aes-gmac128",
         "  Current Usage: 307488 bytes",
+        "  Hard lifetime: 94 seconds; unlimited bytes",
+        "  Soft lifetime: 34 seconds; unlimited bytes; 7 packets",
         "  Replay window size: 64",
         "  Last use: never",
         "Create: 12/13/2012:16:39",
+        "  Path MTU: 1400;  UDP: 4500->4500",
         "  Drops: replay 3",
     ):
         assert part in details
+    signed = SA | {"protocol": "ah", "direction": "in", "combined": False, "authentication": "sha256", "esn": True}
+    signed |= {"encapsulation": None, "compression": "deflate", "path_mtu": 0, "lost": 2}
+    details = layout.lay_out("net ipsec ipsec-sa", [signed], {"all-properties"})
+    assert "Encryption" not in details
+    assert "  Authentication : sha256" in details
+    assert "  Path MTU: unknown;  Lost: 2;  Compression: deflate;  Extended sequence numbers" in details
 
 
 def test_ipsec_stat_in_the_shape_of_the_manual() -> None:

@@ -1,6 +1,7 @@
 """One tmsh command: its words, what they ask of the control socket, and the text of the answer."""
 
 import fnmatch
+import sys
 from collections import deque
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -53,16 +54,14 @@ def _create(items: Words, client: Caller) -> str:
     if kind.path == ("cli", "transaction"):
         raise BadSyntax("transactions are not available yet")
     name = "" if kind.naming is Naming.SINGLE else _name(items, kind)
-    client.call("create", kind=kind.word, name=name, properties=_properties(kind, items))
-    return ""
+    return _warned(client.call("create", kind=kind.word, name=name, properties=_properties(kind, items)))
 
 
 def _modify(items: Words, client: Caller) -> str:
     kind = _kind(items)
     names = [""] if kind.naming is Naming.SINGLE else [_name(items, kind)]
     properties = _properties(kind, items)
-    client.call("modify", kind=kind.word, names=_chosen(kind, names, client), properties=properties)
-    return ""
+    return _warned(client.call("modify", kind=kind.word, names=_chosen(kind, names, client), properties=properties))
 
 
 def _delete(items: Words, client: Caller) -> str:
@@ -148,9 +147,16 @@ def _load(items: Words, client: Caller) -> str:
         else:
             raise BadSyntax(f'unexpected argument "{word}"')
     content = "" if "default" in flags else _read(source) if source else None
-    client.call("load", text=content, merge="merge" in flags, verify="verify" in flags)
+    _warned(client.call("load", text=content, merge="merge" in flags, verify="verify" in flags))
     first = "Validating configuration..." if "verify" in flags else "Loading configuration..."
     return f"{first}\n  {source or 'the saved configuration'}"
+
+
+def _warned(answer: Mapping[str, Any]) -> str:
+    """What is unwise about a change goes where errors go, so that a script's output stays as it was."""
+    for warning in answer["warnings"]:
+        print(f"Warning: {warning}", file=sys.stderr, flush=True)
+    return ""
 
 
 def _reset_stats(items: Words, client: Caller) -> str:

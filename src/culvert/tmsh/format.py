@@ -71,18 +71,43 @@ def _sa_details(own: Record) -> list[str]:
         f"  Direction: {own['direction']};  SPI: 0x{own['spi']:x}({own['spi']});  "
         f"ReqID: 0x{own['reqid']:x}({own['reqid']})",
         f"  Protocol: {own['protocol']};  Mode: {own['mode']};  State: {own['state']}",
-        f"  Encryption : {own['encryption']}",
-        f"  Authentication : {own['authentication']}",
+        *_sa_algorithms(own),
         f"  Current Usage: {own['bytes']} bytes",
-        "  Hard lifetime: unlimited seconds; unlimited bytes",
-        "  Soft lifetime: unlimited seconds; unlimited bytes",
+        f"  Hard lifetime: {_lifetime(own['hard_lifetime'])}",
+        f"  Soft lifetime: {_lifetime(own['soft_lifetime'])}",
         f"  Replay window size: {own['replay_window']}",
         f"{last_use:<50}Create: {moment(own['created'])}",
         f"  Name: {relative(own['name'], COMMON)};  Packets: {own['packets']};  Sequence: {own['sequence']}",
+        f"  {_sa_path(own)}",
     ]
     if own["drops"]:
         lines.append("  Drops: " + ", ".join(f"{word} {count}" for word, count in own["drops"].items()))
     return lines
+
+
+def _sa_algorithms(own: Record) -> list[str]:
+    if own["combined"]:
+        return [f"  Authenticated Encryption : {own['encryption']}"]
+    lines = [] if own["protocol"] == "ah" else [f"  Encryption : {own['encryption']}"]
+    return [*lines, f"  Authentication : {own['authentication']}"]
+
+
+def _lifetime(left: Record) -> str:
+    seconds, octets, packets = ("unlimited" if left[unit] is None else left[unit] for unit in left)
+    text = f"{seconds} seconds; {octets} bytes"
+    return text if left["packets"] is None else f"{text}; {packets} packets"
+
+
+def _sa_path(own: Record) -> str:
+    """What the vendor doesn't print: the way that the packets take."""
+    words = [f"Path MTU: {own['path_mtu'] or 'unknown'}"]
+    if own["direction"] == "in":
+        words.append(f"Lost: {own['lost']}")
+    if own["encapsulation"]:
+        words.append("UDP: {}->{}".format(*own["encapsulation"]))
+    words += ["Compression: deflate"] if own["compression"] else []
+    words += ["Extended sequence numbers"] if own["esn"] else []
+    return ";  ".join(words)
 
 
 def _ike_sa(records: Sequence[Record], options: Options) -> str:
