@@ -12,10 +12,11 @@ from culvert.cli import pcap
 from culvert.cli.admission import Admission
 from culvert.ipsec import ip
 from culvert.ipsec.drops import Reason
-from culvert.ipsec.gateway import Drop, Gateway
+from culvert.ipsec.gateway import Gateway
 from culvert.ipsec.sa import Direction
 from culvert.ipsec.selector import PortRange
 from culvert.ipsec.spd import Action, Policy
+from culvert.ipsec.verdict import Drop
 from tests.cli.test_pcap import write_capture
 from tests.ipsec.building import (
     NOW,

@@ -64,7 +64,7 @@ def protect(directory: Path, cipher: str, outer: int, packets: list[bytes], link
     return write
 
 
-@pytest.mark.parametrize("cipher", CIPHERS)
+@pytest.mark.parametrize("cipher", ["null", "3des", "aes128", "aes192", "aes256"])
 @pytest.mark.parametrize("outer", [4, 6])
 def test_tshark_opens_what_we_wrote(tshark: str, tmp_path: Path, cipher: str, outer: int) -> None:
     ports = list(range(7001, 7041))

@@ -53,7 +53,8 @@ class Summary:
     reasons: Counter[str] = field(default_factory=Counter)
 
     def __str__(self) -> str:
-        words = ", ".join(f"{self.verdicts[word]} {word}" for word in _WORDS.values())
+        shown = [word for kind, word in _WORDS.items() if kind is not Hold or self.verdicts[word]]
+        words = ", ".join(f"{self.verdicts[word]} {word}" for word in shown)
         reasons = ", ".join(f"{word} {count}" for word, count in sorted(self.reasons.items()))
         return f"{self.packets} packets: {words}" + (f" ({reasons})" if reasons else "")
 
