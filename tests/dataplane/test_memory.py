@@ -10,7 +10,7 @@ from culvert.change import RemoveSa
 from culvert.dataplane.memory import MemoryPlane
 from culvert.dataplane.plane import PlaneError
 from culvert.ipsec.drops import Reason
-from culvert.ipsec.gateway import Bypass, Deliver, Drop, Send
+from culvert.ipsec.verdict import Bypass, Deliver, Drop, Send
 from tests.dataplane.sites import IN, OUT, association, forwarder, links, selectors, site
 
 PACKET = bytes(IP(src="10.1.0.5", dst="10.2.0.5") / UDP(sport=1, dport=2) / b"hello")

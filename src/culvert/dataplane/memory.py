@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 from culvert.change import (
     AddAddress,
@@ -22,11 +23,23 @@ from culvert.change import (
 )
 from culvert.dataplane.account import MODES, describe, mode_row
 from culvert.dataplane.batch import apply_all
+from culvert.dataplane.notices import Notices, Reading
 from culvert.dataplane.plane import DropCount, Features, ForwarderStat, LinkState, PlaneError, SaUsage, WorkerStat
 from culvert.ipsec.drops import Reason
-from culvert.ipsec.gateway import Gateway
+from culvert.ipsec.gateway import Gateway, Learned
+from culvert.ipsec.icmp import PATH_SECONDS
 from culvert.ipsec.sa import SecurityAssociation
+from culvert.ipsec.sadb import Inbound, Record
 from culvert.ipsec.verdict import Deliver, Drop, Send, Verdict
+
+
+class _Life(NamedTuple):
+    """What belongs to a key. `sequence`: the last number sent, or the highest seen."""
+
+    sequence: int
+    created: float
+    packets: int
+    octets: int
 
 
 class MemoryPlane:
@@ -37,10 +50,14 @@ class MemoryPlane:
     def __init__(self, *, random: Callable[[int], bytes], clock: Callable[[], float]) -> None:
         self._clock = clock
         self._gateway = Gateway(random=random)
-        self._sequences: dict[bytes, int] = {}
+        self._lives: dict[bytes, _Life] = {}
+        """By identity, of SAs that were taken away: their keys go on where they stopped."""
+        self._paths: dict[Record, tuple[int, float]] = {}
+        """Path MTUs that the network told, and until when they are believed."""
         self._drops: dict[Reason, DropCount] = {}
         self._traffic = [[0, 0, 0, 0] for _ in MODES]
         self._things: list[object] = []
+        self._notices = Notices()
 
     @property
     def process_id(self) -> int | None:
@@ -55,7 +72,7 @@ class MemoryPlane:
             case AddSa(sa):
                 self._add_sa(sa)
             case RemoveSa(sa):
-                self._sequences[sa.identity()] = self._gateway.remove_sa(sa).sequence
+                self._remove_sa(sa)
             case AddPolicy(policy):
                 self._gateway.add_policy(policy)
             case RemovePolicy(policy):
@@ -64,8 +81,17 @@ class MemoryPlane:
                 self._keep(change)
 
     def _add_sa(self, sa: SecurityAssociation) -> None:
-        sequence = self._sequences.get(sa.identity(), 0)
-        self._gateway.add_sa(sa, sequence=sequence, now=self._clock())
+        now = self._clock()
+        life = self._lives.get(sa.identity(), _Life(0, now, 0, 0))
+        record = self._gateway.add_sa(sa, sequence=min(life.sequence, sa.sequence_max), now=now)
+        usage = record.usage
+        usage.created, usage.life_packets, usage.life_octets = life.created, life.packets, life.octets
+
+    def _remove_sa(self, sa: SecurityAssociation) -> None:
+        record = self._gateway.remove_sa(sa)
+        usage = record.usage
+        self._lives[sa.identity()] = _Life(record.sequence, usage.created, usage.life_packets, usage.life_octets)
+        self._paths.pop(record, None)
 
     def _keep(self, change: Change) -> None:
         match change:
@@ -84,35 +110,69 @@ class MemoryPlane:
 
     def inbound(self, packet: bytes, now: float) -> Verdict:
         """What becomes of a protected packet that arrived."""
-        return self._account(packet, self._gateway.inbound(packet, now), now)
+        return self._account(packet, self._gateway.inbound(packet, now), now, arrived=True)
 
-    def _account(self, packet: bytes, verdict: Verdict, now: float) -> Verdict:
+    def told_too_big(self, packet: bytes, now: float) -> None:
+        """An ICMP packet arrived."""
+        learned = self._gateway.told_too_big(packet, now)
+        if isinstance(learned, Learned):
+            self._paths[learned.record] = learned.mtu, now + PATH_SECONDS
+        elif isinstance(learned, Drop):
+            self._count_drop(packet, learned, now, arrived=True)
+
+    def chores(self, now: float) -> list[Send]:
+        """About once a second: what the gateway sends by itself. Gives up fragments that waited too long."""
+        for packet, drop in self._gateway.expire(now):
+            self._count_drop(packet, drop, now)
+        sent = []
+        for verdict in self._gateway.due(now):
+            if isinstance(verdict, Send):
+                sent.append(verdict)
+            else:
+                self._count_drop(b"", verdict, now)
+        return sent
+
+    def _account(self, packet: bytes, verdict: Verdict, now: float, *, arrived: bool = False) -> Verdict:
         if isinstance(verdict, Drop):
-            before = self._drops.get(verdict.reason)
-            count = before.packets + 1 if before else 1
-            self._drops[verdict.reason] = DropCount(verdict.reason, count, now, describe(packet, verdict))
+            self._count_drop(packet, verdict, now, arrived=arrived)
         elif isinstance(verdict, Send | Deliver):
             column = 0 if isinstance(verdict, Deliver) else 2
             octets = len(packet) if isinstance(verdict, Send) else len(verdict.packet)
-            row = self._traffic[mode_row(verdict.sa)]
-            row[column] += 1
-            row[column + 1] += octets
+            for record in (verdict.record, verdict.bundled):
+                if record is not None:
+                    row = self._traffic[mode_row(record.sa)]
+                    row[column] += 1
+                    row[column + 1] += octets
         return verdict
 
+    def _count_drop(self, packet: bytes, drop: Drop, now: float, *, arrived: bool = False) -> None:
+        before = self._drops.get(drop.reason)
+        count = before.packets + 1 if before else 1
+        last = describe(packet, drop, arrived=arrived)
+        self._drops[drop.reason] = DropCount(drop.reason, count, now, last)
+
     def usage(self) -> list[SaUsage]:
-        return [
-            SaUsage(
-                sa=record.sa,
-                worker=0,
-                packets=record.usage.packets,
-                octets=record.usage.octets,
-                sequence=record.sequence,
-                created=record.usage.created,
-                last_use=record.usage.last_use,
-                drops=dict(record.usage.drops),
-            )
-            for record in self._gateway.sadb
-        ]
+        now = self._clock()
+        return [self._usage(record, now) for record in self._gateway.sadb]
+
+    def _usage(self, record: Record, now: float) -> SaUsage:
+        usage = record.usage
+        mtu, until = self._paths.get(record, (0, 0.0))
+        return SaUsage(
+            sa=record.sa,
+            worker=0,
+            packets=usage.packets,
+            octets=usage.octets,
+            sequence=record.sequence,
+            created=usage.created,
+            last_use=usage.last_use,
+            drops=dict(usage.drops),
+            state=usage.state(record.sa, now),
+            life_octets=usage.life_octets,
+            life_packets=usage.life_packets,
+            lost=record.replay.lost if isinstance(record, Inbound) else 0,
+            path_mtu=mtu if now < until else 0,
+        )
 
     def drops(self) -> list[DropCount]:
         return [self._drops[reason] for reason in sorted(self._drops)]
@@ -135,11 +195,23 @@ class MemoryPlane:
             usage = record.usage
             usage.packets = usage.octets = 0
             usage.drops.clear()
+            if isinstance(record, Inbound):
+                record.replay.lost = 0
         self._drops.clear()
         self._traffic = [[0, 0, 0, 0] for _ in MODES]
 
     def tick(self, now: float) -> list[str]:
-        return []
+        readings = (
+            Reading(
+                record.sa,
+                record.sequence,
+                record.usage.created,
+                record.usage.life_octets,
+                record.usage.life_packets,
+            )
+            for record in self._gateway.sadb
+        )
+        return [*self._notices.lives(readings, now), *self._notices.audit(self.drops())]
 
     def close(self) -> None:
         self._things.clear()
