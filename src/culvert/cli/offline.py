@@ -56,6 +56,7 @@ def run(arguments: Sequence[str]) -> int:
                 report if options.json else None,
                 options.keep_sequence,
                 _admission(snapshot, intent, endpoints),
+                options.sequence_high,
             )
     except Invalid as error:
         print("\n".join(f"culvert pcap: {options.config}: {problem}" for problem in error.problems), file=sys.stderr)
@@ -82,6 +83,13 @@ def _options(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--write", type=Path, required=True, help="what the gateway would emit (pcap)")
     parser.add_argument("--json", type=Path, help="one JSON line for each packet")
     parser.add_argument("--keep-sequence", action="store_true", help="replay checks start at the first packet seen")
+    parser.add_argument(
+        "--sequence-high",
+        type=int,
+        default=0,
+        metavar="N",
+        help="with --keep-sequence, the upper half of the first extended sequence numbers (default 0)",
+    )
     parser.add_argument("--master-key", type=Path, help="the master key that sealed the keys, for $M$ texts")
     return parser.parse_args(arguments)
 

@@ -28,13 +28,12 @@ from culvert.cli.admission import Admission
 from culvert.cli.capture import Frame
 from culvert.ipsec import ip
 from culvert.ipsec.drops import TABLE, Reason
+from culvert.ipsec.fragment import Trail, key_of
 from culvert.ipsec.gateway import Gateway
 from culvert.ipsec.ip import NextHeader
-from culvert.ipsec.sa import IPAddress
+from culvert.ipsec.sa import NAT_TRAVERSAL_PORT, IPAddress
 from culvert.ipsec.sadb import Inbound
 from culvert.ipsec.verdict import Bypass, Deliver, Drop, Hold, Send, Verdict
-
-NAT_TRAVERSAL_PORT = 4500
 
 _ALWAYS_IPSEC = frozenset((NextHeader.ESP, NextHeader.AH, NextHeader.IPCOMP))
 _WORDS: dict[type[Verdict], str] = {Send: "protect", Deliver: "open", Bypass: "bypass", Drop: "drop", Hold: "hold"}
@@ -67,15 +66,19 @@ def run(
     report: TextIO | None,
     keep_sequence: bool,
     admission: Admission | None = None,
+    sequence_high: int = 0,
 ) -> Summary:
     """Offer every packet of the capture `read` to the gateway, behind `admission`.
+
+    `sequence_high`: the upper half of the first extended sequence numbers, which no packet shows.
 
     Raises CaptureError, SameFile or OSError.
     """
     if keep_sequence:
         for record in gateway.sadb:
             if isinstance(record, Inbound):
-                record.replay.restart()
+                epoch = sequence_high << 32 if record.replay.extended else 0
+                record.replay.restart(max(0, epoch - 1))
     with read.open("rb") as source:
         frames = capture.read(source)
         if write.exists() and write.samefile(read):
@@ -98,6 +101,9 @@ class _Run:
         self._admission = admission
         self._gateway = gateway
         self._endpoints = endpoints
+        encapsulations = (record.sa.encapsulation for record in gateway.sadb)
+        self._ports = {NAT_TRAVERSAL_PORT} | {ports.destination for ports in encapsulations if ports}
+        self._directions: Trail[bool] = Trail()
         self._report = report
         self._summary = Summary()
 
@@ -118,7 +124,7 @@ class _Run:
         datagram = ip.parse(packet)
         if datagram is None:
             return "out", Drop(Reason.MALFORMED_HEADER)
-        if self._is_inbound(datagram):
+        if self._comes_in(datagram, now):
             return "in", self._inbound(packet, now)
         return "out", self._outbound(packet, datagram, now)
 
@@ -139,11 +145,21 @@ class _Run:
             return verdict
         return self._admission.leaving(packet, datagram) or verdict
 
+    def _comes_in(self, datagram: ip.Datagram, now: float) -> bool:
+        """A later fragment shows no ports, so it goes the way of its first one."""
+        if datagram.fragment is None:
+            return self._is_inbound(datagram)
+        key = key_of(datagram)
+        followed = self._directions.follow(key, now) if datagram.is_later_fragment else None
+        inbound = self._is_inbound(datagram) if followed is None else followed
+        self._directions.lay(key, inbound, now)
+        return inbound
+
     def _is_inbound(self, datagram: ip.Datagram) -> bool:
         _, destination, protocol, _, port = datagram.key
         if destination not in self._endpoints:
             return False
-        return protocol in _ALWAYS_IPSEC or (protocol == NextHeader.UDP and port == NAT_TRAVERSAL_PORT)
+        return protocol in _ALWAYS_IPSEC or (protocol == NextHeader.UDP and port in self._ports)
 
     def _tell(self, direction: str, verdict: Verdict) -> None:
         summary, word = self._summary, _WORDS[type(verdict)]
