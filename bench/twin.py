@@ -18,11 +18,12 @@ from statistics import median
 from cryptography.hazmat.primitives import hashes, hmac
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
-from culvert.ipsec.gateway import Deliver, Gateway, Send
+from culvert.ipsec.gateway import Gateway
 from culvert.ipsec.sa import Direction, SecurityAssociation
 from culvert.ipsec.secret import Secret
 from culvert.ipsec.selector import Selector
 from culvert.ipsec.spd import Policy
+from culvert.ipsec.verdict import Deliver, Send
 
 SIZES = (64, 512, 1400)
 AUTH_KEY, CIPHER_KEY = os.urandom(20), os.urandom(16)

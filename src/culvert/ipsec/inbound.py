@@ -5,7 +5,6 @@ layer is opened in turn, up to a limit; at the end the inbound selector that fit
 exactly the SAs that the packet came through.
 """
 
-from collections.abc import Sequence
 from ipaddress import ip_address
 from typing import NamedTuple
 
@@ -26,12 +25,15 @@ LAYERS_MAX = 2
 _IPSEC = frozenset((NextHeader.ESP, NextHeader.AH))
 
 
+_Records = tuple[Inbound, ...]
+
+
 class _Arrival(NamedTuple):
     """A packet on its way through its layers. `records`: the SAs that it came through so far."""
 
     packet: bytes
     outer: Datagram
-    records: tuple[Inbound, ...]
+    records: _Records
     now: float
 
 
@@ -83,12 +85,10 @@ class Incoming:
         payload = _decompressed(record, record.opener.open(record.replay, packet, start, end))
         if isinstance(payload, Reason):
             return drop_of(record, payload)
-        arrival = arrival._replace(records=(*arrival.records, record))
-        return (
-            self._from_tunnel(arrival, payload)
-            if record.sa.mode is Mode.TUNNEL
-            else self._from_transport(arrival, payload)
-        )
+        records = (*arrival.records, record)
+        if record.sa.mode is Mode.TUNNEL:
+            return self._from_tunnel(arrival, records, payload)
+        return self._from_transport(arrival, records, payload)
 
     def _record(self, arrival: _Arrival, protocol: int, start: int) -> Inbound | Reason:
         at = start + 4 if protocol == NextHeader.AH else start
@@ -100,42 +100,43 @@ class Incoming:
         key = SaKey(spi, ip_address(destination), Protocol(protocol))
         return Reason.WRONG_DIRECTION if self._sadb.has_outbound(key) else Reason.NO_SA_IN
 
-    def _from_tunnel(self, arrival: _Arrival, payload: Payload) -> Verdict:
-        record = arrival.records[-1]
+    def _from_tunnel(self, arrival: _Arrival, records: _Records, payload: Payload) -> Verdict:
         version = INNER_VERSIONS.get(payload.next_header)
         if version is None:
-            return drop_of(record, Reason.MODE_MISMATCH)
+            return drop_of(records[-1], Reason.MODE_MISMATCH)
         inner = ip.parse(payload.octets)
         if inner is None or inner.version != version:
-            return drop_of(record, Reason.INNER_MALFORMED)
-        return self._admit(arrival, payload.octets[: inner.length], inner)
+            return drop_of(records[-1], Reason.INNER_MALFORMED)
+        return self._admit(arrival, records, payload.octets[: inner.length], inner)
 
-    def _from_transport(self, arrival: _Arrival, payload: Payload) -> Verdict | _Arrival:
+    def _from_transport(self, arrival: _Arrival, records: _Records, payload: Payload) -> Verdict | _Arrival:
         packet = transport.closed(arrival.packet, arrival.outer, payload.next_header, payload.octets)
         inner = ip.parse(packet)
         if inner is None:
-            return drop_of(arrival.records[-1], Reason.INNER_MALFORMED)
+            return drop_of(records[-1], Reason.INNER_MALFORMED)
         if inner.protocol in _IPSEC:
-            return arrival._replace(packet=packet, outer=inner)
-        return self._admit(arrival, packet, inner)
+            return _Arrival(packet, inner, records, arrival.now)
+        return self._admit(arrival, records, packet, inner)
 
-    def _admit(self, arrival: _Arrival, packet: bytes, inner: Datagram) -> Verdict:
+    def _admit(self, arrival: _Arrival, records: _Records, packet: bytes, inner: Datagram) -> Verdict:
         """RFC 4301 section 5.2 step 4: the peer may only send what the inbound selectors of its SAs allow."""
-        *outer_records, record = arrival.records
+        record = records[-1]
         policy = self._policy(inner, arrival.now)
         if isinstance(policy, Reason):
             return drop_of(record, policy)
-        reason = _objection(policy, arrival.records, inner)
+        reason = _objection(policy, records, inner)
         if reason is not None:
             return drop_of(record, reason, policy)
-        if record.sa.mode is Mode.TUNNEL:
+        sa = record.sa
+        if sa.mode is Mode.TUNNEL:
             marked = tunnel.with_ecn(packet, inner, arrival.outer.traffic_class)
             if marked is None:
                 return drop_of(record, Reason.CONGESTION, policy)
             packet = marked
-        for each in arrival.records:
+        for each in records:
             each.usage.count(inner.length, arrival.now)
-        return Deliver(_clamped(record, packet, inner), record.sa, policy, record, *outer_records)
+        clamped = packet if sa.mss is None else _clamped(record, packet, inner)
+        return Deliver(clamped, sa, policy, record, records[0] if len(records) > 1 else None)
 
     def _policy(self, inner: Datagram, now: float) -> Policy | Reason:
         """As on the way out, a later fragment follows its first one."""
@@ -182,18 +183,19 @@ def _decompressed(record: Inbound, payload: Payload | Reason) -> Payload | Reaso
     return found if isinstance(found, Reason) else Payload(*found)
 
 
-def _objection(policy: Policy, records: Sequence[Inbound], inner: Datagram) -> Reason | None:
+def _objection(policy: Policy, records: _Records, inner: Datagram) -> Reason | None:
     """Why the policy that speaks of a clear packet doesn't let it in by the SAs that it came through."""
     if policy.action is Action.DISCARD:
         return Reason.DISCARD_IN
-    if any(record.sa.reqid != policy.reqid for record in records):
-        return Reason.SA_MISMATCH
     sa = records[-1].sa
+    if sa.reqid != policy.reqid:
+        return Reason.SA_MISMATCH
     if policy.mode is not sa.mode or policy.protocol is not sa.protocol:
         return Reason.PROTOCOL_MISMATCH
-    protocols = [record.sa.protocol for record in records]
-    if protocols != ([Protocol.AH, Protocol.ESP] if policy.bundle_ah else [policy.protocol]):
-        return Reason.SA_MISMATCH
+    if len(records) > 1 or policy.bundle_ah:
+        bundle = len(records) > 1 and policy.bundle_ah and sa.protocol is Protocol.ESP
+        if not bundle or records[0].sa.reqid != policy.reqid or records[0].sa.protocol is not Protocol.AH:
+            return Reason.SA_MISMATCH
     if sa.mode is Mode.TRANSPORT and inner.protocol in INNER_VERSIONS and policy.selector.protocol != inner.protocol:
         # A tunnel of the peer's: its inner packet would get by without having been asked who it is.
         return Reason.MODE_MISMATCH
@@ -203,10 +205,5 @@ def _objection(policy: Policy, records: Sequence[Inbound], inner: Datagram) -> R
 def _clamped(record: Inbound, packet: bytes, inner: Datagram) -> bytes:
     """The segments that the other side will be sent have to fit the way back, which is as wide as the way in."""
     sa = record.sa
-    if sa.mss is None or (not sa.mss and not sa.path_mtu):
-        return packet
-    largest = sa.mss
-    if sa.path_mtu:
-        room = largest_inner(sa, sa.path_mtu) - mss.SIZES[inner.version]
-        largest = min(sa.mss or room, room)
-    return mss.clamped(packet, inner, max(1, largest))
+    room = largest_inner(sa, sa.path_mtu or ip.LENGTH_MAX) - mss.SIZES[inner.version]
+    return mss.clamped(packet, inner, max(1, min(sa.mss or room, room)))

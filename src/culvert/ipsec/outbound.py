@@ -5,7 +5,7 @@ be cut is dropped, and its source told which size would fit. In transport mode w
 section 3.3.4), so fragments are put together first and cut again behind.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import NamedTuple
 
 from culvert.ipsec import fragment, icmp, ip, mss, transport, udp
@@ -29,7 +29,10 @@ MakeHeader = Callable[[int, int], bytes]
 
 
 class _Job(NamedTuple):
-    """A packet that is going to be protected, and by what."""
+    """A packet that is going to be protected, and by what.
+
+    `mtu`: octets of the largest outer packet. `around`: of it, those in front of what the SA seals, in tunnel mode.
+    """
 
     packet: bytes
     inner: Datagram
@@ -37,16 +40,8 @@ class _Job(NamedTuple):
     record: Outbound
     bundled: Outbound | None
     now: float
-
-    @property
-    def around(self) -> int:
-        """Octets in front of what the SA seals, in tunnel mode."""
-        return self.record.around + (self.bundled.sealer.layout.sealed(0) if self.bundled else 0)
-
-    @property
-    def mtu(self) -> int:
-        mtu = self.record.mtu(self.now)
-        return min(mtu, self.bundled.mtu(self.now)) if self.bundled else mtu
+    mtu: int
+    around: int
 
     def drop(self, reason: Reason, answer: bytes | None = None) -> Drop:
         return drop_of(self.record, reason, self.policy, answer)
@@ -77,10 +72,13 @@ class Outgoing:
         record = self._sadb.outbound(policy.reqid, policy.protocol)
         if record is None:
             return Drop(Reason.NO_SA_OUT, None, policy)
-        bundled = self._sadb.outbound(policy.reqid, Protocol.AH) if policy.bundle_ah else None
-        if policy.bundle_ah and bundled is None:
+        if not policy.bundle_ah:
+            return self._protect(_Job(packet, inner, policy, record, None, now, record.mtu(now), record.around))
+        bundled = self._sadb.outbound(policy.reqid, Protocol.AH)
+        if bundled is None:
             return drop_of(record, Reason.NO_BUNDLE_SA, policy)
-        return self._protect(_Job(packet, inner, policy, record, bundled, now))
+        mtu, around = min(record.mtu(now), bundled.mtu(now)), record.around + bundled.sealer.layout.sealed(0)
+        return self._protect(_Job(packet, inner, policy, record, bundled, now, mtu, around))
 
     def _policy_of_fragment(self, inner: Datagram, now: float) -> Policy | Reason | None:
         """RFC 4301 section 7.3: a later fragment follows its first one, since it shows no ports itself."""
@@ -107,16 +105,15 @@ class Outgoing:
     # Tunnel mode
 
     def _in_tunnel(self, job: _Job) -> Verdict:
-        job = self._clamped(job, job.record.sealer.layout.largest_payload(job.mtu - job.around))
+        if job.record.sa.mss is not None:
+            job = self._clamped(job, job.record.sealer.layout.largest_payload(job.mtu - job.around))
         next_header, payload = self._tunnel_payload(job)
         if job.around + job.record.sealer.layout.sealed(len(payload)) > job.mtu:
             return self._oversize(job)
-        return self._verdict(job, [self._seal_tunnel(job, next_header, payload)])
+        return self._sent(job, self._seal_tunnel(job, next_header, payload))
 
     def _clamped(self, job: _Job, room: int) -> _Job:
         wanted = job.record.sa.mss
-        if wanted is None:
-            return job
         largest = room - mss.SIZES[job.inner.version]
         return job._replace(packet=mss.clamped(job.packet, job.inner, max(1, min(wanted or largest, largest))))
 
@@ -149,7 +146,7 @@ class Outgoing:
         if may_cut_inner:
             pieces = fragment.split(job.packet, inner, room, 0)
             jobs = [job._replace(packet=piece, inner=_parsed(piece)) for piece in pieces]
-            return self._verdict(job, [self._seal_tunnel(each, *self._tunnel_payload(each)) for each in jobs])
+            return self._sent(job, *(self._seal_tunnel(each, *self._tunnel_payload(each)) for each in jobs))
         return self._refuse(job, max(room, SMALLEST_INNER[inner.version]))
 
     def _refuse(self, job: _Job, mtu: int) -> Drop:
@@ -159,9 +156,9 @@ class Outgoing:
 
     def _cut_after(self, job: _Job, outer: bytes | Reason) -> Verdict:
         if isinstance(outer, Reason):
-            return self._verdict(job, [outer])
+            return job.drop(outer)
         identification = int.from_bytes(self._random(4))
-        return self._verdict(job, fragment.split(outer, _parsed(outer), job.mtu, identification))
+        return self._sent(job, *fragment.split(outer, _parsed(outer), job.mtu, identification))
 
     # Transport mode
 
@@ -187,7 +184,8 @@ class Outgoing:
         around = job.around - job.record.header.octets + len(before.header)
         layout = job.record.sealer.layout
         room = len(before.header) + layout.largest_payload(job.mtu - around)
-        job = self._clamped(job, room)
+        if job.record.sa.mss is not None:
+            job = self._clamped(job, room)
         header, protocol_at, next_header, payload = transport.place(job.packet, job.inner)
         if job.record.compressor is not None:
             next_header, payload = job.record.compressor.compress(next_header, payload)
@@ -199,7 +197,7 @@ class Outgoing:
             return ip.with_length(header, protocol_at, protocol, octets)
 
         outer = self._seal(job, next_header, payload, make_header)
-        return self._cut_after(job, outer) if too_big else self._verdict(job, [outer])
+        return self._cut_after(job, outer) if too_big else self._sent(job, outer)
 
     # Both
 
@@ -225,17 +223,19 @@ class Outgoing:
             return signed if isinstance(signed, Reason) else header + signed
         return header + body
 
-    def _verdict(self, job: _Job, packets: Sequence[bytes | Reason]) -> Send | Drop:
-        good: list[bytes] = []
-        for packet in packets:
+    def _sent(self, job: _Job, first: bytes | Reason, *rest: bytes | Reason) -> Send | Drop:
+        if isinstance(first, Reason):
+            return job.drop(first)
+        others: list[bytes] = []
+        for packet in rest:
             if isinstance(packet, Reason):
                 return job.drop(packet)
-            good.append(packet)
+            others.append(packet)
         job.record.usage.count(job.inner.length, job.now)
         if job.bundled:
             job.bundled.usage.count(job.inner.length, job.now)
         sa = job.record.sa
-        return Send(good[0], sa.destination, sa, job.policy, job.record, tuple(good[1:]), job.bundled)
+        return Send(first, sa.destination, sa, job.policy, job.record, tuple(others), job.bundled)
 
     # What the gateway sends by itself
 

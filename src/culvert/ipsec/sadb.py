@@ -79,8 +79,8 @@ class Outbound:
     """
 
     __slots__ = (
-        "_mortal", "_path_mtu", "_path_until", "around", "compressor", "header", "kept_alive", "sa", "sealer",
-        "sequence", "usage",
+        "_mortal", "_most", "_path_mtu", "_path_until", "around", "compressor", "header", "kept_alive", "sa",
+        "sealer", "sequence", "usage",
     )  # fmt: skip
 
     def __init__(self, sa: SecurityAssociation, sequence: int, now: float, random: Random) -> None:
@@ -93,6 +93,8 @@ class Outbound:
         self.around = around(sa)
         self.kept_alive = now
         self._mortal = bool(sa.lifetime.hard)
+        largest = self.header.octets + self.header.payload_max
+        self._most = min(largest, sa.path_mtu or largest)
         self._path_mtu = 0
         self._path_until = 0.0
 
@@ -102,8 +104,7 @@ class Outbound:
 
     def mtu(self, now: float) -> int:
         """Octets of the largest outer packet that gets through, as far as is known."""
-        most = min(self.header.octets + self.header.payload_max, self.sa.path_mtu or ip.LENGTH_MAX + self.header.octets)
-        return min(most, self._path_mtu) if self._path_mtu and now < self._path_until else most
+        return min(self._most, self._path_mtu) if self._path_mtu and now < self._path_until else self._most
 
     def learn_mtu(self, mtu: int, now: float) -> int:
         """Believe for a while that no more than `mtu` octets get through; what is believed then."""
