@@ -9,7 +9,7 @@ import bisect
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from culvert.ipsec import ah, esp, ip, ipcomp
+from culvert.ipsec import ah, esp, ipcomp
 from culvert.ipsec.algorithms import Random
 from culvert.ipsec.drops import Reason
 from culvert.ipsec.icmp import FLOORS, PATH_SECONDS
