@@ -1,6 +1,7 @@
 """The nftables text: as it was agreed on, and as the kernel takes it."""
 
 import time
+from dataclasses import replace
 from ipaddress import ip_address, ip_interface, ip_network
 from pathlib import Path
 
@@ -92,6 +93,19 @@ def test_kernel_takes_it_and_counts_on(namespace: Namespace) -> None:
     assert namespace.inside(nftables.counters) is None
     assert namespace.run("nft", "list", "ruleset") == ""
     namespace.inside(nftables.delete)
+
+
+def test_ports_of_esp_in_udp_are_open() -> None:
+    text = render(replace(FULL, udp_ports=frozenset({4500, 5000})), {})
+    assert text.count("udp dport { 500, 4500, 5000 } accept") == 2
+    assert "icmp type 3 icmp code 4 @th,136,8 17 @th,224,16 { 4500, 5000 } accept" in text
+    # What another program sends to such a port is no IPsec of ours, which has a mark.
+    assert "udp dport { 500, 4500 } accept" in text
+
+
+@pytest.mark.network
+def test_kernel_takes_ports_of_esp_in_udp(namespace: Namespace) -> None:
+    namespace.inside(lambda: nftables.load(render(replace(FULL, udp_ports=frozenset({4500, 5000})), {})))
 
 
 @pytest.mark.network

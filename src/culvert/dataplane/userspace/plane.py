@@ -12,7 +12,6 @@ A thread waits for the end of the packet process and for changes that others mak
 once. It takes the same lock as every call; what it did is told by the next `tick`.
 """
 
-import socket
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -28,6 +27,7 @@ from culvert.change import (
 )
 from culvert.dataplane.account import MODES
 from culvert.dataplane.batch import apply_all, undo_all
+from culvert.dataplane.notices import Notices
 from culvert.dataplane.plane import (
     DropCount,
     Features,
@@ -37,20 +37,20 @@ from culvert.dataplane.plane import (
     SaUsage,
     WorkerStat,
 )
-from culvert.dataplane.userspace import counters as file
-from culvert.dataplane.userspace import marks, nftables, sockets, wire
+from culvert.dataplane.userspace import marks, nftables, wire
 from culvert.dataplane.userspace.counters import CountersFile
 from culvert.dataplane.userspace.detour import Detour
+from culvert.dataplane.userspace.doors import Doors
 from culvert.dataplane.userspace.host import Host
 from culvert.dataplane.userspace.journal import Journal
 from culvert.dataplane.userspace.kernel import Kernel
 from culvert.dataplane.userspace.process import Backoff, PacketProcess, ProcessDown
 from culvert.dataplane.userspace.replacing import host_changes
+from culvert.dataplane.userspace.slots import Slots
 from culvert.dataplane.userspace.steering import REASONS, Steering, forwarder_counter, reason_counter, render
-from culvert.dataplane.userspace.wanted import Wanted
+from culvert.dataplane.userspace.wanted import Wanted, udp_port
 from culvert.dataplane.userspace.watch import Events, Watch
 from culvert.ipsec.drops import Reason
-from culvert.ipsec.sa import Protocol, SecurityAssociation
 
 BREATH_SECONDS = 0.02
 """Pause between two repairs, so that a busy routing daemon next to us doesn't keep us busy too."""
@@ -90,7 +90,9 @@ class UserspacePlane:
         self._steering: Steering | None = None
         self._counts: dict[str, tuple[int, int]] = {}
         self._counted_when: dict[Reason, float] = {}
-        self._sockets: dict[str, socket.socket] = {}
+        self._doors = Doors()
+        self._slots = Slots(self._counters)
+        self._notices = Notices()
         self._process: PacketProcess | None = None
         self._backoff = Backoff()
         self._complaint = ""
@@ -144,15 +146,17 @@ class UserspacePlane:
         mtu = after.tunnel_mtu
         if not self._opened:
             self._detour.open(mtu)
-            self._sockets = _open_sockets()
+            self._doors.open()
             self._watcher.start()
             self._opened = True
+            self._notices.begin(self.drops())
         elif mtu != self._wanted.tunnel_mtu:
             undo.callback(self._detour.set_mtu, self._wanted.tunnel_mtu)
             self._detour.set_mtu(mtu)
 
     def _settle(self, after: Wanted) -> None:
         self._wanted = after
+        self._doors.close_ports_but(after.udp_ports)
         self._host.drop_inherited()
         self._sentences += _taken(self._host.sentences)
         # What is heard of the host now is our own doing; a change of somebody else's in between shows at the next tick.
@@ -178,21 +182,34 @@ class UserspacePlane:
 
     def _tell(self, changes: Sequence[Change], before: Wanted, after: Wanted, undo: ExitStack) -> None:
         concerned = [change for change in changes if isinstance(change, PACKET_CHANGES)]
-        slots = self._slots(concerned)
-        for change, slot in zip(concerned, slots, strict=True):
-            if isinstance(change, AddSa):
-                self._counters.times[self._counters.base(slot) + file.CREATED] = self._clock()
-        if self._process is None or not self._process.alive:
+        slots = self._slots.of(concerned, before.sas.values())
+        self._slots.begin(concerned, slots, self._clock())
+        self._open_ports(concerned, undo)
+        if self._process is None or not self._process.alive or before.udp_ports != after.udp_ports:
+            # It inherits its sockets when it starts; what it knew goes on from the counters file.
             undo.callback(self._start, before)
             self._start(after)
         elif concerned:
             undo.callback(self._untell, concerned)
             self._ask_or_restart(wire.Apply(tuple(concerned), tuple(slots)), after)
 
+    def _open_ports(self, changes: Sequence[wire.PacketChange], undo: ExitStack) -> None:
+        for change in changes:
+            port = udp_port(change.sa) if isinstance(change, AddSa) else None
+            if port is None:
+                continue
+            try:
+                if self._doors.open_port(port):
+                    undo.callback(self._doors.close_port, port)
+            except OSError as error:
+                raise PlaneError(change, str(error.strerror)) from error
+
     def _untell(self, concerned: Sequence[wire.PacketChange]) -> None:
         inverses = [change.inverse() for change in reversed(concerned)]
         with suppress(PlaneError):
-            self._ask_or_restart(wire.Apply(tuple(inverses), tuple(self._slots(inverses))), self._wanted)
+            self._ask_or_restart(
+                wire.Apply(tuple(inverses), tuple(self._slots.of(inverses, self._wanted.sas.values()))), self._wanted
+            )
 
     def _ask_or_restart(self, message: wire.Apply, after: Wanted) -> None:
         assert self._process is not None
@@ -206,26 +223,18 @@ class UserspacePlane:
             blamed = None if reply.failed is None else message.changes[reply.failed]
             raise PlaneError(blamed, reply.sentence)
 
-    def _slots(self, changes: Sequence[wire.PacketChange]) -> list[int]:
-        in_use = {sa.identity() for sa in self._wanted.sas.values()}
-        return [
-            self._counters.slot_for(change.sa.identity(), change.sa.direction, in_use)
-            if isinstance(change, AddSa | RemoveSa)
-            else -1
-            for change in changes
-        ]
-
     def _start(self, wanted: Wanted) -> None:
         """Start the packet process anew and tell it everything."""
         self._end_process()
         changes: list[wire.PacketChange] = [AddSa(sa) for sa in wanted.sas.values()]
         changes += [AddPolicy(policy) for policy in wanted.policies]
-        fds = {name: opened.fileno() for name, opened in self._sockets.items()}
+        slots = self._slots.of(changes, wanted.sas.values())
+        fds = self._doors.fds(wanted.udp_ports)
         self._backoff.started()
         self._process = PacketProcess({**fds, "tun": self._detour.fd, "counters": self._counters.fd})
         self._watch.follow(self._process.pidfd)
         try:
-            reply = self._process.ask(wire.Apply(tuple(changes), tuple(self._slots(changes))))
+            reply = self._process.ask(wire.Apply(tuple(changes), tuple(slots)))
         except ProcessDown as error:
             raise PlaneError(None, str(error)) from error
         if reply.failed is not None or reply.sentence:
@@ -305,6 +314,9 @@ class UserspacePlane:
                 heard = self._watch.hear()
                 self._repair(Events(process=True, host=True, steering=heard.steering))
                 self._note_counts(now)
+                readings = (self._slots.reading(sa) for sa in self._wanted.sas.values())
+                self._sentences += self._notices.lives(readings, now)
+                self._sentences += self._notices.audit(self._drops(self._counts))
             return _taken(self._sentences)
 
     def _note_counts(self, now: float) -> None:
@@ -322,27 +334,15 @@ class UserspacePlane:
 
     def usage(self) -> list[SaUsage]:
         with self._lock:
-            return [self._usage(sa) for sa in self._wanted.sas.values()]
-
-    def _usage(self, sa: SecurityAssociation) -> SaUsage:
-        slot = self._counters.slot_for(sa.identity(), sa.direction, set())
-        base = self._counters.base(slot)
-        numbers, times = self._counters.numbers, self._counters.times
-        return SaUsage(
-            sa=sa,
-            worker=0,
-            packets=numbers[base + file.PACKETS],
-            octets=numbers[base + file.OCTETS],
-            sequence=numbers[base + file.SEQUENCE],
-            created=times[base + file.CREATED],
-            last_use=times[base + file.LAST_USE],
-            drops=self._counters.slot_drops(slot),
-        )
+            now = self._clock()
+            return [self._slots.usage(sa, now) for sa in self._wanted.sas.values()]
 
     def drops(self) -> list[DropCount]:
         with self._lock:
-            counts = self._nft_counts()
-            return [count for count in (self._drop(reason, counts) for reason in Reason) if count.packets]
+            return self._drops(self._nft_counts())
+
+    def _drops(self, counts: dict[str, tuple[int, int]]) -> list[DropCount]:
+        return [count for count in (self._drop(reason, counts) for reason in Reason) if count.packets]
 
     def _drop(self, reason: Reason, counts: dict[str, tuple[int, int]]) -> DropCount:
         if reason in REASONS:
@@ -385,6 +385,7 @@ class UserspacePlane:
                 nftables.reset_counters()
             self._counts = {}
             self._counted_when.clear()
+            self._notices.begin(())
 
     # The end
 
@@ -397,8 +398,7 @@ class UserspacePlane:
             self._host.close_forwarding()
             self._end_process()
             self._host.undo_all()
-            for opened in self._sockets.values():
-                opened.close()
+            self._doors.close()
             if self._steering is not None or self._is_successor:
                 self._detour.close()
                 nftables.delete()
@@ -409,21 +409,6 @@ class UserspacePlane:
             self._kernel.close()
             self._counters.close()
             self._opened = False
-
-
-def _open_sockets() -> dict[str, socket.socket]:
-    """By the names that the packet process knows them by. A host without IPv6 does without."""
-    opened = {}
-    for version, family in ((4, socket.AF_INET), (6, socket.AF_INET6)):
-        try:
-            opened[f"send{version}"] = sockets.open_send(family)
-        except OSError:
-            if version == 4:
-                raise
-            continue
-        for protocol in Protocol:
-            opened[f"{protocol.name.lower()}{version}"] = sockets.open_receive(family, protocol)
-    return opened
 
 
 def _taken(sentences: list[str]) -> list[str]:

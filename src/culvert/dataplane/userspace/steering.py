@@ -27,6 +27,7 @@ from culvert.ipsec.selector import IPNetwork, Selector
 from culvert.ipsec.spd import Policy
 
 IPSEC = "meta l4proto { 50, 51, 108 }"
+IKE_PORTS = frozenset((500, 4500))
 IKE = "udp dport { 500, 4500 }"
 PORT_PROTOCOLS = "meta l4proto { 6, 17, 33, 132, 136 }"
 """`th dport` reads any octets behind the IP header, so only protocols with ports may get there."""
@@ -49,6 +50,14 @@ class Steering:
     addresses: tuple[Address, ...] = ()
     policies: tuple[Policy, ...] = ()
     forwarders: tuple[Forwarder, ...] = ()
+    udp_ports: frozenset[int] = frozenset()
+    """Of this host, where ESP in UDP arrives."""
+
+    @property
+    def arriving_udp(self) -> str:
+        """What is in UDP for our IPsec, or for an IKE daemon."""
+        ports = ", ".join(map(str, sorted(IKE_PORTS | self.udp_ports)))
+        return f"udp dport {{ {ports} }}"
 
 
 def reason_counter(reason: Reason) -> str:
@@ -88,7 +97,7 @@ def _table(steering: Steering, counts: Counts) -> Iterator[str]:
     yield from _chain("output", "route hook output priority mangle", _output(steering))
     yield from _chain("postrouting", "filter hook postrouting priority mangle", _postrouting(steering))
     yield from _chain("forward", "filter hook forward priority filter", _forward(steering))
-    yield from _chain("guard", "", _guard())
+    yield from _chain("guard", "", _guard(steering))
     yield from _chain("input", "filter hook input priority filter", _input(steering))
 
 
@@ -187,10 +196,23 @@ def _prerouting(steering: Steering) -> Iterator[str]:
 
 def _arriving(steering: Steering) -> Iterator[str]:
     yield f"{IPSEC} accept"
-    yield f"{IKE} accept"
+    yield f"{steering.arriving_udp} accept"
     yield NEIGHBOUR_DISCOVERY
+    yield from _complaints(steering)
     if steering.links:
         yield f"iifname {_names(steering.links)} goto stop_clear"
+
+
+def _complaints(steering: Steering) -> Iterator[str]:
+    """Routers on the way to the peer to which our IPsec was too big: it is what the packet they quote shows.
+
+    An inbound selector may cover their addresses, but it can't have meant these messages: no peer protects them.
+    """
+    for kind, protocol_at, source_port_at in (("icmp type 3 icmp code 4", 136, 224), ("icmpv6 type 2", 112, 384)):
+        yield f"{kind} @th,{protocol_at},8 {{ 50, 51 }} accept"
+        if steering.udp_ports:
+            ports = ", ".join(map(str, sorted(steering.udp_ports)))
+            yield f"{kind} @th,{protocol_at},8 17 @th,{source_port_at},16 {{ {ports} }} accept"
 
 
 def _output(steering: Steering) -> Iterator[str]:
@@ -255,12 +277,12 @@ def _input(steering: Steering) -> Iterator[str]:
     yield "ip6 daddr @own6 goto guard"
 
 
-def _guard() -> Iterator[str]:
+def _guard(steering: Steering) -> Iterator[str]:
     yield "ct state established ct direction reply accept"
     yield "ct state related accept"
     yield "meta l4proto { 1, 58 } accept"
     yield f"{IPSEC} accept"
-    yield f"{IKE} accept"
+    yield f"{steering.arriving_udp} accept"
     for family, version in (("ip", 4), ("ip6", 6)):
         yield f"{family} daddr @open{version} accept"
         yield f"{family} daddr . meta l4proto @protocols{version} accept"

@@ -25,6 +25,7 @@ from culvert.change import (
     SetTunnelMtu,
 )
 from culvert.dataplane.plane import PlaneError
+from culvert.dataplane.userspace.sockets import UdpPort
 from culvert.dataplane.userspace.steering import Steering
 from culvert.ipsec.sa import Direction, SaKey, SecurityAssociation
 from culvert.ipsec.spd import Policy
@@ -98,7 +99,13 @@ class Wanted:
             addresses=tuple(self.addresses),
             policies=tuple(self.policies),
             forwarders=tuple(self.forwarders),
+            udp_ports=frozenset(each.port for each in self.udp_ports),
         )
+
+    @property
+    def udp_ports(self) -> frozenset[UdpPort]:
+        """Where ESP in UDP arrives."""
+        return frozenset(port for sa in self.sas.values() if (port := udp_port(sa)) is not None)
 
     def guarding_both(self, later: "Wanted") -> "Wanted":
         """The rules for the time of the change itself: what either of the two protects is protected."""
@@ -107,7 +114,16 @@ class Wanted:
             links={**self.links, **later.links},
             addresses={**self.addresses, **later.addresses},
             policies={**self.policies, **later.policies},
+            sas={**self.sas, **later.sas},
         )
+
+
+def udp_port(sa: SecurityAssociation) -> UdpPort | None:
+    """The port of this host that an SA in UDP uses. Of an outbound one too: a keep-alive's mapping ends there."""
+    ports = sa.encapsulation
+    if ports is None:
+        return None
+    return UdpPort(sa.source.version, ports.source if sa.direction is Direction.OUT else ports.destination)
 
 
 def _put(change: Change, things: dict[Key, Value], key: Key, value: Value) -> None:

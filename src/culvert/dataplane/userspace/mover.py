@@ -1,0 +1,238 @@
+"""The packets' way through the packet process: from the TUN to the network, and from the network to the TUN.
+
+It takes bursts, and per packet does only what must be done per packet: the verdict, the sequence number into the
+counters file, the system call. The order of the last two is a promise: a number that is not in the file was never
+sent, so a killed process's successor repeats none.
+"""
+
+import errno
+import os
+import socket
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from typing import NamedTuple
+
+from culvert.dataplane.userspace import sockets
+from culvert.dataplane.userspace.ledger import Ledger
+from culvert.dataplane.userspace.sockets import PACKET_OCTETS_MAX
+from culvert.ipsec import fragment, ip
+from culvert.ipsec.drops import Reason
+from culvert.ipsec.fragment import WAIT_SECONDS
+from culvert.ipsec.gateway import Gateway, Learned
+from culvert.ipsec.sa import SecurityAssociation
+from culvert.ipsec.sadb import Outbound, Record
+from culvert.ipsec.verdict import Deliver, Drop, Hold, Send
+
+BURST = 64
+QUEUE_FULL = (errno.ENOBUFS, errno.EAGAIN)
+
+Receive = Callable[[], bytes]
+
+
+class Way(NamedTuple):
+    """What a record needs here: where its sequence number is kept and, of an outbound one, where its packets go."""
+
+    sequence_at: int
+    """Index in `Counters.numbers`."""
+    sender: socket.socket | None
+    address: tuple[str, int]
+
+
+class Mover:
+    """The gateway between the TUN and the sockets that packets leave by."""
+
+    def __init__(self, tun: int, senders: dict[int, socket.socket], ledger: Ledger) -> None:
+        """`senders` by IP version."""
+        self._tun = tun
+        self._senders = senders
+        self._ledger = ledger
+        self.gateway = Gateway(random=os.urandom)
+        self._ways: dict[Record, Way] = {}
+        self._talkative: set[Record] = set()
+        """Those that send by themselves."""
+        self._waiting_until = 0.0
+        """So long a fragment may still wait for others."""
+
+    # Changes
+
+    def add_sa(self, sa: SecurityAssociation, slot: int) -> None:
+        record = self._ledger.open(self.gateway, sa, slot, time.time())
+        sender = self._senders.get(sa.destination.version)
+        self._ways[record] = Way(self._ledger.sequence_at(record), sender, (str(sa.destination), 0))
+        if isinstance(record, Outbound) and (sa.dummy_seconds or sa.keep_alive_seconds):
+            self._talkative.add(record)
+
+    def remove_sa(self, sa: SecurityAssociation) -> None:
+        record = self.gateway.remove_sa(sa)
+        self._ledger.close(record)
+        self._talkative.discard(record)
+        del self._ways[record]
+
+    # Out
+
+    def outbound_burst(self) -> None:
+        """Packets that the kernel steered into the TUN."""
+        now = time.time()
+        tun, read, judge, send = self._tun, os.read, self.gateway.outbound, self._send
+        for _ in range(BURST):
+            try:
+                packet = read(tun, PACKET_OCTETS_MAX)
+            except OSError:
+                return
+            verdict = judge(packet, now)
+            if type(verdict) is Send:
+                send(verdict, packet, now)
+            elif type(verdict) is Drop:
+                self._dropped_outbound(packet, verdict, now)
+            elif type(verdict) is Hold:
+                self._waiting_until = now + WAIT_SECONDS
+            else:
+                self._ledger.drop(packet, Drop(Reason.NO_POLICY), now)
+
+    def _send(self, verdict: Send, packet: bytes, now: float) -> None:
+        """`packet`: what the verdict was about, for reports."""
+        record = verdict.record
+        way = self._ways[record]
+        ledger = self._ledger
+        # Before the packet leaves.
+        ledger.counters.numbers[way.sequence_at] = record.sequence
+        ledger.touched.add(record)
+        if verdict.bundled is not None:
+            ledger.counters.numbers[self._ways[verdict.bundled].sequence_at] = verdict.bundled.sequence
+            ledger.touched.add(verdict.bundled)
+        for piece in (verdict.packet, *verdict.rest):
+            try:
+                _give(way, piece)
+            except OSError as error:
+                self._refused(verdict, way, piece, packet, error, now)
+
+    def _refused(self, verdict: Send, way: Way, piece: bytes, packet: bytes, error: OSError, now: float) -> None:
+        if error.errno == errno.EMSGSIZE and way.sender is not None:
+            # The link is smaller than was known.
+            mtu = sockets.refused_mtu(way.sender)
+            if mtu:
+                self._learn(verdict, mtu, now)
+                pieces = _cut(piece, mtu)
+                try:
+                    for each in pieces:
+                        _give(way, each)
+                except OSError as second:
+                    error = second
+                else:
+                    if pieces:
+                        return
+        self._count_refused(packet, verdict, _reason(error), f": {error.strerror}", now)
+
+    def _learn(self, verdict: Send, mtu: int, now: float) -> None:
+        for record in (verdict.record, verdict.bundled):
+            if record is not None and mtu < record.mtu(now):
+                self._ledger.learned(record, record.learn_mtu(mtu, now), now)
+
+    def _count_refused(self, packet: bytes, verdict: Send | Deliver, reason: Reason, why: str, now: float) -> None:
+        verdict.record.usage.count_drop(reason)
+        self._ledger.drop(packet, Drop(reason, verdict.sa, verdict.policy, verdict.record), now, why)
+
+    def _dropped_outbound(self, packet: bytes, drop: Drop, now: float) -> None:
+        if drop.answer is not None:
+            # The kernel brings it to the packet's source, as if it came from the far end.
+            with suppress(OSError):
+                os.write(self._tun, drop.answer)
+        self._ledger.drop(packet, drop, now)
+
+    # In
+
+    def inbound_burst(self, receive: Receive) -> None:
+        """Packets that arrived for a security protocol."""
+        now = time.time()
+        tun, write, judge = self._tun, os.write, self.gateway.inbound
+        ways, numbers, touched = self._ways, self._ledger.counters.numbers, self._ledger.touched
+        for _ in range(BURST):
+            try:
+                packet = receive()
+            except OSError:
+                return
+            verdict = judge(packet, now)
+            if type(verdict) is Deliver:
+                record, bundled = verdict.record, verdict.bundled
+                numbers[ways[record].sequence_at] = record.sequence
+                touched.add(record)
+                if bundled is not None:
+                    numbers[ways[bundled].sequence_at] = bundled.sequence
+                    touched.add(bundled)
+                try:
+                    write(tun, verdict.packet)
+                except OSError as error:
+                    self._count_refused(verdict.packet, verdict, _reason(error), f": the TUN: {error.strerror}", now)
+            elif type(verdict) is Drop:
+                self._ledger.drop(packet, verdict, now, arrived=True)
+            elif type(verdict) is Hold:
+                self._waiting_until = now + WAIT_SECONDS
+
+    def complaint_burst(self, receive: Receive) -> None:
+        """ICMP messages of routers to which a packet of ours was too big."""
+        now = time.time()
+        for _ in range(BURST):
+            try:
+                packet = receive()
+            except OSError:
+                return
+            learned = self.gateway.told_too_big(packet, now)
+            if isinstance(learned, Learned):
+                self._ledger.learned(learned.record, learned.mtu, now)
+            elif isinstance(learned, Drop) and (learned.record is not None or not _is_about_udp(packet)):
+                self._ledger.drop(packet, learned, now, arrived=True)
+
+    # Once a second
+
+    @property
+    def has_chores(self) -> bool:
+        """Whether `do_chores` has to be called though no packet comes."""
+        return bool(self._talkative) or time.time() < self._waiting_until + 2
+
+    def do_chores(self) -> None:
+        """Send what the gateway sends by itself; give up fragments that wait for others in vain."""
+        now = time.time()
+        for packet, drop in self.gateway.expire(now):
+            self._ledger.drop(packet, drop, now)
+        for verdict in self._due(now):
+            if isinstance(verdict, Send):
+                self._send(verdict, verdict.packet, now)
+            else:
+                self._ledger.drop(b"", verdict, now)
+
+    def _due(self, now: float) -> Iterator[Send | Drop]:
+        yield from self.gateway.due(now) if self._talkative else ()
+
+
+def _give(way: Way, packet: bytes) -> None:
+    if way.sender is None:
+        raise OSError(errno.EAFNOSUPPORT, os.strerror(errno.EAFNOSUPPORT))
+    way.sender.sendto(packet, way.address)
+
+
+def _cut(packet: bytes, mtu: int) -> list[bytes]:
+    """An outer packet in pieces that fit the link; none where it may not be cut.
+
+    The source of an IPv6 packet may always (RFC 8200 section 4.5). By ourselves and not by the kernel, which writes
+    the header anew: AH has signed it.
+    """
+    datagram = ip.parse(packet)
+    if datagram is None or datagram.fragment is not None or (datagram.version == 4 and datagram.dont_fragment):
+        return []
+    return fragment.split(packet, datagram, mtu, int.from_bytes(os.urandom(4)))
+
+
+def _reason(error: OSError) -> Reason:
+    if error.errno == errno.EMSGSIZE:
+        return Reason.TOO_BIG
+    return Reason.QUEUE_FULL if error.errno in QUEUE_FULL else Reason.SEND_FAILED
+
+
+def _is_about_udp(packet: bytes) -> bool:
+    """Of an ICMP error: whether it quotes a packet of UDP, which may be of any program of this host."""
+    outer = ip.parse(packet)
+    if outer is None:
+        return False
+    at = outer.offset + 8 + (9 if outer.version == 4 else 6)
+    return packet[at : at + 1] == bytes((ip.NextHeader.UDP,))

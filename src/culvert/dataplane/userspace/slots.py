@@ -1,0 +1,76 @@
+"""The parent's side of what the counters file says of each SA."""
+
+from collections.abc import Iterable, Sequence
+
+from culvert.change import AddSa, RemoveSa
+from culvert.dataplane.notices import Reading
+from culvert.dataplane.plane import SaUsage
+from culvert.dataplane.userspace import counters as file
+from culvert.dataplane.userspace import wire
+from culvert.dataplane.userspace.counters import CountersFile
+from culvert.ipsec.sa import Direction, SaKey, SecurityAssociation
+
+NO_SLOT = -1
+
+
+class Slots:
+    """Which slot each SA has. An SA's identity is a digest of its keys, so it isn't worked out for every report."""
+
+    def __init__(self, counters: CountersFile) -> None:
+        self._counters = counters
+        self._known: dict[tuple[Direction, SaKey], int] = {}
+
+    def of(self, changes: Sequence[wire.PacketChange], others: Iterable[SecurityAssociation]) -> list[int]:
+        """For each change the slot of its SA, or -1. `others`: SAs whose slots nobody else may get."""
+        in_use = {sa.identity() for sa in others}
+        slots = []
+        for change in changes:
+            slot = NO_SLOT
+            if isinstance(change, AddSa | RemoveSa):
+                sa = change.sa
+                slot = self._counters.slot_for(sa.identity(), sa.direction, in_use)
+                in_use.add(sa.identity())
+                if isinstance(change, AddSa):
+                    self._known[sa.direction, sa.key] = slot
+            slots.append(slot)
+        return slots
+
+    def begin(self, changes: Sequence[wire.PacketChange], slots: Sequence[int], now: float) -> None:
+        """The age of the keys that are new counts from now on."""
+        for change, slot in zip(changes, slots, strict=True):
+            if isinstance(change, AddSa):
+                self._counters.begin(slot, now)
+
+    def reading(self, sa: SecurityAssociation) -> Reading:
+        base = self._base(sa)
+        numbers = self._counters.numbers
+        return Reading(
+            sa,
+            numbers[base + file.SEQUENCE],
+            self._counters.times[base + file.CREATED],
+            numbers[base + file.LIFE_OCTETS],
+            numbers[base + file.LIFE_PACKETS],
+        )
+
+    def usage(self, sa: SecurityAssociation, now: float) -> SaUsage:
+        base = self._base(sa)
+        numbers, times = self._counters.numbers, self._counters.times
+        reading = self.reading(sa)
+        return SaUsage(
+            sa=sa,
+            worker=0,
+            packets=numbers[base + file.PACKETS],
+            octets=numbers[base + file.OCTETS],
+            sequence=reading.sequence,
+            created=reading.created,
+            last_use=times[base + file.LAST_USE],
+            drops=self._counters.slot_drops(self._known[sa.direction, sa.key]),
+            state=reading.state(now),
+            life_octets=reading.life_octets,
+            life_packets=reading.life_packets,
+            lost=numbers[base + file.LOST],
+            path_mtu=numbers[base + file.PATH_MTU] if now < times[base + file.PATH_UNTIL] else 0,
+        )
+
+    def _base(self, sa: SecurityAssociation) -> int:
+        return self._counters.base(self._known[sa.direction, sa.key])
