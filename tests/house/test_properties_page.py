@@ -13,7 +13,8 @@ def test_every_property_beyond_the_vendor_is_there() -> None:
 
 
 def test_its_defaults_are_true() -> None:
-    cells = [[cell.strip().strip("`") for cell in line.split("|")] for line in PAGE.splitlines() if line.startswith("|")]
+    lines = [line for line in PAGE.splitlines() if line.startswith("|")]
+    cells = [[cell.strip().strip("`") for cell in line.split("|")] for line in lines]
     rows = {row[1]: row[3] for row in cells}
     fields = [own for kind in KINDS.values() for own in kind.fields if own.beyond and own.word in rows]
     assert len(fields) > 12

@@ -66,7 +66,7 @@ class Gateway:
         self._incoming.trail.clear()
 
     def told_too_big(self, packet: bytes, now: float) -> Learned | Drop | Bypass:
-        """What an ICMP packet from the way out teaches (RFC 4301 section 8.2.1). Bypass: nothing, it isn't about us."""
+        """What an ICMP packet from the way out teaches (RFC 4301 section 8.2.1). Bypass: nothing."""
         complaint = icmp.parse_too_big(packet)
         if complaint is None:
             return Bypass(packet)
@@ -77,8 +77,9 @@ class Gateway:
         age = record.sequence - complaint.sequence_low & 0xFFFFFFFF
         if complaint.source != record.sa.source.packed or not record.sequence or age >= icmp.RECENT:
             return drop_of(record, Reason.FORGED_TOO_BIG)
-        if complaint.mtu >= record.mtu(now):
-            return drop_of(record, Reason.FORGED_TOO_BIG)
+        if complaint.mtu > record.mtu(now):
+            # About a packet from before the last lesson: nothing new.
+            return Bypass(packet)
         return Learned(record, record.learn_mtu(complaint.mtu, now))
 
     def due(self, now: float) -> Iterator[Send | Drop]:

@@ -135,7 +135,7 @@ class Incoming:
             packet = marked
         for each in records:
             each.usage.count(inner.length, arrival.now)
-        clamped = packet if sa.mss is None else _clamped(record, packet, inner)
+        clamped = packet if sa.mss is None else _clamped(records, packet, inner)
         return Deliver(clamped, sa, policy, record, records[0] if len(records) > 1 else None)
 
     def _policy(self, inner: Datagram, now: float) -> Policy | Reason:
@@ -202,8 +202,8 @@ def _objection(policy: Policy, records: _Records, inner: Datagram) -> Reason | N
     return None
 
 
-def _clamped(record: Inbound, packet: bytes, inner: Datagram) -> bytes:
+def _clamped(records: _Records, packet: bytes, inner: Datagram) -> bytes:
     """The segments that the other side will be sent have to fit the way back, which is as wide as the way in."""
-    sa = record.sa
-    room = largest_inner(sa, sa.path_mtu or ip.LENGTH_MAX) - mss.SIZES[inner.version]
+    sa, bundled = records[-1].sa, records[0].sa if len(records) > 1 else None
+    room = largest_inner(sa, sa.path_mtu or ip.LENGTH_MAX, bundled) - mss.SIZES[inner.version]
     return mss.clamped(packet, inner, max(1, min(sa.mss or room, room)))

@@ -139,6 +139,8 @@ class _Table:
         self._groups: dict[_Shape, _Group] = {}
         self._in_order: list[_Group] | None = None
         self._cache: dict[FlowKey, Policy | None] = {}
+        self._asking: dict[Policy, None] = {}
+        self._asked: dict[tuple[bytes, bytes, int], bool] = {}
         self._serial = 0
 
     def add(self, policy: Policy) -> None:
@@ -153,6 +155,8 @@ class _Table:
         group.best = min(group.best, rank)
         want = _want(shape, _sample(policy.selector))
         insort(group.entries.setdefault(want, []), (rank, policy), key=_rank)
+        if policy.selector.source_ports or policy.selector.destination_ports:
+            self._asking[policy] = None
         self._changed()
 
     def remove(self, policy: Policy) -> None:
@@ -162,6 +166,7 @@ class _Table:
         shape = _shape(policy.selector)
         group = self._groups[shape]
         want = _want(shape, _sample(policy.selector))
+        self._asking.pop(policy, None)
         left = [entry for entry in group.entries.pop(want) if entry[0] != rank]
         if left:
             group.entries[want] = left
@@ -172,6 +177,7 @@ class _Table:
     def _changed(self) -> None:
         self._in_order = None
         self._cache.clear()
+        self._asked.clear()
 
     def find(self, key: FlowKey) -> Policy | None:
         try:
@@ -201,8 +207,13 @@ class _Table:
 
     def needs_ports(self, key: FlowKey) -> bool:
         """Whether an entry would fit a packet without ports if only it showed the right ones."""
-        source, destination = ip_address(key[0]), ip_address(key[1])
-        return any(_fits_but_for_ports(policy.selector, source, destination, key[2]) for policy in self._ranks)
+        flow = key[:3]
+        if flow not in self._asked:
+            if len(self._asked) >= FLOW_CACHE_MAX:
+                self._asked.clear()
+            ends = ip_address(key[0]), ip_address(key[1])
+            self._asked[flow] = any(_fits_but_for_ports(policy.selector, *ends, key[2]) for policy in self._asking)
+        return self._asked[flow]
 
     def policies(self) -> list[Policy]:
         return sorted(self._ranks, key=self._ranks.__getitem__)
@@ -210,8 +221,7 @@ class _Table:
 
 def _fits_but_for_ports(selector: Selector, source: IPAddress, destination: IPAddress, protocol: int) -> bool:
     return (
-        (selector.source_ports is not None or selector.destination_ports is not None)
-        and selector.protocol in (None, protocol)
+        selector.protocol in (None, protocol)
         and source.version == selector.source.version
         and source in selector.source
         and destination in selector.destination
