@@ -33,6 +33,17 @@ def test_esp_is_protected_and_gives_its_spi(frame: bytes) -> None:
     assert (sighting.sort, sighting.spi) == (Sort.ESP, 0x3E9)
 
 
+def test_ah_and_esp_in_udp_are_protected_too() -> None:
+    sighting = sort(ethernet(V4, ipv4(51, struct.pack("!BBHII", 4, 4, 0, 0x3EA, 1) + bytes(40))))
+    assert (sighting.sort, sighting.spi) == (Sort.AH, 0x3EA)
+    header = struct.pack("!HHHH", 4500, 4500, 8 + len(ESP), 0)
+    sighting = sort(ethernet(V6, ipv6(17, header + ESP)))
+    assert (sighting.sort, sighting.spi) == (Sort.ESP, 0x3E9)
+    # An IKE message, and UDP of somebody else.
+    assert sort(ethernet(V4, ipv4(17, header + bytes(4) + ESP))).sort is Sort.CLEAR
+    assert sort(ethernet(V4, ipv4(17, struct.pack("!HHHH", 4500, 53, 48, 0) + ESP))).sort is Sort.CLEAR
+
+
 def test_a_later_fragment_of_esp_is_protected_but_has_no_spi() -> None:
     sighting = sort(ethernet(V4, ipv4(50, bytes(range(40)), fragment=185)))
     assert (sighting.sort, sighting.spi) == (Sort.ESP, None)

@@ -30,7 +30,10 @@ class Seen:
 
     @property
     def esp(self) -> int:
-        return sum(tally.counts[Sort.ESP] for tally in self.tallies.values())
+        return self.count(Sort.ESP)
+
+    def count(self, sort: Sort) -> int:
+        return sum(tally.counts[sort] for tally in self.tallies.values())
 
 
 @contextmanager

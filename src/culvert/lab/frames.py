@@ -9,7 +9,8 @@ from enum import StrEnum
 from ipaddress import IPv4Address, IPv6Address
 
 _ETHERTYPE_IPV4, _ETHERTYPE_ARP, _ETHERTYPE_IPV6 = 0x0800, 0x0806, 0x86DD
-_ICMP, _IGMP, _FRAGMENT, _ESP, _ICMPV6, _HOP_BY_HOP = 1, 2, 44, 50, 58, 0
+_ICMP, _IGMP, _UDP, _FRAGMENT, _ESP, _AH, _ICMPV6, _HOP_BY_HOP = 1, 2, 17, 44, 50, 51, 58, 0
+_NAT_TRAVERSAL_PORT = 4500
 _ECHO_TYPES = {_ICMP: (8, 0), _ICMPV6: (128, 129)}
 # Neighbour and router discovery, and who listens to which multicast group (RFC 4861, 2710, 3810).
 _ICMPV6_NEIGHBOUR = frozenset({130, 131, 132, 133, 134, 135, 136, 143})
@@ -17,6 +18,7 @@ _ICMPV6_NEIGHBOUR = frozenset({130, 131, 132, 133, 134, 135, 136, 143})
 
 class Sort(StrEnum):
     ESP = "esp"
+    AH = "ah"
     NEIGHBOUR = "neighbour"
     CLEAR = "clear"
 
@@ -52,7 +54,7 @@ class _Ip:
 
 
 def sort(frame: bytes) -> Sighting:
-    """Everything that is neither ESP nor neighbour talk counts as clear, whatever it is."""
+    """Everything that is neither ESP (also in UDP), nor AH, nor neighbour talk counts as clear, whatever it is."""
     ethertype = struct.unpack_from("!H", frame, 12)[0] if len(frame) >= 14 else 0
     if ethertype == _ETHERTYPE_ARP:
         return Sighting(Sort.NEIGHBOUR, "arp")
@@ -63,7 +65,19 @@ def sort(frame: bytes) -> Sighting:
     if ip.protocol == _ESP and len(ip.payload) >= 4:
         # Only the first fragment of a packet begins with the SPI.
         return Sighting(Sort.ESP, words, None if ip.later_fragment else struct.unpack_from("!I", ip.payload)[0])
+    if ip.protocol == _AH and len(ip.payload) >= 8:
+        return Sighting(Sort.AH, words, None if ip.later_fragment else struct.unpack_from("!I", ip.payload, 4)[0])
+    if (in_udp := _esp_in_udp(ip)) is not None:
+        return Sighting(Sort.ESP, f"{words} with ESP", in_udp)
     return Sighting(Sort.NEIGHBOUR if _is_neighbour_talk(ip) else Sort.CLEAR, words)
+
+
+def _esp_in_udp(ip: _Ip) -> int | None:
+    """The SPI of ESP in UDP (RFC 3948); an IKE message has zeros in its place, a keep-alive is one octet."""
+    if ip.protocol != _UDP or ip.later_fragment or len(ip.payload) < 16:
+        return None
+    (port, spi) = struct.unpack_from("!2xH4xI", ip.payload)
+    return spi if port == _NAT_TRAVERSAL_PORT and spi else None
 
 
 def echo(frame: bytes) -> tuple[EchoId, bytes] | None:

@@ -41,7 +41,7 @@ class WanTally:
 
     @property
     def only_esp(self) -> bool:
-        return self.counts[Sort.ESP] > 0 and self.counts[Sort.CLEAR] == 0
+        return self.counts[Sort.ESP] > 0 and self.counts[Sort.AH] == self.counts[Sort.CLEAR] == 0
 
 
 class EchoLog:
