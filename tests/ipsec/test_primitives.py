@@ -160,7 +160,8 @@ def test_the_iv_of_cbc_is_the_enciphered_sum_of_chance_and_the_last_block(
 def test_cbc_decrypts_what_another_sa_with_this_key_sent() -> None:
     """Two streams under one key, mixed: the decryptor depends on the packet alone."""
     prepare = primitives.cbc(AES)
-    one, other = (prepare(MESSAGE[:16], lambda count, at=at: MESSAGE[at : at + count]).encrypt for at in (16, 48))
+    one = prepare(MESSAGE[:16], lambda count: MESSAGE[16 : 16 + count]).encrypt
+    other = prepare(MESSAGE[:16], lambda count: MESSAGE[48 : 48 + count]).encrypt
     decrypt = prepare(MESSAGE[:16], bytes).decrypt
     packets = [encrypt(number, bytes((number,)) * 32) for number in range(3) for encrypt in (one, other)]
     assert [decrypt(packet) for packet in packets] == [bytes((number,)) * 32 for number in (0, 0, 1, 1, 2, 2)]

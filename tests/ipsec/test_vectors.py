@@ -1,8 +1,7 @@
 """Every published answer of tests/vectors/rfc*.txt, given by the rows of the algorithm table."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -10,6 +9,7 @@ from culvert.ipsec.algorithms import AUTHS, CIPHERS, AuthRow, auth_row, cipher_r
 from culvert.ipsec.primitives import CipherPair, SealPair
 from tests.ipsec.published import octets_that_give_iv
 from tests.ipsec.vectors import (
+    Answer,
     CipherAnswer,
     CombinedAnswer,
     MacAnswer,
@@ -31,7 +31,7 @@ PACKETS = 3
 """How many packets of one SA give the same answer, where chance or the sequence number doesn't come in."""
 
 
-def named(cases: list[Any]) -> Any:
+def named(cases: Sequence[Answer]) -> pytest.MarkDecorator:
     return pytest.mark.parametrize("case", cases, ids=lambda case: case.id)
 
 
@@ -78,8 +78,9 @@ def test_every_record_is_read() -> None:
 
 def test_every_row_has_an_answer() -> None:
     kept = packets()
-    ciphers_told = {case.cipher for case in (*ciphers(), *combined(), *kept)}
-    auths_told = {case.auth for case in (*macs(), *kept)}
+    ciphers_told = {case.cipher for case in kept} | {case.cipher for case in ciphers()}
+    ciphers_told |= {case.cipher for case in combined() if case.valid}
+    auths_told = {case.auth for case in kept} | {case.auth for case in macs()}
     assert set(CIPHERS) - ciphers_told == NOT_PUBLISHED
     assert set(AUTHS) <= auths_told
 
