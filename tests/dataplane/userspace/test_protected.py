@@ -1,30 +1,38 @@
 """Selectors as sets: exactly the packets that a selector matches, and no two elements that overlap partly."""
 
 import itertools
+from collections.abc import Sequence
 from ipaddress import ip_address, ip_network
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from culvert.dataplane.userspace.protected import ProtectedSet, protected_sets
-from culvert.ipsec.selector import Flow, PortRange, Selector
+from culvert.ipsec.selector import ICMP_BASE, Flow, PortRange, Selector
 
 ADDRESSES = [f"10.{a}.0.{b}" for a in range(2) for b in range(4)]
 NETWORKS = ["0.0.0.0/0", "10.0.0.0/8", "10.0.0.0/16", "10.1.0.0/16", "10.0.0.0/30", "10.0.0.2/31", "10.1.0.3/32"]
 PORTS = range(1, 9)
+TYPES = [ICMP_BASE + number for number in (0, 1, 3, 4, 8)]
 
 networks = st.sampled_from(NETWORKS).map(ip_network)
-port_ranges = st.none() | st.tuples(st.sampled_from(PORTS), st.sampled_from(PORTS)).map(
-    lambda ends: PortRange(*sorted(ends))
-)
+
+
+def ranges(ends: Sequence[int]) -> st.SearchStrategy[PortRange]:
+    return st.tuples(st.sampled_from(ends), st.sampled_from(ends)).map(lambda pair: PortRange(*sorted(pair)))
+
+
+port_ranges = st.none() | ranges(PORTS) | ranges(TYPES)
+every_code = st.just(PortRange(ICMP_BASE, ICMP_BASE + 255))
 selectors = st.builds(
     Selector,
     source=networks,
     destination=networks,
-    protocol=st.sampled_from([None, 6, 17]),
+    protocol=st.sampled_from([None, 6, 17, 1, 58]),
     source_ports=port_ranges,
-    destination_ports=port_ranges,
-)
+    destination_ports=port_ranges | every_code,
+    # A code of every type is 256 elements, too many for comparing all with all.
+).filter(lambda selector: not (selector.is_icmp and selector.source_ports is None))
 flows = st.builds(
     Flow,
     source=st.sampled_from(ADDRESSES).map(ip_address),
@@ -32,8 +40,16 @@ flows = st.builds(
     protocol=st.sampled_from([6, 17]),
     source_port=st.sampled_from(PORTS),
     destination_port=st.sampled_from(PORTS),
+) | st.builds(
+    Flow,
+    source=st.sampled_from(ADDRESSES).map(ip_address),
+    destination=st.sampled_from(ADDRESSES).map(ip_address),
+    protocol=st.sampled_from([1, 58]),
+    source_port=st.sampled_from(TYPES),
+    destination_port=st.sampled_from(TYPES),
 )
 
+PORTS_ONLY = "meta l4proto { 6, 17, 33, 132, 136 }"
 Interval = tuple[int, int]
 
 
@@ -52,12 +68,17 @@ def intervals(element: str) -> list[Interval]:
 
 def matches(protected: ProtectedSet, flow: Flow) -> bool:
     """What the kernel does with a set."""
+    first_octets = flow.source_port or 0, flow.destination_port or 0
+    if flow.protocol in (1, 58):
+        first_octets = (first_octets[0] - ICMP_BASE) * 256 + first_octets[1] - ICMP_BASE, 0
+    if PORTS_ONLY in protected.match and flow.protocol in (1, 58):
+        return False
     values = {
         "ip saddr": int(flow.source),
         "ip daddr": int(flow.destination),
         "meta l4proto": flow.protocol,
-        "th sport": flow.source_port or 0,
-        "th dport": flow.destination_port or 0,
+        "th sport": first_octets[0],
+        "th dport": first_octets[1],
     }
     packet = [values[each] for each in protected.shape.fields]
     if not packet:
@@ -106,3 +127,28 @@ def test_all_ports_still_ask_for_a_port() -> None:
     without, whole = protected_sets("out", [Selector(**ends), Selector(**ends, source_ports=PortRange(0, 65535))])
     assert "th sport" not in without.match
     assert whole.elements == ("10.0.0.0/8 . 10.0.0.0/8 . 0-65535",)
+
+
+def test_types_and_codes_of_icmp_stand_where_a_source_port_does() -> None:
+    ends = {"source": ip_network("10.0.0.0/8"), "destination": ip_network("10.0.0.0/8")}
+    echo = PortRange(ICMP_BASE + 8, ICMP_BASE + 8)
+    needed = {
+        "source_ports": PortRange(ICMP_BASE + 3, ICMP_BASE + 4),
+        "destination_ports": PortRange(*[ICMP_BASE + 4] * 2),
+    }
+    (only,) = protected_sets(
+        "out", [Selector(**ends, protocol=1, source_ports=echo), Selector(**ends, protocol=1, **needed)]
+    )
+    assert only.match == "meta nfproto ipv4 ip saddr . ip daddr . meta l4proto . th sport @out0"
+    assert only.elements == (
+        "10.0.0.0/8 . 10.0.0.0/8 . 1 . 1028",
+        "10.0.0.0/8 . 10.0.0.0/8 . 1 . 2048-2303",
+        "10.0.0.0/8 . 10.0.0.0/8 . 1 . 772",
+    )
+
+
+def test_types_for_another_protocol_fit_nothing() -> None:
+    ends = {"source": ip_network("10.0.0.0/8"), "destination": ip_network("10.0.0.0/8")}
+    types, ports = PortRange(ICMP_BASE, ICMP_BASE + 8), PortRange(1, 2)
+    assert protected_sets("out", [Selector(**ends, protocol=6, source_ports=types)]) == []
+    assert protected_sets("out", [Selector(**ends, protocol=1, source_ports=ports)]) == []

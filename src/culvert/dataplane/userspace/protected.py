@@ -3,18 +3,22 @@
 A concatenated interval set refuses elements that overlap partly. So selectors are grouped by *shape* (prefix
 lengths, and which of protocol and ports are given): within one shape two address prefixes are equal or
 disjoint. Ports of selectors that are equal in everything else are cut at each other's edges, so that these
-too are equal or disjoint. One shape is one set and one rule, and ten thousand selectors of the usual few shapes
+too are equal or disjoint. Type and code of ICMP stand where a source port does, so they are looked up as one: type
+times 256 plus code. One shape is one set and one rule, and ten thousand selectors of the usual few shapes
 stay a few hash or tree look-ups per packet.
 """
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
-from culvert.ipsec.selector import IPNetwork, PortRange, Selector
+from culvert.ipsec.selector import ICMP_BASE, IPNetwork, PortRange, Selector
 
 PORT_MAX = 65535
+EVERY_PORT = PortRange(0, PORT_MAX)
+EVERY_TYPE = PortRange(ICMP_BASE, ICMP_BASE + 255)
+ICMP_PROTOCOLS = (1, 58)
 ELEMENTS_PER_LINE = 64
 
 Span = tuple[int, int]
@@ -87,11 +91,47 @@ def protected_sets(prefix: str, selectors: Iterable[Selector]) -> list[Protected
     """The sets, named `prefix`0.., that together match exactly the packets which some selector matches."""
     shapes: dict[Shape, list[Selector]] = defaultdict(list)
     for selector in selectors:
-        shapes[_shape(selector)].append(selector)
+        for each in _in_ports(selector):
+            shapes[_shape(each)].append(each)
     return [
         ProtectedSet(f"{prefix}{number}", shape, tuple(sorted(set(_elements(shape, shapes[shape])))))
         for number, shape in enumerate(sorted(shapes))
     ]
+
+
+def _in_ports(selector: Selector) -> Iterator[Selector]:
+    """The same with what the kernel reads for ports; none for what no packet can fit."""
+    if selector.source_ports is None and selector.destination_ports is None:
+        yield selector
+        return
+    if selector.protocol not in ICMP_PROTOCOLS:
+        source, destination = (
+            _common(each, EVERY_PORT) for each in (selector.source_ports, selector.destination_ports)
+        )
+        if (source or not selector.source_ports) and (destination or not selector.destination_ports):
+            yield replace(selector, source_ports=source, destination_ports=destination)
+    types = _common(selector.source_ports or EVERY_TYPE, EVERY_TYPE)
+    codes = _common(selector.destination_ports or EVERY_TYPE, EVERY_TYPE)
+    if types and codes and selector.protocol in (None, *ICMP_PROTOCOLS):
+        for protocol in ICMP_PROTOCOLS if selector.protocol is None else (selector.protocol,):
+            for span in _types_and_codes(types, codes):
+                yield replace(selector, protocol=protocol, source_ports=span, destination_ports=None)
+
+
+def _types_and_codes(types: PortRange, codes: PortRange) -> Iterator[PortRange]:
+    first, last = types.first - ICMP_BASE << 8, types.last - ICMP_BASE << 8
+    if codes == EVERY_TYPE:
+        yield PortRange(first, last | 0xFF)
+        return
+    for kind in range(first, last + 1, 256):
+        yield PortRange(kind | codes.first - ICMP_BASE, kind | codes.last - ICMP_BASE)
+
+
+def _common(ports: PortRange | None, limits: PortRange) -> PortRange | None:
+    if ports is None:
+        return None
+    first, last = max(ports.first, limits.first), min(ports.last, limits.last)
+    return PortRange(first, last) if first <= last else None
 
 
 def _shape(selector: Selector) -> Shape:
