@@ -4,18 +4,23 @@ import random as seeded
 import struct
 from collections.abc import Callable
 from ipaddress import ip_address, ip_network
+from typing import Any
 
-from culvert.ipsec.algorithms import CIPHERS
-from culvert.ipsec.gateway import Deliver, Drop, Gateway, Send, Verdict
-from culvert.ipsec.ip import checksum
+from culvert.ipsec.algorithms import AUTHS, CIPHERS, NONE
+from culvert.ipsec.gateway import Gateway
+from culvert.ipsec.ip import Datagram, checksum, parse
 from culvert.ipsec.sa import Direction, IPAddress, Mode, Protocol, SecurityAssociation
 from culvert.ipsec.secret import Secret
 from culvert.ipsec.selector import PortRange, Selector
 from culvert.ipsec.spd import Action, Policy
+from culvert.ipsec.verdict import Deliver, Drop, Send, Verdict
 
-AUTH_KEY = bytes(range(0x40, 0x54))
+AUTH_KEYS = {name: bytes(range(0x40, 0x40 + row.key_octets)) for name, row in AUTHS.items()} | {NONE: b""}
+AUTH_KEY = AUTH_KEYS["sha1"]
 CIPHER_KEYS = {name: bytes(range(0x80, 0x80 + row.key_octets)) for name, row in CIPHERS.items()}
 SPI = 0x3E9
+AH_SPI = 0x3EA
+"""Of the AH SA in a bundle."""
 REQID = 7
 NOW = 1_700_000_000.0
 
@@ -37,35 +42,39 @@ def dice(seed: int = 1) -> Random:
 def make_sa(
     direction: Direction,
     *,
-    cipher: str = "aes128",
+    cipher: str | None = None,
     outer: int = 4,
     spi: int = SPI,
     source: IPAddress | None = None,
     destination: IPAddress | None = None,
     protocol: Protocol = Protocol.ESP,
-    mode: Mode = Mode.TUNNEL,
-    auth: str = "sha1",
-    auth_key: bytes = AUTH_KEY,
+    auth: str | None = None,
+    auth_key: bytes | None = None,
     cipher_key: bytes | None = None,
     reqid: int = REQID,
-    replay_window: int = 64,
     label: str = "",
+    **more: Any,
 ) -> SecurityAssociation:
+    """An SA with keys that fit. `more`: any other field.
+
+    Left to itself, ESP is AES-CBC with HMAC-SHA1, AH is HMAC-SHA1, and a combined cipher goes alone.
+    """
+    cipher = cipher or ("aes128" if protocol is Protocol.ESP else "null")
+    auth = auth or (NONE if CIPHERS[cipher].combined else "sha1")
     default = OUTER[outer]
     return SecurityAssociation(
         spi=spi,
         source=source or default[0],
         destination=destination or default[1],
         protocol=protocol,
-        mode=mode,
         direction=direction,
         auth=auth,
-        auth_key=Secret(auth_key),
+        auth_key=Secret(AUTH_KEYS.get(auth, b"") if auth_key is None else auth_key),
         cipher=cipher,
         cipher_key=Secret(CIPHER_KEYS[cipher] if cipher_key is None else cipher_key),
         reqid=reqid,
-        replay_window=replay_window,
         label=label or f"/Common/sa-{direction.value}",
+        **more,
     )
 
 
@@ -96,6 +105,7 @@ def make_policy(
     action: Action = Action.PROTECT,
     protocol: Protocol = Protocol.ESP,
     mode: Mode = Mode.TUNNEL,
+    bundle_ah: bool = False,
 ) -> Policy:
     return Policy(
         direction=direction,
@@ -106,26 +116,73 @@ def make_policy(
         action=action,
         protocol=protocol,
         mode=mode,
+        bundle_ah=bundle_ah,
     )
 
 
-def sender(cipher: str = "aes128", outer: int = 4, *, sequence: int = 0, seed: int = 1) -> Gateway:
-    """A gateway that protects everything."""
+def gateway_of(
+    *sas: SecurityAssociation, sequence: int = 0, seed: int = 1, bundle_ah: bool = False, policies: bool = True
+) -> Gateway:
+    """A gateway with these SAs and, unless told otherwise, a policy for each family that wants just the first one.
+
+    With `bundle_ah`, an AH SA for the outer header of the first SA is added, and the policies want both.
+    """
     gateway = Gateway(dice(seed))
-    gateway.add_sa(make_sa(Direction.OUT, cipher=cipher, outer=outer), sequence=sequence, now=NOW)
-    for version in (4, 6):
-        gateway.add_policy(make_policy(Direction.OUT, inner=version, label=f"/Common/ts{version}"))
+    first = sas[0]
+    for sa in sas:
+        gateway.add_sa(sa, sequence=sequence, now=NOW)
+    if bundle_ah:
+        gateway.add_sa(around_it(first), sequence=sequence, now=NOW)
+    for version in (4, 6) if policies else ():
+        gateway.add_policy(
+            make_policy(
+                first.direction,
+                inner=version,
+                label=f"/Common/ts{version}",
+                protocol=first.protocol,
+                mode=first.mode,
+                reqid=first.reqid,
+                bundle_ah=bundle_ah,
+            )
+        )
     return gateway
 
 
-def receiver(cipher: str = "aes128", outer: int = 4, *, sequence: int = 0, replay_window: int = 64) -> Gateway:
+def around_it(sa: SecurityAssociation, **more: Any) -> SecurityAssociation:
+    """The AH SA of a bundle whose ESP SA this is."""
+    return make_sa(
+        sa.direction,
+        spi=AH_SPI,
+        source=sa.source,
+        destination=sa.destination,
+        protocol=Protocol.AH,
+        mode=Mode.TRANSPORT,
+        reqid=sa.reqid,
+        label="/Common/sa-ah",
+        **more,
+    )
+
+
+def sender(
+    cipher: str | None = None,
+    outer: int = 4,
+    *,
+    sequence: int = 0,
+    seed: int = 1,
+    bundle_ah: bool = False,
+    **sa: Any,
+) -> Gateway:
+    """A gateway that protects everything. `sa`: any field of its SA."""
+    own = make_sa(Direction.OUT, cipher=cipher, outer=outer, **sa)
+    return gateway_of(own, sequence=sequence, seed=seed, bundle_ah=bundle_ah)
+
+
+def receiver(
+    cipher: str | None = None, outer: int = 4, *, sequence: int = 0, bundle_ah: bool = False, **sa: Any
+) -> Gateway:
     """The gateway at the other end."""
-    gateway = Gateway(dice(2))
-    sa = make_sa(Direction.IN, cipher=cipher, outer=outer, replay_window=replay_window)
-    gateway.add_sa(sa, sequence=sequence, now=NOW)
-    for version in (4, 6):
-        gateway.add_policy(make_policy(Direction.IN, inner=version, label=f"/Common/ts{version}"))
-    return gateway
+    own = make_sa(Direction.IN, cipher=cipher, outer=outer, **sa)
+    return gateway_of(own, sequence=sequence, seed=2, bundle_ah=bundle_ah)
 
 
 def sent(verdict: Verdict) -> Send:
@@ -143,6 +200,12 @@ def dropped(verdict: Verdict) -> Drop:
     return verdict
 
 
+def parsed(packet: bytes) -> Datagram:
+    datagram = parse(packet)
+    assert datagram is not None
+    return datagram
+
+
 def ipv4(
     payload: bytes = b"",
     *,
@@ -153,10 +216,11 @@ def ipv4(
     identification: int = 1,
     flags: int = 0,
     options: bytes = b"",
+    hops: int = 64,
 ) -> bytes:
     """An IPv4 packet. `flags`: the 16 bits of flags and fragment offset."""
     octets = 20 + len(options)
-    fields = (0x40 | octets // 4, traffic_class, octets + len(payload), identification, flags, 64, protocol)
+    fields = (0x40 | octets // 4, traffic_class, octets + len(payload), identification, flags, hops, protocol)
     addresses = source.packed + destination.packed + options
     start = struct.pack("!BBHHHBB", *fields)
     return start + checksum(start + bytes(2) + addresses).to_bytes(2) + addresses + payload
@@ -169,15 +233,25 @@ def ipv6(
     source: IPAddress = INNER[6][0],
     destination: IPAddress = INNER[6][1],
     traffic_class: int = 0,
+    flow_label: int = 0x12345,
+    hops: int = 64,
 ) -> bytes:
-    word = 6 << 28 | traffic_class << 20 | 0x12345
-    return struct.pack("!IHBB", word, len(payload), protocol, 64) + source.packed + destination.packed + payload
+    """An IPv6 packet. Extension headers are part of the payload."""
+    word = 6 << 28 | traffic_class << 20 | flow_label
+    return struct.pack("!IHBB", word, len(payload), protocol, hops) + source.packed + destination.packed + payload
 
 
 def udp(source_port: int = 1111, destination_port: int = 53, data: bytes = b"data") -> bytes:
     return struct.pack("!HHHH", source_port, destination_port, 8 + len(data), 0) + data
 
 
-def packet_of(version: int, payload: bytes | None = None, *, protocol: int = 17, traffic_class: int = 0) -> bytes:
+def packet_of(version: int, payload: bytes | None = None, *, protocol: int = 17, **fields: Any) -> bytes:
+    """A packet from one inner network to the other. `fields`: what `ipv4` or `ipv6` take."""
     make = ipv4 if version == 4 else ipv6
-    return make(udp() if payload is None else payload, protocol=protocol, traffic_class=traffic_class)
+    return make(udp() if payload is None else payload, protocol=protocol, **fields)
+
+
+def end_to_end(version: int, payload: bytes | None = None, *, protocol: int = 17, **fields: Any) -> bytes:
+    """A packet between the two gateways themselves, as transport mode carries them."""
+    source, destination = OUTER[version]
+    return packet_of(version, payload, protocol=protocol, source=source, destination=destination, **fields)
