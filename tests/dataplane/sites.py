@@ -18,10 +18,23 @@ from culvert.change import (
     Service,
     SetTunnelMtu,
 )
-from culvert.ipsec.sa import Direction, SecurityAssociation
+from culvert.ipsec.lifetime import Lifetime, Limits
+from culvert.ipsec.sa import (
+    Copy,
+    Direction,
+    Fragmentation,
+    HeaderRules,
+    Mode,
+    Protocol,
+    SecurityAssociation,
+    UdpPorts,
+)
 from culvert.ipsec.secret import Secret
 from culvert.ipsec.selector import PortRange, Selector
 from culvert.ipsec.spd import Action, Policy
+
+VOCABULARY = (Copy, Fragmentation, HeaderRules, Lifetime, Limits, UdpPorts)
+"""What tests say in expressions besides the names of this module."""
 
 OUT, IN = Direction.OUT, Direction.IN
 NUMBER = {"a": 1, "b": 2}
@@ -135,6 +148,45 @@ def site(side: str, *, inner: int = 4, outer: int = 4, key: bytes = KEY, spi: in
     """One side of a working tunnel."""
     protection = [*associations(side, outer=outer, key=key, spi=spi), *selectors(side, inner=inner, outer=outer)]
     return [*protection, *ground(side)]
+
+
+def shaped(
+    changes: list[Change], *, sa: dict[str, object] | None = None, policy: dict[str, object] | None = None
+) -> list[Change]:
+    """The same with other fields of every SA and of every selector's policy."""
+
+    def shape(change: Change) -> Change:
+        if isinstance(change, AddSa):
+            return AddSa(replace(change.sa, **(sa or {})))  # type: ignore[arg-type]
+        if isinstance(change, AddPolicy):
+            return AddPolicy(replace(change.policy, **(policy or {})))  # type: ignore[arg-type]
+        return change
+
+    return [shape(change) for change in changes]
+
+
+def signing(side: str, *, outer: int = 4) -> list[Change]:
+    """The AH SAs of a bundle."""
+    fields = {"protocol": Protocol.AH, "mode": Mode.TRANSPORT, "cipher": "null", "cipher_key": Secret(b"")}
+    return shaped(associations(side, outer=outer, spi=2000), sa=fields)
+
+
+def ends(side: str, *, outer: int = 4, services: tuple[Service, ...] | None = None, **sa: object) -> list[Change]:
+    """The gateways themselves as the ends, in transport mode; unless `services` are given, all of theirs are open."""
+    wan = WAN4 if outer == 4 else WAN6
+    between = [selector(each, wan[side], wan[OTHER[side]], outer=outer) for each in (OUT, IN)]
+    protection = [*associations(side, outer=outer), *between]
+    host = ground(side)
+    return [
+        *shaped(protection, sa={"mode": Mode.TRANSPORT, **sa}, policy={"mode": Mode.TRANSPORT}),
+        *(
+            AddAddress(replace(each.address, services=services)) if isinstance(each, AddAddress) else each
+            for each in host
+        ),
+    ]
+
+
+AH = {"protocol": Protocol.AH, "cipher": "null", "cipher_key": Secret(b"")}
 
 
 def discarding(change: AddPolicy) -> AddPolicy:

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import count
 from pathlib import Path
 from typing import Any, TypeVar
@@ -225,6 +225,11 @@ def _is_discovery(packet: bytes) -> bool:
     if packet[0] >> 4 == 4:
         return False
     return (packet[6] == 58 and 133 <= packet[40] <= 137) or packet[24] == 0xFF
+
+
+def protocols(packets: Iterable[bytes]) -> set[int]:
+    """The protocols that the outer headers name."""
+    return {packet[9] if packet[0] >> 4 == 4 else packet[6] for packet in packets}
 
 
 class Wan:

@@ -3,45 +3,18 @@
 import os
 import signal
 import socket
-import threading
 import time
 
 import pytest
 
 from culvert.ipsec.drops import Reason
 from tests.dataplane.topology import Gateway, Namespace, Wan, sniffing, wait_until
+from tests.dataplane.traffic import transfers
 
 pytestmark = pytest.mark.network
 
 SERVER4 = "10.2.0.5"
 SERVER6 = "fd02::5"
-
-
-def transfers(client: Namespace, server: Namespace, address: str, octets: int = 300_000) -> bool:
-    """Whether that many octets reach a TCP server and come back."""
-    family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    listener = server.inside(lambda: socket.create_server((address, 0), family=family))
-    sender = client.inside(lambda: socket.socket(family))
-    message = os.urandom(octets)
-    received = bytearray()
-
-    def echo() -> None:
-        connection, _ = listener.accept()
-        with connection:
-            while octets := connection.recv(65536):
-                connection.sendall(octets)
-
-    with listener, sender:
-        sender.settimeout(10)
-        listener.settimeout(10)
-        threading.Thread(target=echo, daemon=True).start()
-        sender.connect(listener.getsockname()[:2])
-        pusher = threading.Thread(target=lambda: (sender.sendall(message), sender.shutdown(socket.SHUT_WR)))
-        pusher.start()
-        while part := sender.recv(65536):
-            received += part
-        pusher.join()
-    return received == message
 
 
 @pytest.mark.parametrize(("inner", "outer"), [(4, 4), (6, 6), (6, 4), (4, 6)])

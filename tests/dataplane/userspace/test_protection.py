@@ -1,0 +1,231 @@
+"""Every way of protecting, with real packets on the wire."""
+
+import socket
+
+import pytest
+
+from culvert.ipsec.drops import Reason
+from tests.dataplane.topology import Wan, protocols, sniffing, wait_until
+from tests.dataplane.traffic import datagram_arrives, transfers
+
+pytestmark = pytest.mark.network
+
+SERVER4 = "10.2.0.5"
+SERVER6 = "fd02::5"
+FAMILIES = pytest.mark.parametrize(("inner", "outer", "address"), [(4, 4, SERVER4), (6, 6, SERVER6)])
+
+
+def no_drops(wan: Wan) -> bool:
+    assert [gateway.drops() for gateway in wan.gateways] == [{}, {}]
+    return True
+
+
+@FAMILIES
+def test_ah_tunnel(wan: Wan, inner: int, outer: int, address: str) -> None:
+    wan.start(f"shaped(site(side, inner={inner}, outer={outer}), sa=AH, policy={{'protocol': Protocol.AH}})")
+    with sniffing(wan.a, "wan") as sniffer:
+        assert wan.client.pings(address, "-s", "1000")
+        assert transfers(wan.client, wan.server, address)
+        assert protocols(sniffer.packets()) == {51}
+    assert no_drops(wan)
+    row = "[(w.mode, w.protocol) for w in plane.worker_stats() if w.packets_in and w.packets_out]"
+    assert wan.a.do(row) == [["TUNNEL", "AH"]]
+
+
+@FAMILIES
+def test_bundle_of_esp_and_ah(wan: Wan, inner: int, outer: int, address: str) -> None:
+    site = f"shaped(site(side, inner={inner}, outer={outer}), policy={{'bundle_ah': True}})"
+    # Two headers more than the MTU of the other tests leaves room for.
+    wan.start(f"[*{site}, *signing(side, outer={outer}), SetTunnelMtu(1400, 1300)]")
+    with sniffing(wan.a, "wan") as sniffer:
+        assert wan.client.pings(address)
+        assert transfers(wan.client, wan.server, address)
+        packets = sniffer.packets()
+    assert protocols(packets) == {51}
+    assert {packet[20 if outer == 4 else 40] for packet in packets} == {50}, "AH says that ESP follows"
+    assert no_drops(wan)
+    usage = wan.a.do("[(u.packets, u.sequence) for u in plane.usage()]")
+    assert all(packets == sequence > 10 for packets, sequence in usage)
+    rows = "[(w.mode, w.protocol) for w in plane.worker_stats() if w.packets_in and w.packets_out]"
+    assert wan.a.do(rows) == [["TRANSPORT", "AH"], ["TUNNEL", "ESP"]]
+
+
+def test_bundle_without_its_ah_sa_sends_nothing(wan: Wan) -> None:
+    wan.start("shaped(site(side), policy={'bundle_ah': True})")
+    with sniffing(wan.a, "wan") as sniffer:
+        assert not wan.client.pings(SERVER4)
+        assert not sniffer.packets()
+    assert wan.a.drops() == {Reason.NO_BUNDLE_SA.name: 2}
+
+
+def test_compressed_packets_are_smaller(wan: Wan) -> None:
+    wan.start("shaped(site(side), sa={'compression': 2})")
+    with sniffing(wan.a, "wan") as sniffer:
+        assert wan.client.pings(SERVER4, "-s", "1200", "-p", "00")
+        compressed = [len(packet) for packet in sniffer.packets()]
+        assert transfers(wan.client, wan.server, SERVER4, 100_000), "octets of chance travel too"
+        sniffer.packets()
+    assert compressed
+    assert max(compressed) < 400
+    assert no_drops(wan)
+
+
+def test_extended_sequence_numbers_pass_the_edge_of_32_bits(wan: Wan) -> None:
+    wan.start("shaped(site(side), sa={'esn': True})")
+    assert wan.client.pings(SERVER4)
+    for gateway in wan.gateways:
+        # As if four thousand million packets had passed.
+        gateway.do(
+            "[plane._counters.numbers.__setitem__(plane._slots._base(sa) + 3, 2**32 - 3)"
+            " for sa in plane._wanted.sas.values()]"
+        )
+        gateway.do("plane._start(plane._wanted)")
+    assert wan.client.pings(SERVER4, count=6)
+    assert wan.a.do("[u.sequence for u in plane.usage()]") == [2**32 + 3] * 2
+    assert no_drops(wan)
+
+
+# Transport mode
+
+
+@pytest.mark.parametrize(("outer", "address"), [(4, "3.3.3.3"), (6, "fd0f::3")])
+@pytest.mark.parametrize("kind", ["ESP", "AH"])
+def test_transport_mode_carries_what_hosts_say(wan: Wan, outer: int, address: str, kind: str) -> None:
+    shape = f"ends(side, outer={outer}{', **AH' if kind == 'AH' else ''})"
+    wan.start(f"shaped({shape}, policy={{'protocol': Protocol.{kind}}})")
+    with sniffing(wan.a, "wan") as sniffer:
+        assert wan.a.pings(address, "-s", "1000")
+        assert transfers(wan.a, wan.b, address)
+        assert transfers(wan.b, wan.a, "2.2.2.2" if outer == 4 else "fd0f::2", 10_000)
+        for octets in (10, 1400, 5000, 40000):
+            assert datagram_arrives(wan.a, wan.b, address, bytes(octets)), octets
+        found = protocols(sniffer.packets())
+    number = 50 if kind == "ESP" else 51
+    assert found <= {number, 44}, "44: fragments of IPv6"
+    assert number in found
+    assert no_drops(wan)
+
+
+def test_transport_mode_with_strict_reverse_path_filter(wan: Wan) -> None:
+    for gateway in wan.gateways:
+        gateway.run("bash", "-c", "for f in /proc/sys/net/ipv4/conf/*/rp_filter; do echo 1 > $f; done")
+    wan.start("ends(side)")
+    assert wan.a.pings("3.3.3.3")
+    assert datagram_arrives(wan.a, wan.b, "3.3.3.3", bytes(3000))
+
+
+def test_service_that_is_not_offered_stays_closed_in_transport_mode(wan: Wan) -> None:
+    wan.start("ends(side, services=())")
+    assert wan.a.pings("3.3.3.3")
+    assert not datagram_arrives(wan.a, wan.b, "3.3.3.3", b"hello")
+    assert wan.b.drops() == {Reason.NOT_ALLOWED.name: 1}
+
+
+@pytest.mark.parametrize(("outer", "address", "mtu", "size"), [(4, "3.3.3.3", 1000, 1100), (6, "fd0f::3", 1380, 1300)])
+def test_host_itself_is_told_what_is_too_big(wan: Wan, outer: int, address: str, mtu: int, size: int) -> None:
+    wan.start(f"ends(side, outer={outer}, path_mtu={mtu})")
+    told = wan.a.run("ping", "-n", "-c", "2", "-W", "0.5", "-M", "do", "-s", str(size), address, check=False)
+    assert "mtu" in told, told
+    assert wan.a.drops() == {Reason.TOO_BIG.name: 1}
+    with sniffing(wan.a, "wan") as sniffer:
+        assert transfers(wan.a, wan.b, address)
+        assert max(map(len, sniffer.packets())) <= mtu
+
+
+# ESP in UDP
+
+
+@FAMILIES
+def test_esp_in_udp(wan: Wan, inner: int, outer: int, address: str) -> None:
+    wan.start(f"shaped(site(side, inner={inner}, outer={outer}), sa={{'encapsulation': UdpPorts()}})")
+    with sniffing(wan.a, "wan") as sniffer:
+        assert wan.client.pings(address, "-s", "1000")
+        assert transfers(wan.client, wan.server, address)
+        packets = sniffer.packets()
+    assert protocols(packets) == {17}
+    at = 20 if outer == 4 else 40
+    assert {packet[at : at + 4].hex() for packet in packets} == {"1194" * 2}
+    assert no_drops(wan)
+
+
+def test_esp_in_udp_on_other_ports_in_transport_mode(wan: Wan) -> None:
+    """What the sender calls source is the receiver's destination of the way back."""
+    ports = {"a": 5001, "b": 5002}
+    for gateway in wan.gateways:
+        gateway.start()
+    for gateway in wan.gateways:
+        here, there = ports[gateway.side], ports["b" if gateway.side == "a" else "a"]
+        pick = f"({here}, {there}) if c.sa.direction is OUT else ({there}, {here})"
+        gateway.apply(
+            f"[AddSa(replace(c.sa, encapsulation=UdpPorts(*({pick})))) if isinstance(c, AddSa) else c "
+            f"for c in ends({gateway.side!r})]"
+        )
+    with sniffing(wan.a, "wan") as sniffer:
+        assert wan.a.pings("3.3.3.3")
+        assert datagram_arrives(wan.a, wan.b, "3.3.3.3", bytes(4000))
+        packets = sniffer.packets()
+    assert protocols(packets) == {17}
+    assert no_drops(wan)
+
+
+def test_port_comes_and_goes_with_its_sas(wan: Wan) -> None:
+    wan.start()
+    assert not listening(wan, 4500)
+    assert wan.client.pings(SERVER4)
+    for gateway in wan.gateways:
+        side = repr(gateway.side)
+        gateway.apply(
+            f"[c for old in associations({side}) for c in (old.inverse(), "
+            "*shaped([old], sa={'encapsulation': UdpPorts()}))]"
+        )
+    assert listening(wan, 4500)
+    assert wan.client.pings(SERVER4)
+    assert wan.a.do("plane.usage()[0].sequence") == 4, "the sequence goes on"
+    wan.a.apply("[c.inverse() for c in shaped(associations('a'), sa={'encapsulation': UdpPorts()})]")
+    assert not listening(wan, 4500)
+
+
+def listening(wan: Wan, port: int) -> bool:
+    return f":{port} " in wan.a.run("ss", "-Hlun")
+
+
+def test_port_that_an_ike_daemon_has(wan: Wan) -> None:
+    wan.a.start()
+    with wan.a.inside(lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as daemon:
+        daemon.bind(("", 4500))
+        with pytest.raises(AssertionError, match="UDP port 4500 is taken by another program"):
+            wan.a.apply("shaped(site('a'), sa={'encapsulation': UdpPorts()})")
+        assert wan.a.do("plane.usage()") == []
+    wan.a.apply("shaped(site('a'), sa={'encapsulation': UdpPorts()})")
+
+
+def test_mismatch_of_encapsulation(wan: Wan) -> None:
+    wan.a.start()
+    wan.b.start()
+    wan.a.apply("shaped(site('a'), sa={'encapsulation': UdpPorts()})")
+    wan.b.apply("[*site('b'), *shaped(associations('b', spi=9000), sa={'encapsulation': UdpPorts(), 'reqid': 9})]")
+    assert not wan.client.pings(SERVER4)
+    assert wan.b.drops() == {Reason.ENCAPSULATION_MISMATCH.name: 2}
+    (last,) = wan.b.do("[d.last for d in plane.drops()]")
+    assert "port 4500 -> 4500 SPI(0x3e8) seq 2 (/Common/sa-in-4)" in last
+
+
+# Selectors by type of ICMP
+
+
+@FAMILIES
+def test_only_the_types_that_a_selector_names_are_protected(wan: Wan, inner: int, outer: int, address: str) -> None:
+    protocol, request, reply = (1, 8, 0) if inner == 4 else (58, 128, 129)
+    types = f"ports(0x10000 + {min(request, reply)}, 0x10000 + {max(request, reply)})"
+    near, far = ("NET4[side]", "NET4[OTHER[side]]") if inner == 4 else ("NET6[side]", "NET6[OTHER[side]]")
+    pair = f"[selector(d, {near}, {far}, outer={outer}, protocol={protocol}, source_ports={types}) for d in (OUT, IN)]"
+    wan.start(f"[*associations(side, outer={outer}), *{pair}, *ground(side)]")
+    with sniffing(wan.a, "wan") as sniffer:
+        assert wan.client.pings(address)
+        # The first one may be lost, with an answer which size would fit the tunnel.
+        wait_until(lambda: wan.client.pings(address, "-s", "4000"))
+        assert not sniffer.clear()
+        assert transfers(wan.client, wan.server, address, 1000)
+        assert sniffer.clear(), "TCP isn't selected"
+    assert no_drops(wan)
+    wait_until(lambda: wan.a.do("plane.usage()[0].packets") > 2)
