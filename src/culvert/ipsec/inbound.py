@@ -110,6 +110,9 @@ class Incoming:
         return self._admit(arrival, records, payload.octets[: inner.length], inner)
 
     def _from_transport(self, arrival: _Arrival, records: _Records, payload: Payload) -> Verdict | _Arrival:
+        if len(payload.octets) > ip.payload_max(arrival.packet[: arrival.outer.offset]):
+            # Of IPComp only: in front of it stands a header that its sender left no room for.
+            return drop_of(records[-1], Reason.DECOMPRESSION)
         packet = transport.closed(arrival.packet, arrival.outer, payload.next_header, payload.octets)
         inner = ip.parse(packet)
         if inner is None:

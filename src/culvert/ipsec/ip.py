@@ -238,6 +238,11 @@ def with_length(header: bytes, protocol_at: int, protocol: int, payload_octets: 
     return bytes(changed)
 
 
+def payload_max(header: bytes) -> int:
+    """Octets that can follow this header (with its options or extension headers): its length field has 16 bits."""
+    return LENGTH_MAX - len(header) + (IPV6_HEADER_OCTETS if header[0] >> 4 == 6 else 0)
+
+
 def pseudo_header(source: bytes, destination: bytes, protocol: int, upper_octets: int) -> bytes:
     """What the checksum of an upper protocol covers besides itself (RFC 768, RFC 8200 section 8.1)."""
     return source + destination + upper_octets.to_bytes(4) + protocol.to_bytes(4)

@@ -82,6 +82,10 @@ class Outgoing:
 
     def _policy_of_fragment(self, inner: Datagram, now: float) -> Policy | Reason | None:
         """RFC 4301 section 7.3: a later fragment follows its first one, since it shows no ports itself."""
+        assert inner.fragment is not None
+        if inner.fragment.offset + inner.length - inner.offset > ip.LENGTH_MAX:
+            # Cut once more, it would have pieces whose place doesn't fit 13 bits and is another one.
+            return Reason.FRAGMENT
         key = fragment.key_of(inner)
         if not inner.is_later_fragment:
             policy = self._spd.find_out(inner.key)
@@ -192,6 +196,8 @@ class Outgoing:
         too_big = around + layout.sealed(len(payload)) > job.mtu
         if too_big and job.inner.dont_fragment and not in_pieces:
             return self._refuse(job, max(room, SMALLEST_INNER[job.inner.version]))
+        if around - len(header) + layout.sealed(len(payload)) > ip.payload_max(header):
+            return job.drop(Reason.TOO_BIG)
 
         def make_header(protocol: int, octets: int) -> bytes:
             return ip.with_length(header, protocol_at, protocol, octets)
