@@ -34,8 +34,17 @@ def transfers(client: Namespace, server: Namespace, address: str, octets: int = 
     return received == message
 
 
-def datagram_arrives(client: Namespace, server: Namespace, address: str, payload: bytes) -> bool:
-    """Whether a UDP datagram comes back from a server; it may be cut on the way, as far as the network wants."""
+PADDING6 = bytes((0, 0, 1, 4, 0, 0, 0, 0))
+"""An extension header of options that say nothing."""
+
+
+def datagram_arrives(
+    client: Namespace, server: Namespace, address: str, payload: bytes, *, options6: bool = False
+) -> bool:
+    """Whether a UDP datagram comes back from a server; it may be cut on the way, as far as the network wants.
+
+    `options6`: with a header of hop-by-hop options and one of destination options.
+    """
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     listener = server.inside(lambda: socket.socket(family, socket.SOCK_DGRAM))
     sender = client.inside(lambda: socket.socket(family, socket.SOCK_DGRAM))
@@ -44,6 +53,9 @@ def datagram_arrives(client: Namespace, server: Namespace, address: str, payload
             each.settimeout(2)
         # IP_MTU_DISCOVER, IPV6_MTU_DISCOVER: IP_PMTUDISC_DONT.
         sender.setsockopt(*((socket.IPPROTO_IPV6, 23, 0) if family == socket.AF_INET6 else (socket.IPPROTO_IP, 10, 0)))
+        if options6:
+            sender.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_HOPOPTS, PADDING6)
+            sender.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_DSTOPTS, PADDING6)
         listener.bind((address, 0))
         sender.connect(listener.getsockname()[:2])
         try:

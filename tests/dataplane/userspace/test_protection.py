@@ -106,6 +106,17 @@ def test_transport_mode_carries_what_hosts_say(wan: Wan, outer: int, address: st
     assert no_drops(wan)
 
 
+@pytest.mark.parametrize("kind", ["ESP", "AH"])
+def test_transport_mode_keeps_extension_headers(wan: Wan, kind: str) -> None:
+    shape = f"ends(side, outer=6{', **AH' if kind == 'AH' else ''})"
+    wan.start(f"shaped({shape}, policy={{'protocol': Protocol.{kind}}})")
+    with sniffing(wan.a, "wan") as sniffer:
+        assert datagram_arrives(wan.a, wan.b, "fd0f::3", bytes(3000), options6=True)
+        first = sniffer.packets()[0]
+    assert (first[6], first[40]) == (0, 44), "hop-by-hop options in front, then a fragment"
+    assert no_drops(wan)
+
+
 def test_transport_mode_with_strict_reverse_path_filter(wan: Wan) -> None:
     for gateway in wan.gateways:
         gateway.run("bash", "-c", "for f in /proc/sys/net/ipv4/conf/*/rp_filter; do echo 1 > $f; done")

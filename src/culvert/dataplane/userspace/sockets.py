@@ -97,7 +97,7 @@ def open_receive(family: socket.AddressFamily, protocol: int) -> socket.socket:
     opened.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, RECEIVE_BUFFER_OCTETS)
     if family == socket.AF_INET6:
         _ask_for_header6(opened)
-        for option in (IPV6_FLOWINFO, socket.IPV6_RECVHOPOPTS, socket.IPV6_RECVRTHDR, socket.IPV6_RECVDSTOPTS):
+        for option in (socket.IPV6_RECVHOPOPTS, socket.IPV6_RECVRTHDR, socket.IPV6_RECVDSTOPTS):
             opened.setsockopt(socket.IPPROTO_IPV6, option, 1)
     return opened
 
@@ -126,7 +126,6 @@ def open_udp(port: UdpPort) -> socket.socket:
         if port.version == 6:
             opened.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
             _ask_for_header6(opened)
-            opened.setsockopt(socket.IPPROTO_IPV6, IPV6_FLOWINFO, 1)
         else:
             for option in (IP_PKTINFO, IP_RECVTTL, IP_RECVTOS):
                 opened.setsockopt(socket.IPPROTO_IP, option, 1)
@@ -165,7 +164,7 @@ def _open(family: socket.AddressFamily, protocol: int) -> socket.socket:
 
 def _ask_for_header6(opened: socket.socket) -> None:
     """RFC 3542 section 4: the fields of the header that isn't shown."""
-    for option in (socket.IPV6_RECVPKTINFO, socket.IPV6_RECVHOPLIMIT, socket.IPV6_RECVTCLASS):
+    for option in (socket.IPV6_RECVPKTINFO, socket.IPV6_RECVHOPLIMIT, socket.IPV6_RECVTCLASS, IPV6_FLOWINFO):
         opened.setsockopt(socket.IPPROTO_IPV6, option, 1)
 
 
