@@ -4,14 +4,15 @@ import os
 from ipaddress import ip_address
 
 import pytest
-from scapy.layers.inet import IP, UDP
+from scapy.layers.inet import ICMP, IP, UDP
 
-from culvert.change import RemoveSa
+from culvert.change import AddSa, Change, RemoveSa
 from culvert.dataplane.memory import MemoryPlane
 from culvert.dataplane.plane import PlaneError
 from culvert.ipsec.drops import Reason
+from culvert.ipsec.lifetime import Lifetime, Limits, State
 from culvert.ipsec.verdict import Bypass, Deliver, Drop, Send
-from tests.dataplane.sites import IN, OUT, association, forwarder, links, selectors, site
+from tests.dataplane.sites import IN, OUT, association, forwarder, links, selectors, shaped, signing, site
 
 PACKET = bytes(IP(src="10.1.0.5", dst="10.2.0.5") / UDP(sport=1, dport=2) / b"hello")
 
@@ -89,3 +90,66 @@ def test_every_change_can_be_taken_back() -> None:
     assert isinstance(one.outbound(PACKET, 1.0), Bypass)
     with pytest.raises(PlaneError, match="is not there"):
         one.apply([links()[0].inverse()])
+
+
+def bundled(side: str) -> list[Change]:
+    return [*shaped(site(side), policy={"bundle_ah": True}), *signing(side)]
+
+
+def test_bundle_goes_through_both() -> None:
+    one, other = plane(), plane()
+    one.apply(bundled("a"))
+    other.apply(bundled("b"))
+    inner = other.inbound(sent(one).packet, 1002.0)
+    assert isinstance(inner, Deliver)
+    assert inner.packet == PACKET
+    assert [row.packets_out for row in one.worker_stats()] == [1, 0, 0, 1]
+    assert [row.packets_in for row in other.worker_stats()] == [1, 0, 0, 1]
+
+
+def test_a_life_goes_on_when_its_sa_is_replaced() -> None:
+    one = plane()
+    limits = {"lifetime": Lifetime(soft=Limits(packets=2))}
+    one.apply(shaped(site("a"), sa=limits))
+    sent(one)
+    one.reset_stats()
+    old = shaped([AddSa(association("a", OUT))], sa=limits)
+    one.apply([old[0].inverse(), *old])
+    assert one.tick(1001.0) == []
+    sent(one)
+    use = one.usage()[-1]
+    assert (use.packets, use.life_packets, use.life_octets, use.state) == (1, 2, 2 * len(PACKET), State.DYING)
+    assert one.tick(1002.0) == ["IPsec-SA /Common/sa-out-4 spi=1000(0x3e8): soft lifetime of packets reached"]
+
+
+def test_replays_are_audited() -> None:
+    one, other = plane("a"), plane("b")
+    outer = sent(one).packet
+    for _ in range(3):
+        other.inbound(outer, 1002.0)
+    assert other.tick(1003.0) == [
+        "audit: 2 packets dropped: replay (RFC 4303 section 3.4.3); the last: "
+        "2.2.2.2 -> 3.3.3.3 SPI(0x3e8) seq 1 (/Common/sa-in-4)"
+    ]
+    assert other.tick(1004.0) == []
+
+
+def test_path_mtu_is_told_and_not_forged() -> None:
+    one = plane("a")
+    outer = sent(one).packet
+    one.told_too_big(bytes(IP(dst="2.2.2.2") / ICMP(type=3, code=4, nexthopmtu=900) / outer[:28]), 1001.0)
+    assert one.usage()[-1].path_mtu == 900
+    unknown = outer[:20] + bytes(8)
+    one.told_too_big(bytes(IP(dst="2.2.2.2") / ICMP(type=3, code=4, nexthopmtu=800) / unknown), 1001.0)
+    assert one.usage()[-1].path_mtu == 900
+    assert [drop.reason for drop in one.drops()] == [Reason.FORGED_TOO_BIG]
+
+
+def test_chores_send_dummies() -> None:
+    one, other = plane(), plane("b")
+    one.apply(shaped(site("a"), sa={"dummy_seconds": 5}))
+    assert one.chores(1004.0) == []
+    (dummy,) = one.chores(1005.0)
+    verdict = other.inbound(dummy.packet, 1005.0)
+    assert isinstance(verdict, Drop)
+    assert verdict.reason is Reason.DUMMY
