@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scapy.layers.inet import ICMP, IP, TCP, UDP
 from scapy.layers.inet6 import (
+    ICMPv6EchoRequest,
     IPv6,
     IPv6ExtHdrDestOpt,
     IPv6ExtHdrFragment,
@@ -18,36 +19,28 @@ from scapy.layers.inet6 import (
 from scapy.packet import Packet, Raw
 
 from culvert.ipsec import ip
-from culvert.ipsec.ip import Datagram
-from culvert.ipsec.selector import Flow
-from tests.ipsec.building import INNER, ipv4, ipv6, udp
+from culvert.ipsec.ip import Datagram, Fragment
+from culvert.ipsec.selector import ICMP_BASE, Flow
+from tests.ipsec.building import INNER, ipv4, ipv6, parsed, udp
 
 PORTS = (1111, 53)
 
 
-def parsed(packet: bytes) -> Datagram:
-    datagram = ip.parse(packet)
-    assert datagram is not None
-    return datagram
-
-
 def test_an_ipv4_packet() -> None:
-    packet = ipv4(udp(), traffic_class=0xB9)
+    packet = ipv4(udp(), traffic_class=0xB9, hops=63)
     datagram = parsed(packet)
     source, destination = INNER[4]
-    assert datagram == Datagram(
-        4, len(packet), 0xB9, False, False, 17, 20, (source.packed, destination.packed, 17, *PORTS)
-    )
+    key = source.packed, destination.packed, 17, *PORTS
+    assert datagram == Datagram(4, len(packet), 0xB9, False, None, 17, 20, key, 9, 63)
     assert datagram.flow == Flow(source, destination, 17, *PORTS)
 
 
 def test_an_ipv6_packet() -> None:
-    packet = ipv6(udp(), traffic_class=0xB9)
+    packet = ipv6(udp(), traffic_class=0xB9, hops=63, flow_label=0x54321)
     datagram = parsed(packet)
     source, destination = INNER[6]
-    assert datagram == Datagram(
-        6, len(packet), 0xB9, True, False, 17, 40, (source.packed, destination.packed, 17, *PORTS)
-    )
+    key = source.packed, destination.packed, 17, *PORTS
+    assert datagram == Datagram(6, len(packet), 0xB9, True, None, 17, 40, key, 6, 63, 0x54321)
     assert datagram.flow == Flow(source, destination, 17, *PORTS)
 
 
@@ -65,7 +58,16 @@ def test_protocols_with_ports(protocol: int) -> None:
     assert parsed(ipv6(udp(), protocol=protocol)).key[2:] == (protocol, *PORTS)
 
 
-@pytest.mark.parametrize("protocol", [1, 2, 47, 50, 51, 58, 59, 89, 255])
+@pytest.mark.parametrize("protocol", [1, 58])
+def test_icmp_shows_type_and_code_where_ports_stand(protocol: int) -> None:
+    """RFC 4301 section 4.4.1.1; lifted above every port, so that none is taken for the other."""
+    key = (protocol, ICMP_BASE + 3, ICMP_BASE + 4)
+    for make in (ipv4, ipv6):
+        assert parsed(make(b"\3\4", protocol=protocol)).key[2:] == key
+        assert parsed(make(b"\3", protocol=protocol) + b"\4").key[2:] == (protocol, None, None)
+
+
+@pytest.mark.parametrize("protocol", [2, 47, 50, 51, 59, 89, 255])
 def test_protocols_without_ports(protocol: int) -> None:
     assert parsed(ipv4(udp(), protocol=protocol)).key[2:] == (protocol, None, None)
     assert parsed(ipv6(udp(), protocol=protocol)).key[2:] == (protocol, None, None)
@@ -74,19 +76,22 @@ def test_protocols_without_ports(protocol: int) -> None:
 @pytest.mark.parametrize(
     ("flags", "dont_fragment", "fragment", "ports"),
     [
-        (0x0000, False, False, PORTS),
-        (0x4000, True, False, PORTS),
-        (0x8000, False, False, PORTS),
-        (0x2000, False, True, PORTS),
-        (0x0001, False, True, (None, None)),
-        (0x2001, False, True, (None, None)),
-        (0x1FFF, False, True, (None, None)),
-        (0x6000, True, True, PORTS),
+        (0x0000, False, None, PORTS),
+        (0x4000, True, None, PORTS),
+        (0x8000, False, None, PORTS),
+        (0x2000, False, Fragment(77, 0, True), PORTS),
+        (0x0001, False, Fragment(77, 8, False), (None, None)),
+        (0x2001, False, Fragment(77, 8, True), (None, None)),
+        (0x1FFF, False, Fragment(77, 65528, False), (None, None)),
+        (0x6000, True, Fragment(77, 0, True), PORTS),
     ],
 )
-def test_ipv4_flags(flags: int, dont_fragment: bool, fragment: bool, ports: tuple[int | None, int | None]) -> None:
-    datagram = parsed(ipv4(udp(), flags=flags))
+def test_ipv4_flags(
+    flags: int, dont_fragment: bool, fragment: Fragment | None, ports: tuple[int | None, int | None]
+) -> None:
+    datagram = parsed(ipv4(udp(), flags=flags, identification=77))
     assert (datagram.dont_fragment, datagram.fragment, datagram.key[3:]) == (dont_fragment, fragment, ports)
+    assert datagram.is_later_fragment is (ports != PORTS)
 
 
 def test_ipv4_options_are_skipped() -> None:
@@ -147,7 +152,7 @@ def fragment_header(next_header: int, place: int) -> bytes:
 )
 def test_ipv6_extension_headers_are_skipped(first: int, chain: bytes, protocol: int, offset: int) -> None:
     datagram = parsed(ipv6(chain + udp(), protocol=first))
-    assert (datagram.protocol, datagram.offset, datagram.fragment) == (protocol, offset, False)
+    assert (datagram.protocol, datagram.offset, datagram.fragment) == (protocol, offset, None)
     assert datagram.key[3:] == (PORTS if protocol == 17 else (None, None))
 
 
@@ -174,11 +179,19 @@ def test_the_longest_chain_that_is_walked() -> None:
 
 @pytest.mark.parametrize(
     ("place", "fragment", "ports"),
-    [(0, False, PORTS), (1, True, PORTS), (8, True, (None, None)), (9, True, (None, None)), (6, False, PORTS)],
+    [
+        # RFC 6946: offset 0 and nothing more is a whole packet. The two reserved bits say nothing.
+        (0, None, PORTS),
+        (6, None, PORTS),
+        (1, Fragment(9, 0, True, 48), PORTS),
+        (8, Fragment(9, 8, False, 48), (None, None)),
+        (0xFFFF, Fragment(9, 65528, True, 48), (None, None)),
+    ],
 )
-def test_ipv6_fragments(place: int, fragment: bool, ports: tuple[int | None, int | None]) -> None:
-    datagram = parsed(ipv6(fragment_header(17, place) + udp(), protocol=44))
-    assert (datagram.protocol, datagram.offset, datagram.fragment, datagram.key[3:]) == (17, 48, fragment, ports)
+def test_ipv6_fragments(place: int, fragment: Fragment | None, ports: tuple[int | None, int | None]) -> None:
+    datagram = parsed(ipv6(options(44) + fragment_header(17, place) + udp(), protocol=0))
+    assert (datagram.protocol, datagram.offset, datagram.fragment, datagram.key[3:]) == (17, 56, fragment, ports)
+    assert datagram.protocol_at == 48
 
 
 def test_a_later_fragment_is_not_walked() -> None:
@@ -191,6 +204,46 @@ def test_two_fragment_headers_stay_a_fragment() -> None:
     assert parsed(ipv6(chain + udp(), protocol=44)).fragment
 
 
+def chain_of(*parts: tuple[int, int]) -> tuple[int, bytes]:
+    """An IPv6 extension chain of (kind, octets), with UDP behind it; the kind of the first."""
+    kinds = [kind for kind, _ in parts] + [17]
+    headers = (
+        fragment_header(after, 0) if kind == 44 else options(after, octets)
+        for (kind, octets), after in zip(parts, kinds[1:], strict=True)
+    )
+    return kinds[0], b"".join(headers)
+
+
+@given(st.lists(st.tuples(st.sampled_from((60, 43, 44)), st.sampled_from((8, 16, 40))), max_size=14))
+def test_the_octet_that_names_the_upper_protocol(parts: list[tuple[int, int]]) -> None:
+    first, chain = chain_of(*parts)
+    packet = ipv6(chain + udp(), protocol=first)
+    datagram = parsed(packet)
+    assert packet[datagram.protocol_at] == 17
+    other = bytearray(packet)
+    other[datagram.protocol_at] = 59
+    assert parsed(bytes(other)).key[2:] == (59, None, None)
+
+
+@given(st.binary(max_size=70))
+def test_the_sum_of_rfc_1071(octets: bytes) -> None:
+    """Word by word, as the RFC's own C does it."""
+    total = 0
+    for at in range(0, len(octets), 2):
+        total += int.from_bytes(octets[at : at + 2].ljust(2, b"\0"))
+    while total >> 16:
+        total = (total & 0xFFFF) + (total >> 16)
+    assert ip.ones_complement_sum(octets) == total
+
+
+@pytest.mark.parametrize("make", [ipv4, ipv6])
+def test_another_payload_behind_the_same_header(make) -> None:  # type: ignore[no-untyped-def]
+    packet = make(udp(), protocol=17, traffic_class=4)
+    datagram = parsed(packet)
+    header = ip.with_length(packet[: datagram.offset], datagram.protocol_at, 6, 9)
+    assert header + bytes(9) == make(bytes(9), protocol=6, traffic_class=4)
+
+
 def test_checksum_is_rfc_1071() -> None:
     header = bytes.fromhex("45000073000040004011b861c0a80001c0a800c7")
     assert ip.checksum(header) == 0
@@ -199,11 +252,18 @@ def test_checksum_is_rfc_1071() -> None:
 
 
 @st.composite
-def transports(draw: st.DrawFn) -> Packet:
+def transports(draw: st.DrawFn, icmp: type = ICMP) -> Packet:
     port = st.integers(0, 65535)
-    upper = draw(st.sampled_from((TCP, UDP, ICMP)))
-    layer = upper() if upper is ICMP else upper(sport=draw(port), dport=draw(port))
+    upper = draw(st.sampled_from((TCP, UDP, icmp)))
+    layer = upper() if upper is icmp else upper(sport=draw(port), dport=draw(port))
     return layer / Raw(draw(st.binary(max_size=30)))
+
+
+def shown(transport: Packet) -> tuple[int | None, int | None]:
+    """What scapy has where a selector looks for ports."""
+    if isinstance(transport, ICMP | ICMPv6EchoRequest):
+        return ICMP_BASE + transport.type, ICMP_BASE + transport.code
+    return transport.sport, transport.dport
 
 
 @given(
@@ -218,10 +278,13 @@ def test_scapy_agrees_on_ipv4(
 ) -> None:
     packet = IP(src=str(source), dst=str(destination), tos=traffic_class, flags=flags) / transport
     datagram = parsed(bytes(packet))
-    ports = (getattr(transport, "sport", None), getattr(transport, "dport", None))
+    ports = shown(transport)
     assert datagram.key == (source.packed, destination.packed, packet.proto, *ports)
     assert datagram.traffic_class == traffic_class
-    assert (datagram.dont_fragment, datagram.fragment) == (flags == "DF", flags == "MF")
+    assert (datagram.dont_fragment, datagram.fragment) == (
+        flags == "DF",
+        Fragment(1, 0, True) if flags == "MF" else None,
+    )
 
 
 EXTENSIONS = (
@@ -236,7 +299,7 @@ EXTENSIONS = (
     st.integers(0, 255),
     st.booleans(),
     st.lists(st.sampled_from(EXTENSIONS), max_size=4, unique=True),
-    transports(),
+    transports(ICMPv6EchoRequest),
 )
 def test_scapy_agrees_on_ipv6(
     source: IPv6Address, traffic_class: int, hop_by_hop: bool, extensions: list[type], transport: Packet
@@ -247,8 +310,8 @@ def test_scapy_agrees_on_ipv6(
         packet = packet / extension()
     octets = bytes(packet / transport)
     datagram = parsed(octets)
-    ports = (getattr(transport, "sport", None), getattr(transport, "dport", None))
+    ports = shown(transport)
     assert len(octets) - datagram.offset == len(bytes(transport))
     assert datagram.key[0] == source.packed and datagram.key[3:] == ports
     assert datagram.traffic_class == traffic_class
-    assert datagram.fragment == (EXTENSIONS[2] in extensions)
+    assert bool(datagram.fragment) == (EXTENSIONS[2] in extensions)
