@@ -1,6 +1,9 @@
 """Every way of protecting, with real packets on the wire."""
 
+import os
+import signal
 import socket
+from pathlib import Path
 
 import pytest
 
@@ -240,3 +243,56 @@ def test_only_the_types_that_a_selector_names_are_protected(wan: Wan, inner: int
         assert sniffer.clear(), "TCP isn't selected"
     assert no_drops(wan)
     wait_until(lambda: wan.a.do("plane.usage()[0].packets") > 2)
+
+
+@FAMILIES
+def test_later_fragments_follow_a_selector_with_ports(wan: Wan, inner: int, outer: int, address: str) -> None:
+    """The kernel puts packets together before it asks the rules, so no fragment without ports is overlooked."""
+    near, far = ("NET4[side]", "NET4[OTHER[side]]") if inner == 4 else ("NET6[side]", "NET6[OTHER[side]]")
+    out = f"selector(OUT, {near}, {far}, outer={outer}, protocol=17, destination_ports=ports(1024, 65535))"
+    back = f"selector(IN, {near}, {far}, outer={outer}, protocol=17, source_ports=ports(1024, 65535))"
+    wan.start(f"[*associations(side, outer={outer}), {out}, {back}, *ground(side)]")
+    with sniffing(wan.a, "wan") as sniffer:
+        wait_until(lambda: datagram_arrives(wan.client, wan.server, address, bytes(9000)))
+        assert not sniffer.clear()
+
+
+# What must never leave in clear
+
+
+@pytest.mark.parametrize(("outer", "address"), [(4, "3.3.3.3"), (6, "fd0f::3")])
+def test_transport_mode_without_process_or_sa_sends_nothing_in_clear(wan: Wan, outer: int, address: str) -> None:
+    wan.start(f"ends(side, outer={outer})")
+    with sniffing(wan.a, "wan") as sniffer:
+        assert wan.a.pings(address)
+        os.kill(wan.a.driver_pid, signal.SIGSTOP)
+        try:
+            os.kill(packet_process(wan), signal.SIGKILL)
+            assert not wan.a.pings(address)
+            assert not datagram_arrives(wan.a, wan.b, address, bytes(3000))
+        finally:
+            os.kill(wan.a.driver_pid, signal.SIGCONT)
+        wait_until(lambda: wan.a.pings(address))
+        wan.a.apply(f"[c.inverse() for c in ends('a', outer={outer}) if isinstance(c, AddSa)]")
+        assert not wan.a.pings(address)
+        assert not sniffer.clear()
+    assert wan.a.drops() == {Reason.NO_SA_OUT.name: 2}
+
+
+def packet_process(wan: Wan) -> int:
+    """Of side A, whose parent may be stopped."""
+    pid = int(wan.a.run("pgrep", "-P", str(wan.a.driver_pid)).split()[0])
+    assert b"culvert.dataplane.userspace.tmm" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    return pid
+
+
+def test_error_about_a_protected_packet_is_protected_or_dropped(wan: Wan) -> None:
+    """A closed port's ICMP error quotes the datagram, and no selector speaks of ICMP."""
+    selectors = "[selector(d, WAN4[side], WAN4[OTHER[side]], protocol=17) for d in (OUT, IN)]"
+    shape = "policy={'mode': Mode.TRANSPORT}"
+    wan.start(f"[*[c for c in ends(side) if not isinstance(c, AddPolicy)], *shaped({selectors}, {shape})]")
+    with sniffing(wan.a, "wan") as sniffer, wan.a.inside(lambda: socket.socket(type=socket.SOCK_DGRAM)) as sender:
+        assert datagram_arrives(wan.a, wan.b, "3.3.3.3", b"open")
+        sender.sendto(b"closed", ("3.3.3.3", 9))
+        wait_until(lambda: wan.b.drops().get(Reason.NO_POLICY.name))
+        assert not sniffer.clear()
