@@ -318,6 +318,7 @@ _XCBC_ROW = AuthRow(
     kernel_name="xcbc(aes)",
     wireshark_name="",
     rfc=3566,
+    standing=Standing.SHOULD,
     prepare=primitives.aes_xcbc,
 )
 
