@@ -170,7 +170,8 @@ def _immutable_ipv4(header: bytes, foretell: bool) -> bytes | None:
         octets = 1 if kind in _SINGLE_OCTET_OPTIONS else header[at + 1] if at + 1 < len(header) else 0
         if not octets or (octets < 2 and kind != 1) or at + octets > len(header):
             return None
-        if kind in SOURCE_ROUTES and foretell and octets >= 7:
+        # A pointer behind the last address says that all have been visited.
+        if kind in SOURCE_ROUTES and foretell and octets >= 7 and header[at + 2] <= octets:
             still[16:20] = header[at + octets - 4 : at + octets]
         if kind not in IMMUTABLE_OPTIONS:
             still[at : at + octets] = bytes(octets)
