@@ -4,11 +4,12 @@ import pytest
 
 from culvert.ipsec.algorithms import BadKeyLength, UnknownAlgorithm
 from culvert.ipsec.drops import Reason
-from culvert.ipsec.sa import Direction, Mode, Protocol, SaKey
+from culvert.ipsec.sa import Direction, Protocol, SaKey, UdpPorts
 from culvert.ipsec.sadb import BadSa, DuplicateSa, Inbound, Outbound, Sadb, UnknownSa
-from tests.ipsec.building import NOW, OUTER, dice, make_sa
+from tests.ipsec.building import NOW, OUTER, REQID, dice, make_sa
 
 IN, OUT = Direction.IN, Direction.OUT
+ESP, AH = Protocol
 
 
 @pytest.fixture
@@ -32,13 +33,14 @@ def test_an_outbound_sa_is_found_by_reqid_lowest_label_first(sadb: Sadb) -> None
         label: sadb.add(make_sa(OUT, spi=300 + index, label=label, reqid=5), index, NOW)
         for index, label in enumerate("cab")
     }
-    assert sadb.outbound(5) is records["a"]
-    assert sadb.outbound(6) is None
+    assert sadb.outbound(5, ESP) is records["a"]
+    assert sadb.outbound(6, ESP) is None
+    assert sadb.outbound(5, AH) is None
     sadb.remove(records["a"].sa)
-    assert sadb.outbound(5) is records["b"]
+    assert sadb.outbound(5, ESP) is records["b"]
     sadb.remove(records["b"].sa)
     sadb.remove(records["c"].sa)
-    assert sadb.outbound(5) is None
+    assert sadb.outbound(5, ESP) is None
     assert len(sadb) == 0
 
 
@@ -102,12 +104,47 @@ def test_other_nonsense_is_refused(sadb: Sadb) -> None:
     assert len(sadb) == 0
 
 
-@pytest.mark.parametrize(("protocol", "mode"), [(Protocol.AH, Mode.TUNNEL), (Protocol.ESP, Mode.TRANSPORT)])
-def test_what_can_not_be_sealed_yet_has_no_sealer(sadb: Sadb, protocol: Protocol, mode: Mode) -> None:
-    inbound = sadb.add(make_sa(IN, protocol=protocol, mode=mode), 0, NOW)
-    outbound = sadb.add(make_sa(OUT, protocol=protocol, mode=mode), 0, NOW)
-    assert isinstance(inbound, Inbound) and inbound.opener is None
-    assert isinstance(outbound, Outbound) and outbound.sealer is None
+def test_two_protocols_serve_the_same_policy(sadb: Sadb) -> None:
+    esp = sadb.add(make_sa(OUT), 0, NOW)
+    signed = sadb.add(make_sa(OUT, protocol=AH), 0, NOW)
+    assert (sadb.outbound(REQID, ESP), sadb.outbound(REQID, AH)) == (esp, signed)
+    assert sadb.has_outbound(esp.sa.key) and sadb.has_outbound(signed.sa.key)
+    assert list(sadb.all_outbound()) == [esp, signed]
+    sadb.remove(esp.sa)
+    assert (sadb.outbound(REQID, ESP), sadb.outbound(REQID, AH)) == (None, signed)
+    assert not sadb.has_outbound(esp.sa.key)
+
+
+def test_extended_numbers_need_a_window_and_go_to_their_end(sadb: Sadb) -> None:
+    with pytest.raises(BadSa, match="need a replay window"):
+        sadb.add(make_sa(IN, esn=True, replay_window=0), 0, NOW)
+    with pytest.raises(BadSa, match="sequence number"):
+        sadb.add(make_sa(OUT, esn=True), 2**64, NOW)
+    assert sadb.add(make_sa(OUT, esn=True), 2**64 - 1, NOW).sequence == 2**64 - 1
+    assert sadb.add(make_sa(IN, esn=True), 2**64 - 1, NOW).sequence == 2**64 - 1
+
+
+def test_keep_alives_are_for_udp(sadb: Sadb) -> None:
+    with pytest.raises(BadSa, match="goes in UDP"):
+        sadb.add(make_sa(OUT, keep_alive_seconds=20), 0, NOW)
+    sadb.add(make_sa(OUT, keep_alive_seconds=20, encapsulation=UdpPorts()), 0, NOW)
+
+
+@pytest.mark.parametrize(("outer", "largest"), [(4, 65535), (6, 65575)])
+def test_what_is_known_of_the_path(sadb: Sadb, outer: int, largest: int) -> None:
+    wide = sadb.add(make_sa(OUT, outer=outer), 0, NOW)
+    narrow = sadb.add(make_sa(OUT, outer=outer, spi=300, path_mtu=1400), 0, NOW)
+    assert isinstance(wide, Outbound) and isinstance(narrow, Outbound)
+    assert (wide.mtu(NOW), narrow.mtu(NOW)) == (largest, 1400)
+    # Never wider than the link, and believed for ten minutes (RFC 1191 section 6.3).
+    assert (wide.learn_mtu(1350, NOW), narrow.learn_mtu(1450, NOW)) == (1350, 1400)
+    assert narrow.learn_mtu(1350, NOW) == 1350
+    assert (wide.mtu(NOW + 599), narrow.mtu(NOW + 599)) == (1350, 1350)
+    assert (wide.mtu(NOW + 600), narrow.mtu(NOW + 600)) == (largest, 1400)
+    floor = 576 if outer == 4 else 1280
+    assert wide.learn_mtu(68, NOW) == wide.learn_mtu(0, NOW) == floor
+    tiny = sadb.add(make_sa(OUT, outer=outer, spi=301, path_mtu=400), 0, NOW)
+    assert isinstance(tiny, Outbound) and tiny.learn_mtu(1000, NOW) == 400
 
 
 def test_usage_counts(sadb: Sadb) -> None:

@@ -148,6 +148,8 @@ def _check(sa: SecurityAssociation, sequence: int) -> None:
         raise BadSa(f"replay window {sa.replay_window} is not in 0..{REPLAY_WINDOW_MAX}")
     if sa.esn and not sa.replay_window:
         raise BadSa("extended sequence numbers need a replay window to be found by (RFC 4303 section 2.2.1)")
+    if sa.keep_alive_seconds and sa.encapsulation is None:
+        raise BadSa("keep-alives are for an SA that goes in UDP (RFC 3948 section 2.3)")
     if not 0 <= sequence <= sa.sequence_max:
         raise BadSa(f"sequence number {sequence} is not in 0..{sa.sequence_max}")
 
