@@ -24,6 +24,8 @@ PIECES_MAX = 64
 OCTETS_MAX = 4 * 1024 * 1024
 TRAIL_MAX = 1024
 
+CE = 3
+"""Congestion experienced: both bits of the ECN field (RFC 3168 section 5)."""
 IPV6_FRAGMENT_OCTETS = 8
 _IPV6_FRAGMENT = struct.Struct("!BBHI")
 _COPIED = 0x80
@@ -140,6 +142,9 @@ class _Waiting:
     end: int = -1
     """Where the last piece ends; -1 before it came."""
     octets: int = 0
+    congested: bool = False
+    capable: bool = True
+    """Of carrying a mark of congestion: no piece says that it isn't."""
     last: bytes = b""
     """A piece as it came, for the report of its death."""
 
@@ -183,6 +188,9 @@ class Reassembler:
         waiting.parts[fragment.offset] = part
         waiting.octets += len(part)
         waiting.last = packet
+        mark = datagram.traffic_class & CE
+        waiting.congested |= mark == CE
+        waiting.capable &= mark != 0
         self._octets += len(part)
         if not fragment.more:
             waiting.end = fragment.offset + len(part)
@@ -231,9 +239,15 @@ def _first_header(packet: bytes, datagram: Datagram) -> tuple[bytes, int, int]:
 
 def _whole(waiting: _Waiting) -> bytes | Reason:
     body = b"".join(part for _, part in sorted(waiting.parts.items()))
-    if len(waiting.header) + len(body) > ip.LENGTH_MAX:
+    header, version = waiting.header, waiting.header[0] >> 4
+    if len(body) > ip.payload_max(header):
         return Reason.FRAGMENT
-    return ip.with_length(waiting.header, waiting.named_at, waiting.protocol, len(body)) + body
+    if waiting.congested:
+        # RFC 3168 section 5.3: no mark of congestion may be lost.
+        if not waiting.capable:
+            return Reason.CONGESTION
+        header = header[:1] + bytes((header[1] | (CE if version == 4 else CE << 4),)) + header[2:]
+    return ip.with_length(header, waiting.named_at, waiting.protocol, len(body)) + body
 
 
 # Following
