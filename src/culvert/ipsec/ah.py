@@ -188,7 +188,7 @@ def _immutable_ipv6(header: bytes, foretell: bool) -> bytes | None:
     while at < len(header):
         if at + 8 > len(header):
             return None
-        end = at + 8 * (header[at + 1] + 1)
+        end = at + ip.extension_octets(header, at, next_header)
         if end > len(header) or not _still_extension(still, next_header, at, end, foretell):
             return None
         next_header, at = header[at], end

@@ -233,7 +233,7 @@ def _first_header(packet: bytes, datagram: Datagram) -> tuple[bytes, int, int]:
         return header, 9, datagram.protocol
     at, named_at = ip.IPV6_HEADER_OCTETS, 6
     while at < fragment.header_at:
-        named_at, at = at, at + 8 * (packet[at + 1] + 1)
+        named_at, at = at, at + ip.extension_octets(packet, at, packet[named_at])
     return packet[: fragment.header_at], named_at, packet[fragment.header_at]
 
 

@@ -72,10 +72,12 @@ class Gateway:
             return Bypass(packet)
         key = SaKey(complaint.spi, ip_address(complaint.destination), Protocol(complaint.protocol))
         record = self.sadb.find(Direction.OUT, key)
-        if not isinstance(record, Outbound):
-            return Drop(Reason.FORGED_TOO_BIG)
+        if not isinstance(record, Outbound) or record.sa.encapsulation != complaint.encapsulation:
+            # UDP of other ports belongs to another program of this host.
+            return Bypass(packet) if complaint.encapsulation else Drop(Reason.FORGED_TOO_BIG)
         age = record.sequence - complaint.sequence_low & 0xFFFFFFFF
-        if complaint.source != record.sa.source.packed or not record.sequence or age >= icmp.RECENT:
+        # Numbers begin at 1, so there are no more ages than numbers sent.
+        if complaint.source != record.sa.source.packed or age >= min(icmp.RECENT, record.sequence):
             return drop_of(record, Reason.FORGED_TOO_BIG)
         if complaint.mtu > record.mtu(now):
             # About a packet from before the last lesson: nothing new.

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from culvert.ipsec import ip, udp
 from culvert.ipsec.ip import Datagram, NextHeader
+from culvert.ipsec.sa import UdpPorts
 
 PATH_SECONDS = 600.0
 FLOORS = {4: 576, 6: 1280}
@@ -79,7 +80,10 @@ def _too_big6(packet: bytes, inner: Datagram, mtu: int) -> bytes:
 
 
 class Complaint(NamedTuple):
-    """A router says that an IPsec packet of ours was too big. `mtu` is what it says would pass."""
+    """A router says that an IPsec packet of ours was too big. `mtu` is what it says would pass.
+
+    `encapsulation`: the ports of the UDP that the ESP went in, if it is ESP at all.
+    """
 
     mtu: int
     protocol: int
@@ -87,6 +91,7 @@ class Complaint(NamedTuple):
     sequence_low: int
     source: bytes
     destination: bytes
+    encapsulation: UdpPorts | None
 
 
 def parse_too_big(packet: bytes) -> Complaint | None:
@@ -114,13 +119,16 @@ def _complaint(quoted: bytes, mtu: int, version: int) -> Complaint | None:
     else:
         at, protocol, length = ip.IPV6_HEADER_OCTETS, quoted[6], 40 + int.from_bytes(quoted[4:6])
         source, destination = quoted[8:24], quoted[24:40]
+    encapsulation = None
     if protocol == NextHeader.UDP:
+        ports = quoted[at : at + 2], quoted[at + 2 : at + 4]
+        encapsulation = UdpPorts(*map(int.from_bytes, ports))
         at, protocol = at + udp.HEADER_OCTETS, NextHeader.ESP
     at += 4 if protocol == NextHeader.AH else 0
     if protocol not in (NextHeader.ESP, NextHeader.AH) or len(quoted) < at + 8:
         return None
     spi, sequence = int.from_bytes(quoted[at : at + 4]), int.from_bytes(quoted[at + 4 : at + 8])
-    return Complaint(mtu or _plateau_below(length), protocol, spi, sequence, source, destination)
+    return Complaint(mtu or _plateau_below(length), protocol, spi, sequence, source, destination, encapsulation)
 
 
 def _plateau_below(length: int) -> int:

@@ -56,6 +56,8 @@ class Incoming:
             if isinstance(whole, Reason):
                 return Drop(whole)
             packet, outer = whole, ip.parse(whole)
+            if outer is not None and outer.fragment is not None:
+                return Drop(Reason.FRAGMENT)
         if outer is None:
             return Drop(Reason.MALFORMED_HEADER)
         return self._open_layers(_Arrival(packet, outer, (), now))
@@ -193,12 +195,12 @@ def _objection(policy: Policy, records: _Records, inner: Datagram) -> Reason | N
     sa = records[-1].sa
     if sa.reqid != policy.reqid:
         return Reason.SA_MISMATCH
-    if policy.mode is not sa.mode or policy.protocol is not sa.protocol:
-        return Reason.PROTOCOL_MISMATCH
     if len(records) > 1 or policy.bundle_ah:
         bundle = len(records) > 1 and policy.bundle_ah and sa.protocol is Protocol.ESP
         if not bundle or records[0].sa.reqid != policy.reqid or records[0].sa.protocol is not Protocol.AH:
             return Reason.SA_MISMATCH
+    if policy.mode is not sa.mode or policy.protocol is not sa.protocol:
+        return Reason.PROTOCOL_MISMATCH
     if sa.mode is Mode.TRANSPORT and inner.protocol in INNER_VERSIONS and policy.selector.protocol != inner.protocol:
         # A tunnel of the peer's: its inner packet would get by without having been asked who it is.
         return Reason.MODE_MISMATCH

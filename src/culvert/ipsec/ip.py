@@ -201,6 +201,11 @@ def _walk(packet: bytes, next_header: int, length: int) -> _Upper | None:
     return None
 
 
+def extension_octets(packet: bytes, at: int, kind: int) -> int:
+    """Of the extension header that stands there. A fragment header says no length: that octet is reserved."""
+    return 8 if kind == NextHeader.FRAGMENT else 8 * (packet[at + 1] + 1)
+
+
 _NO_PORTS: tuple[int | None, int | None] = (None, None)
 
 

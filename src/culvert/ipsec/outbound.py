@@ -104,6 +104,9 @@ class Outgoing:
             return job.drop(Reason.PROTOCOL_MISMATCH)
         if record.is_dead(job.now) or (bundled and bundled.is_dead(job.now)):
             return job.drop(Reason.EXPIRED_OUT)
+        if not job.inner.hops:
+            # RFC 1122 section 3.2.1.7, RFC 8200 section 3: nobody sends or forwards it.
+            return job.drop(Reason.HOP_LIMIT)
         return self._in_tunnel(job) if sa.mode is Mode.TUNNEL else self._in_transport(job)
 
     # Tunnel mode
@@ -177,9 +180,10 @@ class Outgoing:
                 return Hold()
             if isinstance(whole, Reason):
                 return job.drop(whole)
-            datagram = ip.parse(whole)
-            if datagram is None:
-                return job.drop(Reason.MALFORMED_HEADER)
+            datagram = _parsed(whole)
+            if datagram.fragment is not None:
+                # A fragment of a fragment.
+                return job.drop(Reason.FRAGMENT)
             job = job._replace(packet=whole, inner=datagram)
         return self._seal_transport(job, in_pieces)
 
@@ -194,8 +198,9 @@ class Outgoing:
         if job.record.compressor is not None:
             next_header, payload = job.record.compressor.compress(next_header, payload)
         too_big = around + layout.sealed(len(payload)) > job.mtu
-        if too_big and job.inner.dont_fragment and not in_pieces:
-            return self._refuse(job, max(room, SMALLEST_INNER[job.inner.version]))
+        # A source that may not be told so little is helped by cutting behind, as in tunnel mode.
+        if too_big and job.inner.dont_fragment and not in_pieces and room >= SMALLEST_INNER[job.inner.version]:
+            return self._refuse(job, room)
         if around - len(header) + layout.sealed(len(payload)) > ip.payload_max(header):
             return job.drop(Reason.TOO_BIG)
 
@@ -247,8 +252,10 @@ class Outgoing:
 
     def dummy(self, record: Outbound, now: float) -> Send | Drop:
         """A packet of noise that the receiver throws away (RFC 4303 section 2.6)."""
-        octets = max(DUMMY_OCTETS_DEFAULT, record.sa.tfc_octets)
-        size = record.sealer.layout.sealed(octets) + (udp.HEADER_OCTETS if record.sa.encapsulation else 0)
+        layout = record.sealer.layout
+        room = layout.largest_payload(record.mtu(now) - record.around)
+        octets = min(max(DUMMY_OCTETS_DEFAULT, record.sa.tfc_octets), max(room, 0))
+        size = layout.sealed(octets) + (udp.HEADER_OCTETS if record.sa.encapsulation else 0)
         if record.sequence >= record.sa.sequence_max:
             return drop_of(record, Reason.SEQUENCE_EXHAUSTED)
         protocol: int = NextHeader.UDP if record.sa.encapsulation else record.sa.protocol
@@ -274,7 +281,7 @@ class Outgoing:
 
 
 def _parsed(packet: bytes) -> Datagram:
-    """Of a packet that we made ourselves."""
+    """Of a packet that was made here."""
     datagram = ip.parse(packet)
     assert datagram is not None
     return datagram

@@ -61,7 +61,8 @@ class OuterHeader:
         if self.may_not_fragment(inner):
             identification, flags = 0, ip.DONT_FRAGMENT
         else:
-            identification, flags = int.from_bytes(self._random(2)), 0
+            # Never 0: Linux would put another one in its place, and AH has signed ours.
+            identification, flags = int.from_bytes(self._random(2)) or 1, 0
         traffic_class = self._traffic_class(inner)
         hops_and_protocol = self._hops(inner) << 8 | protocol
         total = self._fixed_sum + traffic_class + hops_and_protocol + length + identification + flags

@@ -180,7 +180,7 @@ class Mover:
             learned = self.gateway.told_too_big(packet, now)
             if isinstance(learned, Learned):
                 self._ledger.learned(learned.record, learned.mtu, now)
-            elif isinstance(learned, Drop) and (learned.record is not None or not _is_about_udp(packet)):
+            elif isinstance(learned, Drop):
                 self._ledger.drop(packet, learned, now, arrived=True)
 
     # Once a second
@@ -227,12 +227,3 @@ def _reason(error: OSError) -> Reason:
     if error.errno == errno.EMSGSIZE:
         return Reason.TOO_BIG
     return Reason.QUEUE_FULL if error.errno in QUEUE_FULL else Reason.SEND_FAILED
-
-
-def _is_about_udp(packet: bytes) -> bool:
-    """Of an ICMP error: whether it quotes a packet of UDP, which may be of any program of this host."""
-    outer = ip.parse(packet)
-    if outer is None:
-        return False
-    at = outer.offset + 8 + (9 if outer.version == 4 else 6)
-    return packet[at : at + 1] == bytes((ip.NextHeader.UDP,))
