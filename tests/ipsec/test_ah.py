@@ -447,9 +447,10 @@ def test_a_routing_header_of_any_kind_that_was_worked_through_is_signed_as_it_is
     delivered(receiver().inbound(signed(header, udp()), NOW))
 
 
-def test_the_fragment_header_of_a_whole_packet_is_signed_as_it_is() -> None:
+@pytest.mark.parametrize("reserved", [0, 3])
+def test_the_fragment_header_of_a_whole_packet_is_signed_as_it_is(reserved: int) -> None:
     """RFC 6946."""
-    header = header6(24 + len(udp()), struct.pack("!BBHI", 51, 0, 0, 0x1234), 44)
+    header = header6(24 + len(udp()), struct.pack("!BBHI", 51, reserved, 0, 0x1234), 44)
     packet = signed(header, udp())
     delivered(receiver().inbound(packet, NOW))
     other = packet[:47] + bytes((packet[47] ^ 1,)) + packet[48:]
