@@ -16,7 +16,8 @@ from culvert.ipsec.algorithms import AUTHS, CIPHERS, NONE
 from culvert.ipsec.gateway import Gateway
 from culvert.ipsec.ipcomp import CPI_DEFLATE
 from culvert.ipsec.sa import Direction, Mode, Protocol, SecurityAssociation, UdpPorts
-from tests.ipsec.building import INNER, OUTER, around_it, gateway_of, ipv4, ipv6, make_policy, make_sa, udp
+from tests.ipsec.building import INNER, OUTER, around_it, gateway_of, ipv4, ipv6, make_policy, make_sa
+from tests.ipsec.building import udp as any_udp
 
 FULL = os.environ.get("CULVERT_MATRIX") == "full"
 
@@ -92,6 +93,11 @@ class Shape(NamedTuple):
 
 Make = Callable[[int, Any, Any], bytes]
 """Family, source and destination -> a packet."""
+
+
+def udp(data: bytes = b"data") -> bytes:
+    """Between ports that no dissector claims to know."""
+    return any_udp(40001, 40002, data)
 
 
 def _packet(payload: bytes, protocol: int, **fields: Any) -> Make:
