@@ -1,10 +1,10 @@
-"""The replay window: a truth table, and the same answers as a set of integers."""
+"""The replay window: a truth table, and the same answers as a set of integers; extended numbers and their ends."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from culvert.ipsec.replay import Window
+from culvert.ipsec.replay import NUMBER_MAX, Window
 from culvert.ipsec.sa import REPLAY_WINDOW_DEFAULT, REPLAY_WINDOW_MAX
 
 LAST = 2**32 - 1
@@ -20,7 +20,7 @@ class Reference:
         self.seen: set[int] = set()
 
     def check(self, number: int) -> bool:
-        if number == 0:
+        if number <= 0 or number > 2**64 - 1:
             return False
         if not self.size:
             return True
@@ -78,19 +78,25 @@ def test_the_story_of_a_window() -> None:
     assert [(number, arrive(window, number)) for number, _ in STORY] == STORY
 
 
-def numbers(top: int) -> st.SearchStrategy[int]:
-    near = st.integers(max(0, top - 200), min(LAST, top + 200))
-    edges = st.sampled_from((0, 1, 2, LAST - 1, LAST))
-    return near | edges | st.integers(0, LAST)
+Step = tuple[str, int]
+steps = st.lists(st.tuples(st.sampled_from(("near", "near", "edge", "any")), st.integers(0, NUMBER_MAX)), max_size=40)
+
+
+def number_at(step: Step, top: int, last: int = LAST) -> int:
+    """A number near the right edge of the window, at an end of the numbers, or any."""
+    kind, value = step
+    if kind == "near":
+        return min(last, max(0, top - 200 + value % 401))
+    return (0, 1, 2, LAST - 1, LAST, last - 1, last)[value % 7] if kind == "edge" else value % (last + 1)
 
 
 @pytest.mark.parametrize("size", [0, 1, 2, 31, 32, 33, 63, REPLAY_WINDOW_DEFAULT, 65, 1024, REPLAY_WINDOW_MAX])
-@given(data=st.data())
-def test_the_window_is_a_set_of_integers(size: int, data: st.DataObject) -> None:
-    start = data.draw(st.sampled_from((0, 0, 1, 63, 64, 2**31, LAST - 100, LAST)))
+@given(st.sampled_from((0, 0, 1, 63, 64, 2**31, LAST - 100, LAST)), steps)
+@settings(max_examples=60)
+def test_the_window_is_a_set_of_integers(size: int, start: int, story: list[Step]) -> None:
     window, reference = Window(size, start), Reference(size, start)
-    for _ in range(data.draw(st.integers(1, 40))):
-        number = data.draw(numbers(reference.top))
+    for step in story:
+        number = number_at(step, reference.top)
         assert arrive(window, number) == arrive(reference, number), number
         if size:
             assert window.top == reference.top
@@ -142,3 +148,89 @@ def test_sixty_four_bit_numbers_need_no_other_window() -> None:
         assert arrive(window, number)
         assert not arrive(window, number)
     assert not window.check(2**32 - 2)
+
+
+# Extended numbers
+
+STARTS = (0, 1, 63, 64, 2**31, LAST - 100, LAST, 2**32, 2**32 + 10, 2**33 - 1, 2**33, 2**63, 2**64 - 200, 2**64 - 1)
+
+
+def appendix_a2(top: int, size: int, low: int) -> int:
+    """RFC 4303 appendix A2.2, line by line; the upper half of a number before the first is -1."""
+    top_high, top_low = top >> 32, top & LAST
+    if top_low >= size - 1:
+        high = top_high if low >= top_low - size + 1 else top_high + 1
+    else:
+        # The window spans two subspaces.
+        high = top_high - 1 if low >= (top_low - size + 1) % 2**32 else top_high
+    return (high << 32) + low
+
+
+@pytest.mark.parametrize("size", [1, 2, 32, 64, 1024, REPLAY_WINDOW_MAX])
+@given(st.sampled_from(STARTS) | st.integers(0, NUMBER_MAX), st.integers(0, LAST), st.integers(-5000, 5000))
+def test_the_number_behind_32_bits_is_that_of_the_rfc(size: int, top: int, low: int, offset: int) -> None:
+    window = Window(size, top, extended=True)
+    for bits in (low, top + offset & LAST):
+        assert window.number_of(bits) == appendix_a2(top, size, bits)
+
+
+@pytest.mark.parametrize("top", STARTS)
+def test_the_number_is_the_only_one_that_begins_at_the_window(top: int) -> None:
+    """By search: of all numbers with these low bits, the lowest that isn't behind the window."""
+    window = Window(64, top, extended=True)
+    for low in (0, 1, 63, 64, LAST, top & LAST, (top - 63) & LAST, (top - 64) & LAST, (top + 1) & LAST):
+        high = -1
+        while (high << 32) + low < top - 63:
+            high = max(high + 1, (top >> 32) - 1)
+        assert window.number_of(low) == (high << 32) + low
+
+
+def test_without_extension_the_bits_are_the_number() -> None:
+    window = Window(64, LAST)
+    assert [window.number_of(low) for low in (0, 1, LAST)] == [0, 1, LAST]
+
+
+@pytest.mark.parametrize("size", [1, 32, 64, 1024])
+@given(st.sampled_from(STARTS), steps)
+@settings(max_examples=60)
+def test_an_extended_window_is_a_set_of_integers_too(size: int, start: int, story: list[Step]) -> None:
+    window, reference = Window(size, start, extended=True), Reference(size, start)
+    for step in story:
+        number = number_at(step, reference.top, NUMBER_MAX)
+        # What the receiver makes of the bits that it sees, which is another number if they are too far apart.
+        found = window.number_of(number & LAST)
+        assert found == appendix_a2(reference.top, size, number & LAST)
+        assert arrive(window, found) == arrive(reference, found), number
+        assert window.top == reference.top
+
+
+def test_the_end_of_64_bits() -> None:
+    window = Window(64, NUMBER_MAX - 2, extended=True)
+    for low in (LAST - 1, LAST):
+        assert arrive(window, window.number_of(low))
+    assert window.top == NUMBER_MAX
+    # The next number would be 2**64: no such packet can be sent, and none is accepted.
+    assert window.number_of(0) == 2**64
+    assert not any(arrive(window, window.number_of(low)) for low in (0, 1, 2**31, LAST - 64))
+    assert window.top == NUMBER_MAX
+
+
+def test_before_the_first_number() -> None:
+    window = Window(64, 5, extended=True)
+    assert window.number_of(LAST) == -1
+    assert not window.check(window.number_of(LAST)) and not window.check(window.number_of(LAST - 57))
+
+
+@given(st.sampled_from((0, 1, 4, 32)), st.lists(st.integers(1, 80), max_size=30))
+def test_lost_counts_what_was_left_behind_unseen(size: int, arrivals: list[int]) -> None:
+    window, seen = Window(size), set()
+    for number in arrivals:
+        if arrive(window, number):
+            seen.add(number)
+    behind = range(1, window.top - max(size, 1) + 1)
+    if size:
+        assert window.lost == sum(number not in seen for number in behind)
+    # At the end of a long silence, everything in the window counts as lost too, unless it was seen.
+    window.mark(window.top + 1000)
+    if size:
+        assert window.lost == window.top - size - sum(number <= window.top - size for number in seen)
