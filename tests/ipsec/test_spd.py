@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from culvert.ipsec import spd as spd_module
 from culvert.ipsec.sa import Direction, IPAddress
-from culvert.ipsec.selector import Flow, IPNetwork, PortRange, Selector
+from culvert.ipsec.selector import ICMP_BASE, Flow, IPNetwork, PortRange, Selector
 from culvert.ipsec.spd import BadPolicy, DuplicatePolicy, Policy, Spd, UnknownPolicy
 from tests.ipsec.building import make_policy, make_selector
 
@@ -191,3 +191,85 @@ def test_ten_thousand_selectors_are_loaded_and_asked_quickly() -> None:
         spd.remove(policy)
     # A linear scan takes minutes.
     assert time.perf_counter() - started < 10
+
+
+# RFC 4301 section 7: what a packet without ports may still be asked for.
+
+LATER = Flow(FLOW.source, FLOW.destination, 6)
+
+
+@pytest.mark.parametrize(
+    ("source", "destination", "protocol", "source_ports", "destination_ports", "asked"),
+    [
+        ("0.0.0.0/0", "0.0.0.0/0", 6, None, (443, 443), True),
+        ("0.0.0.0/0", "0.0.0.0/0", 6, (1, 2), None, True),
+        ("0.0.0.0/0", "0.0.0.0/0", None, (1, 2), (3, 4), True),
+        ("10.1.2.3/32", "10.9.9.9/32", 6, None, (443, 443), True),
+        ("0.0.0.0/0", "0.0.0.0/0", 6, None, None, False),
+        ("0.0.0.0/0", "0.0.0.0/0", 17, None, (443, 443), False),
+        ("10.1.2.4/32", "0.0.0.0/0", 6, None, (443, 443), False),
+        ("0.0.0.0/0", "10.9.9.8/32", 6, None, (443, 443), False),
+        ("::/0", "::/0", 6, None, (443, 443), False),
+    ],
+)
+def test_which_entries_ask_for_ports(
+    source: str,
+    destination: str,
+    protocol: int | None,
+    source_ports: tuple[int, int] | None,
+    destination_ports: tuple[int, int] | None,
+    asked: bool,
+) -> None:
+    spd = Spd()
+    policy = make_policy(OUT, make_selector(source, destination, protocol, source_ports, destination_ports))
+    spd.add(policy)
+    assert spd.needs_ports(OUT, LATER.key) is asked
+    assert not spd.needs_ports(IN, LATER.key)
+    spd.remove(policy)
+    assert not spd.needs_ports(OUT, LATER.key)
+
+
+@settings(max_examples=100)
+@given(st.lists(policies(), max_size=12, unique=True), flows())
+def test_ports_are_needed_just_if_some_would_change_the_answer_for_an_entry(entries: list[Policy], flow: Flow) -> None:
+    """By trial: of each entry, whether a flow with the ports it names fits it where one without does not."""
+    spd = Spd()
+    for policy in entries:
+        spd.add(policy)
+    bare = Flow(flow.source, flow.destination, flow.protocol)
+    for direction in Direction:
+        expected = False
+        for policy in entries:
+            selector = policy.selector
+            shown = Flow(
+                bare.source,
+                bare.destination,
+                bare.protocol,
+                selector.source_ports.first if selector.source_ports else None,
+                selector.destination_ports.first if selector.destination_ports else None,
+            )
+            fits = policy.direction is direction and selector.matches(shown)
+            expected |= fits and not selector.matches(bare)
+        assert spd.needs_ports(direction, bare.key) is expected
+        assert spd.needs_ports(direction, bare.key) is expected
+
+
+def test_what_is_known_about_ports_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(spd_module, "FLOW_CACHE_MAX", 10)
+    spd = Spd()
+    spd.add(make_policy(OUT, make_selector("0.0.0.0/0", "0.0.0.0/0", 6, None, (443, 443))))
+    for protocol in range(35):
+        flow = Flow(FLOW.source, FLOW.destination, protocol)
+        assert spd.needs_ports(OUT, flow.key) is (protocol == 6)
+        assert len(spd._tables[OUT]._asked) <= 10
+
+
+def test_icmp_types_are_found_and_taken_for_no_port() -> None:
+    spd = Spd()
+    echo = make_policy(OUT, make_selector("0.0.0.0/0", "0.0.0.0/0", 1, (ICMP_BASE + 8, ICMP_BASE + 8)))
+    ports = make_policy(OUT, make_selector("0.0.0.0/0", "0.0.0.0/0", None, (0, 65535)), order=9)
+    spd.add(echo)
+    spd.add(ports)
+    for kind, found in ((8, echo), (0, None)):
+        assert spd.lookup(OUT, Flow(FLOW.source, FLOW.destination, 1, ICMP_BASE + kind, ICMP_BASE)) is found
+    assert spd.lookup(OUT, Flow(FLOW.source, FLOW.destination, 17, 8, 0)) is ports
