@@ -206,13 +206,18 @@ class _Table:
         return found[1] if found else None
 
     def needs_ports(self, key: FlowKey) -> bool:
-        """Whether an entry would fit a packet without ports if only it showed the right ones."""
+        """Whether the first entry that may fit a packet without ports would ask for them."""
         flow = key[:3]
         if flow not in self._asked:
             if len(self._asked) >= FLOW_CACHE_MAX:
                 self._asked.clear()
             ends = ip_address(key[0]), ip_address(key[1])
-            self._asked[flow] = any(_fits_but_for_ports(policy.selector, *ends, key[2]) for policy in self._asking)
+            plain = self.find((*flow, None, None))
+            self._asked[flow] = any(
+                (plain is None or self._ranks[policy] < self._ranks[plain])
+                and _fits_but_for_ports(policy.selector, *ends, key[2])
+                for policy in self._asking
+            )
         return self._asked[flow]
 
     def policies(self) -> list[Policy]:
