@@ -11,9 +11,10 @@ from dataclasses import asdict, replace
 import pytest
 
 from culvert.change import AddSa, RemoveSa
+from culvert.ipsec import ah
 from culvert.ipsec.esp import Opener, Sealer
 from culvert.ipsec.gateway import Gateway
-from culvert.ipsec.sa import Direction
+from culvert.ipsec.sa import Direction, Protocol
 from culvert.ipsec.secret import Secret
 from tests.ipsec.building import AUTH_KEY, CIPHER_KEYS, NOW, dice, make_sa, packet_of, receiver, sender, sent
 
@@ -41,7 +42,7 @@ def holders() -> list[object]:
     send = sent(here.outbound(packet_of(4), NOW))
     deliver = there.inbound(send.packet, NOW)
     drop = there.inbound(send.packet, NOW)
-    sa = make_sa(Direction.OUT)
+    sa, signing = make_sa(Direction.OUT), make_sa(Direction.IN, protocol=Protocol.AH)
     return [
         Secret(AUTH_KEY),
         sa,
@@ -50,6 +51,8 @@ def holders() -> list[object]:
         RemoveSa(sa),
         Sealer(sa, dice()),
         Opener(make_sa(Direction.IN)),
+        ah.Sealer(signing, dice()),
+        ah.Opener(signing),
         here,
         here.sadb,
         here.spd,

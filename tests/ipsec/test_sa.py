@@ -4,7 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from culvert.ipsec.sa import Direction, Mode, Protocol
+from culvert.ipsec.lifetime import Lifetime, Limits
+from culvert.ipsec.sa import Direction, HeaderRules, Mode, Protocol, UdpPorts
 from culvert.ipsec.secret import Secret
 from tests.ipsec.building import OUTER, make_sa
 
@@ -35,8 +36,25 @@ def test_what_makes_another_identity(change: dict[str, object]) -> None:
 
 
 @pytest.mark.parametrize(
-    "change", [{"label": "renamed"}, {"reqid": 99}, {"replay_window": 1024}, {"mode": Mode.TRANSPORT}]
+    "change",
+    [
+        {"label": "renamed"},
+        {"reqid": 99},
+        {"replay_window": 1024},
+        {"mode": Mode.TRANSPORT},
+        {"compression": 2},
+        {"encapsulation": UdpPorts()},
+        {"header": HeaderRules(dscp=1)},
+        {"lifetime": Lifetime(hard=Limits(packets=1))},
+    ],
+    ids=lambda change: next(iter(change)),
 )
 def test_what_keeps_the_identity(change: dict[str, object]) -> None:
     assert replace(SA, **change).identity() == SA.identity()  # type: ignore[arg-type]
     assert len(SA.identity()) == 16
+
+
+def test_where_numbers_end() -> None:
+    """RFC 4303 sections 2.2 and 2.2.1."""
+    assert SA.sequence_max == 2**32 - 1
+    assert replace(SA, esn=True).sequence_max == 2**64 - 1

@@ -74,7 +74,7 @@ def scan(entries: list[Policy], direction: Direction, flow: Flow) -> Policy | No
     return None
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60)
 @given(
     st.lists(policies(), max_size=25, unique=True),
     st.lists(flows(), min_size=1, max_size=25),
@@ -229,7 +229,7 @@ def test_which_entries_ask_for_ports(
     assert not spd.needs_ports(OUT, LATER.key)
 
 
-@settings(max_examples=100)
+@settings(max_examples=60)
 @given(st.lists(policies(), max_size=12, unique=True), flows())
 def test_ports_are_needed_just_if_some_would_change_the_answer(entries: list[Policy], flow: Flow) -> None:
     """By trial, in order: the first entry that fits as it is ends it; one before it that fits by its ports asks."""

@@ -1,5 +1,7 @@
 """Transport mode: where the security header goes, and what goes through it."""
 
+import zlib
+
 import pytest
 from scapy.layers.inet import IP
 from scapy.layers.inet6 import IPv6
@@ -9,7 +11,7 @@ from culvert.ipsec import transport
 from culvert.ipsec.drops import Reason
 from culvert.ipsec.fragment import split
 from culvert.ipsec.sa import Direction, Fragmentation, Mode, Protocol
-from culvert.ipsec.verdict import Hold
+from culvert.ipsec.verdict import Drop, Hold
 from tests.ipsec.building import (
     NOW,
     OUTER,
@@ -179,6 +181,36 @@ def test_what_is_too_large_is_cut_behind_or_told(fragmentation: Fragmentation) -
         else:
             drop = dropped(verdict)
             assert drop.reason is Reason.TOO_BIG and drop.answer is not None
+
+
+@pytest.mark.parametrize("version", [4, 6])
+def test_a_long_header_in_front_of_what_just_fitted_a_short_one(version: int) -> None:
+    """The length field counts the options of IPv4 and the extension headers of IPv6."""
+    here = sender("null", outer=version, mode=TRANSPORT)
+    reasons = set()
+    for size in range(65435, 65475, 4):
+        if version == 4:
+            packet = end_to_end(4, bytes(size), options=b"\1" * 40)
+        else:
+            packet = end_to_end(6, bytes((17, 7)) + bytes(62) + bytes(size), protocol=HOP)
+        verdict = here.outbound(packet, NOW)
+        reasons.add(verdict.reason if isinstance(verdict, Drop) else None)
+        if not isinstance(verdict, Drop):
+            assert delivered(receiver("null", outer=version, mode=TRANSPORT).inbound(sent(verdict).packet, NOW))
+    assert reasons == {None, Reason.TOO_BIG}
+
+
+def test_what_decompresses_to_more_than_an_ip_packet_is_refused() -> None:
+    """65515 octets behind a header of 20 are the most."""
+    for size, fits in ((65515, True), (65516, False)):
+        here, there = sender(mode=TRANSPORT), receiver(mode=TRANSPORT, compression=2)
+        state = zlib.compressobj(wbits=-15)
+        payload = bytes((17, 0, 0, 2)) + state.compress(bytes(size)) + state.flush()
+        verdict = there.inbound(sent(here.outbound(end_to_end(4, payload, protocol=108), NOW)).packet, NOW)
+        if fits:
+            assert delivered(verdict).packet == end_to_end(4, bytes(size))
+        else:
+            assert dropped(verdict).reason is Reason.DECOMPRESSION
 
 
 # RFC 4301 section 5.2: what is inside must be what the selector speaks of. A tunnel inside isn't asked who it is.
