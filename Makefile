@@ -2,14 +2,14 @@
 SHELL := /bin/bash
 BIN := .venv/bin
 .DEFAULT_GOAL := help
-.PHONY: help demo lab test check bench clean
+.PHONY: help demo lab test check bench fuzz mutants clean
 
 help: ## show this list
 	@bold=; cyan=; plain=; \
 	if [ -t 1 ] && [ -z "$$NO_COLOR" ]; then bold=$$'\e[1m'; cyan=$$'\e[36m'; plain=$$'\e[0m'; fi; \
 	echo; echo "  $${bold}Culvert$${plain}  an IPsec gateway with manually keyed security associations"; echo; \
 	sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | while IFS=$$'\t' read -r name text; do \
-	    printf '  %smake %-6s%s %s\n' "$$cyan" "$$name" "$$plain" "$$text"; done; \
+	    printf '  %smake %-7s%s %s\n' "$$cyan" "$$name" "$$plain" "$$text"; done; \
 	echo; echo "  demo, lab and test need root: they make network namespaces, and take them away again."; echo
 
 demo: ## two gateways carry real traffic between two sites, then everything is taken down (root, about a minute)
@@ -33,6 +33,14 @@ check: ## ruff, mypy --strict, import rules and the other house rules; no root n
 bench: ## how fast this machine's packets go, next to the bare cipher in the same run
 	@tools/setup run
 	@$(BIN)/python bench/twin.py $(ARGS)
+
+fuzz: ## hostile octets, steered by coverage, at every parser (--short, --seconds 60, --runs 1000000, --target NAME)
+	@tools/setup fuzz
+	@$(BIN)/python -m tests.fuzz.run $(ARGS)
+
+mutants: ## whether the tests notice small mistakes put into the code (some minutes)
+	@tools/setup fuzz
+	@$(BIN)/python -m tests.mutation.run $(ARGS)
 
 clean: ## remove what set-up and the tools left in this clone
 	rm -rf .venv .build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage
