@@ -281,6 +281,14 @@ def test_the_protocol_tells_packets_apart_in_ipv4_only() -> None:
     assert isinstance(last, bytes) and last[6] == 17
 
 
+def test_the_reserved_octet_of_a_fragment_header_is_no_length() -> None:
+    """In front of it one that says the packet is whole (RFC 6946), with an octet set that is to be ignored."""
+    chain = bytes((60, 1)) + bytes(6) + bytes((44, 0)) + bytes(6)
+    pieces = [ipv6(chain + struct.pack("!BBHI", 17, 0, place, 7) + octets(8), protocol=44) for place in (0 | 1, 8)]
+    named = bytes((60, 1)) + bytes(6) + bytes((17, 0)) + bytes(6)
+    assert together(pieces) == [None, ipv6(named + octets(8) + octets(8), protocol=44)]
+
+
 def test_what_waited_too_long_is_given_up_oldest_first() -> None:
     reassembler = Reassembler()
     for number in range(3):
