@@ -230,8 +230,8 @@ def test_memory_is_bounded_over_flows_that_never_repeat() -> None:
     """On the way out every flow is remembered, up to a limit."""
     here = sender()
     random = dice()
-    with at_most(32 * MEGABYTE, 60.0):
-        for _ in range(40_000):
+    with at_most(16 * MEGABYTE, 60.0):
+        for _ in range(18_000):
             flow = packet_of(4, random(4) + bytes(8))
             sent(here.outbound(flow, NOW))
 
