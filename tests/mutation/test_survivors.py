@@ -1,5 +1,7 @@
 """What mutants had to be made to see: behaviour that no other test would have missed, tried in every small case."""
 
+import copy
+import pickle
 from collections.abc import Iterator
 from dataclasses import replace
 from ipaddress import ip_address, ip_network
@@ -243,6 +245,13 @@ def test_a_dummy_is_known_only_after_its_icv() -> None:
     assert opener.open(window, sealed[:-1] + bytes((sealed[-1] ^ 1,)), 0, len(sealed)) is Reason.INTEGRITY
     assert window.top == 0
     assert opener.open(window, sealed, 0, len(sealed)) is Reason.DUMMY and window.top == 9
+
+
+def test_prepared_keys_say_that_they_stay_where_they_are() -> None:
+    for each in keyed():
+        for take in (pickle.dumps, copy.copy, copy.deepcopy):
+            with pytest.raises(TypeError, match="can't be pickled or copied"):
+                take(each)
 
 
 @pytest.mark.parametrize(
