@@ -79,7 +79,10 @@ def test_fragments_are_put_together_before_anything_else(outer: int) -> None:
     assert delivered(there.inbound(first, NOW)).packet == packet_of(4, bytes(200))
     assert there.inbound(first, NOW) == Hold() and there.inbound(first, NOW) == Drop(Reason.REASSEMBLY)
     odd = end_to_end(4, bytes(9), protocol=50, flags=0x2000)
-    assert there.inbound(odd, NOW) == Drop(Reason.FRAGMENT)
+    assert receiver().inbound(odd, NOW) == Drop(Reason.FRAGMENT)
+    # Nothing of a stranger's is kept, so none can fill the place where the peer's fragments wait.
+    strange = ipv4(bytes(16), protocol=50, source=OUTER[4][1], destination=OUTER[4][0], flags=0x2000)
+    assert receiver().inbound(strange, NOW) == Drop(Reason.NO_SA_IN)
 
 
 def test_in_an_atomic_fragment_or_behind_options_it_is_whole() -> None:

@@ -8,7 +8,8 @@ from scapy.packet import Raw
 from culvert.ipsec import fragment, ip
 from culvert.ipsec.drops import Reason
 from culvert.ipsec.gateway import Gateway, Learned
-from culvert.ipsec.sa import Direction, Mode, UdpPorts
+from culvert.ipsec.lifetime import Lifetime, Limits
+from culvert.ipsec.sa import Direction, Mode, Protocol, UdpPorts
 from culvert.ipsec.verdict import Bypass, Drop
 from tests.ipsec.building import NOW, OUTER, SPI, dice, ipv6, make_policy, make_sa, packet_of, sent, udp
 
@@ -75,3 +76,23 @@ def test_esp_outside_udp_is_none_of_an_sa_that_goes_in_udp() -> None:
     verdict = gateway.told_too_big(bytes(error), NOW)
     assert isinstance(verdict, Drop)
     assert verdict.reason is Reason.FORGED_TOO_BIG
+
+
+def test_ah_never_goes_around_udp() -> None:
+    """No receiver would look for UDP behind AH; the configuration refuses it, and so does the packet path."""
+    gateway = Gateway(dice())
+    gateway.add_sa(make_sa(Direction.OUT, encapsulation=UdpPorts()), now=NOW)
+    gateway.add_sa(make_sa(Direction.OUT, protocol=Protocol.AH, mode=Mode.TRANSPORT), now=NOW)
+    gateway.add_policy(make_policy(Direction.OUT, bundle_ah=True))
+    verdict = gateway.outbound(packet_of(4), NOW)
+    assert isinstance(verdict, Drop)
+    assert verdict.reason is Reason.PROTOCOL_MISMATCH
+
+
+def test_dummies_count_in_the_life_of_a_key() -> None:
+    gateway = Gateway(dice())
+    sa = make_sa(Direction.OUT, dummy_seconds=1, lifetime=Lifetime(hard=Limits(packets=3)))
+    record = gateway.add_sa(sa, now=NOW)
+    sent_at = [NOW + second for second in range(1, 10) if list(gateway.due(NOW + second))]
+    assert len(sent_at) == 3
+    assert (record.usage.packets, record.usage.life_packets) == (0, 3)

@@ -49,6 +49,9 @@ class Incoming:
     def open(self, packet: bytes, now: float) -> Verdict:
         outer = ip.parse(packet)
         if outer is not None and outer.fragment is not None:
+            if not self._sadb.has_inbound_between(outer.key[0], outer.key[1]):
+                # Nothing of a stranger's is kept.
+                return Drop(Reason.NO_SA_IN)
             # RFC 4303 section 3.4.1: before ESP.
             whole = self.reassembler.add(packet, outer, now)
             if whole is None:

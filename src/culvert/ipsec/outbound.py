@@ -100,7 +100,7 @@ class Outgoing:
 
     def _protect(self, job: _Job) -> Verdict:
         sa, record, bundled = job.record.sa, job.record, job.bundled
-        if job.policy.mode is not sa.mode or (bundled and bundled.sa.mode is not Mode.TRANSPORT):
+        if job.policy.mode is not sa.mode or (bundled and not _may_wrap(bundled, record)):
             return job.drop(Reason.PROTOCOL_MISMATCH)
         if record.is_dead(job.now) or (bundled and bundled.is_dead(job.now)):
             return job.drop(Reason.EXPIRED_OUT)
@@ -267,6 +267,8 @@ class Outgoing:
         if sa.encapsulation:
             body = udp.wrap(sa.encapsulation, sa.source.packed, sa.destination.packed, body)
         record.usage.last_use = now
+        record.usage.life_packets += 1
+        record.usage.life_octets += octets
         return Send(header + body, sa.destination, sa, None, record)
 
     def keep_alive(self, record: Outbound, now: float) -> Send:
@@ -278,6 +280,11 @@ class Outgoing:
         return Send(
             record.header.emit(_OF_THE_GATEWAY, NextHeader.UDP, len(body)) + body, sa.destination, sa, None, record
         )
+
+
+def _may_wrap(ah: Outbound, sealed: Outbound) -> bool:
+    """AH goes around what has an outer header already, and not around UDP, where no receiver would look for it."""
+    return ah.sa.mode is Mode.TRANSPORT and sealed.sa.encapsulation is None
 
 
 def _parsed(packet: bytes) -> Datagram:

@@ -6,6 +6,7 @@ Inbound records are found by what the packet shows (SPI, destination, protocol),
 """
 
 import bisect
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -162,6 +163,7 @@ class Sadb:
         self._inbound: dict[tuple[int, bytes, int], Inbound] = {}
         self._outbound: dict[SaKey, Outbound] = {}
         self._by_reqid: dict[tuple[int, Protocol], list[Outbound]] = {}
+        self._ends: Counter[tuple[bytes, bytes]] = Counter()
 
     def add(self, sa: SecurityAssociation, sequence: int, now: float) -> Record:
         """Put an SA into service. `sequence`: the last number sent, or the highest seen."""
@@ -170,6 +172,7 @@ class Sadb:
             raise DuplicateSa(f"{sa.direction.value}bound SPI {sa.spi:#x} to {sa.destination} is in use already")
         if sa.direction is Direction.IN:
             inbound = self._inbound[_wire_key(sa.key)] = Inbound(sa, sequence, now)
+            self._ends[inbound.source, sa.destination.packed] += 1
             return inbound
         outbound = self._outbound[sa.key] = Outbound(sa, sequence, now, self._random)
         bisect.insort(self._by_reqid.setdefault((sa.reqid, sa.protocol), []), outbound, key=_label)
@@ -182,6 +185,7 @@ class Sadb:
             raise UnknownSa(f"no {sa.direction.value}bound SPI {sa.spi:#x} to {sa.destination}")
         if isinstance(record, Inbound):
             del self._inbound[_wire_key(sa.key)]
+            self._ends[record.source, sa.destination.packed] -= 1
             return record
         del self._outbound[sa.key]
         served = record.sa.reqid, record.sa.protocol
@@ -198,6 +202,10 @@ class Sadb:
     def inbound(self, spi: int, destination: bytes, protocol: int) -> Inbound | None:
         """The SA that a packet names (`destination` packed)."""
         return self._inbound.get((spi, destination, protocol))
+
+    def has_inbound_between(self, source: bytes, destination: bytes) -> bool:
+        """Whether any inbound SA goes from one packed address to the other."""
+        return self._ends[source, destination] > 0
 
     def outbound(self, reqid: int, protocol: Protocol) -> Outbound | None:
         """The SA that serves an SPD entry; of several the one with the lowest label."""
