@@ -2,14 +2,14 @@
 SHELL := /bin/bash
 BIN := .venv/bin
 .DEFAULT_GOAL := help
-.PHONY: help demo lab test check bench fuzz mutants clean
+.PHONY: help demo lab test test-kernel check bench fuzz mutants clean
 
 help: ## show this list
 	@bold=; cyan=; plain=; \
 	if [ -t 1 ] && [ -z "$$NO_COLOR" ]; then bold=$$'\e[1m'; cyan=$$'\e[36m'; plain=$$'\e[0m'; fi; \
 	echo; echo "  $${bold}Culvert$${plain}  an IPsec gateway with manually keyed security associations"; echo; \
-	sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | while IFS=$$'\t' read -r name text; do \
-	    printf '  %smake %-7s%s %s\n' "$$cyan" "$$name" "$$plain" "$$text"; done; \
+	sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | while IFS=$$'\t' read -r name text; do \
+	    printf '  %smake %-12s%s %s\n' "$$cyan" "$$name" "$$plain" "$$text"; done; \
 	echo; echo "  demo, lab and test need root: they make network namespaces, and take them away again."; echo
 
 demo: ## two gateways carry real traffic between two sites, then everything is taken down (root, about a minute)
@@ -23,6 +23,10 @@ lab: ## the same two sites, left up for you to play with (root)
 test: ## every test; those that need root or a tool that is not there say so (root)
 	@tools/setup dev
 	@$(BIN)/pytest $(ARGS)
+
+test-kernel: ## against a real Linux kernel in a small virtual machine (minutes; --short, --row NAME, --write-docs)
+	@tools/setup run
+	@$(BIN)/python -m tests.kernel.run $(ARGS)
 
 check: ## ruff, mypy --strict, import rules and the other house rules; no root needed
 	@tools/setup dev
