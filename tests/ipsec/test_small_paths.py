@@ -3,15 +3,16 @@
 import struct
 
 from scapy.layers.inet import ICMP, IP, UDP
+from scapy.layers.inet6 import ICMPv6PacketTooBig, IPv6
 from scapy.packet import Raw
 
 from culvert.ipsec import fragment, ip
 from culvert.ipsec.drops import Reason
 from culvert.ipsec.gateway import Gateway, Learned
 from culvert.ipsec.lifetime import Lifetime, Limits
-from culvert.ipsec.sa import Direction, Mode, Protocol, UdpPorts
+from culvert.ipsec.sa import Direction, Fragmentation, Mode, Protocol, UdpPorts
 from culvert.ipsec.verdict import Bypass, Drop
-from tests.ipsec.building import NOW, OUTER, SPI, dice, ipv6, make_policy, make_sa, packet_of, sent, udp
+from tests.ipsec.building import NOW, OUTER, SPI, dice, ipv4, ipv6, make_policy, make_sa, packet_of, sent, udp
 
 
 def transport_sender(path_mtu: int) -> Gateway:
@@ -96,3 +97,32 @@ def test_dummies_count_in_the_life_of_a_key() -> None:
     sent_at = [NOW + second for second in range(1, 10) if list(gateway.due(NOW + second))]
     assert len(sent_at) == 3
     assert (record.usage.packets, record.usage.life_packets) == (0, 3)
+
+
+def test_a_complaint_about_a_piece_of_ours_teaches() -> None:
+    """IPv6 routers never cut, so what they quote may be the first piece of what we cut behind protection."""
+    gateway = Gateway(dice())
+    sa = make_sa(Direction.OUT, outer=6, path_mtu=1500, fragmentation=Fragmentation.AFTER)
+    gateway.add_sa(sa, now=NOW)
+    gateway.add_policy(make_policy(Direction.OUT))
+    first = sent(gateway.outbound(packet_of(4, bytes(3000)), NOW)).packet
+    assert first[6] == 44
+    source = str(OUTER[6][0])
+    error = IPv6(src="2001:db8:9::1", dst=source) / ICMPv6PacketTooBig(mtu=1400) / Raw(first[:1200])
+    learned = gateway.told_too_big(bytes(error), NOW)
+    assert isinstance(learned, Learned)
+    assert learned.mtu == 1400
+    assert (
+        max(map(len, [(again := sent(gateway.outbound(packet_of(4, bytes(3000)), NOW))).packet, *again.rest])) <= 1400
+    )
+
+
+def test_ah_signs_an_identification_that_linux_leaves_alone() -> None:
+    gateway = Gateway(dice())
+    gateway.add_sa(make_sa(Direction.OUT, protocol=Protocol.AH, mode=Mode.TRANSPORT), now=NOW)
+    gateway.add_policy(make_policy(Direction.OUT, protocol=Protocol.AH, mode=Mode.TRANSPORT))
+    source, destination = OUTER[4]
+    packet = ipv4(udp(), source=source, destination=destination, identification=0)
+    assert IP(sent(gateway.outbound(packet, NOW)).packet).id != 0
+    whole = ipv4(udp(), source=source, destination=destination, identification=0, flags=0x4000)
+    assert IP(sent(gateway.outbound(whole, NOW)).packet).id == 0

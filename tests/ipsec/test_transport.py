@@ -148,7 +148,8 @@ def test_pieces_that_contradict_each_other_are_dropped_on_the_way_out() -> None:
     here = sender(mode=TRANSPORT)
     piece, *_ = pieces_of(end_to_end(4, bytes(3000)), 1500)
     assert here.outbound(piece, NOW) == Hold()
-    drop = dropped(here.outbound(piece, NOW))
+    assert here.outbound(piece, NOW) == Hold()
+    drop = dropped(here.outbound(piece[:-1] + b"x", NOW))
     assert (drop.reason, drop.policy is not None) == (Reason.REASSEMBLY, True)
 
 

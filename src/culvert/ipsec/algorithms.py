@@ -291,7 +291,7 @@ def _hmac_row(
 
 
 _MD5_WHY = "MD5 is broken (RFC 8221 section 6)"
-_96_WHY = "a quirk of old systems: RFC 4868 has 128 bits of ICV"
+_96_WHY = "a quirk of old systems: RFC 4868 has 128 bits of ICV, and RFC 8221 section 6 knows no other"
 _HMAC_ROWS = (
     _hmac_row("sha1", hashes.SHA1(), 12, "hmac(sha1)", "HMAC-SHA-1-96 [RFC2404]", 2404, Standing.MUST),
     _hmac_row("sha256", hashes.SHA256(), 16, "hmac(sha256)", "HMAC-SHA-256-128 [RFC4868]", 4868, Standing.MUST),

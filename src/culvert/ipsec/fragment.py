@@ -173,6 +173,9 @@ class Reassembler:
             if len(self._waiting) >= PACKETS_MAX:
                 return Reason.REASSEMBLY
             waiting = self._waiting[key] = _Waiting(now)
+        if waiting.parts.get(fragment.offset) == part:
+            # The network may say things twice (RFC 8200 section 4.5).
+            return None
         if self._octets + len(part) > OCTETS_MAX or not _fits(waiting, fragment, len(part)):
             self._forget(key)
             return Reason.REASSEMBLY

@@ -98,4 +98,3 @@ class Gateway:
         for reassembler in (self._outgoing.reassembler, self._incoming.reassembler):
             for packet in reassembler.expire(now):
                 yield Expired(packet, Drop(Reason.REASSEMBLY_TIMEOUT))
-

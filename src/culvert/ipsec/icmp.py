@@ -119,6 +119,7 @@ def _complaint(quoted: bytes, mtu: int, version: int) -> Complaint | None:
     else:
         at, protocol, length = ip.IPV6_HEADER_OCTETS, quoted[6], 40 + int.from_bytes(quoted[4:6])
         source, destination = quoted[8:24], quoted[24:40]
+        protocol, at = _behind_extensions(quoted, protocol, at)
     encapsulation = None
     if protocol == NextHeader.UDP:
         ports = quoted[at : at + 2], quoted[at + 2 : at + 4]
@@ -129,6 +130,19 @@ def _complaint(quoted: bytes, mtu: int, version: int) -> Complaint | None:
         return None
     spi, sequence = int.from_bytes(quoted[at : at + 4]), int.from_bytes(quoted[at + 4 : at + 8])
     return Complaint(mtu or _plateau_below(length), protocol, spi, sequence, source, destination, encapsulation)
+
+
+def _behind_extensions(quoted: bytes, protocol: int, at: int) -> tuple[int, int]:
+    """What a quoted IPv6 packet carries and where: our own outer packet may be a first fragment, or have options."""
+    for _ in range(ip.IPV6_EXTENSIONS_MAX):
+        if protocol == NextHeader.FRAGMENT and not int.from_bytes(quoted[at + 2 : at + 4]) & 0xFFF8:
+            octets = 8
+        elif protocol in ip.ROUTER_READS:
+            octets = 8 * (int.from_bytes(quoted[at + 1 : at + 2]) + 1)
+        else:
+            break
+        protocol, at = int.from_bytes(quoted[at : at + 1]), at + octets
+    return protocol, at
 
 
 def _plateau_below(length: int) -> int:

@@ -129,7 +129,7 @@ class Incoming:
     def _admit(self, arrival: _Arrival, records: _Records, packet: bytes, inner: Datagram) -> Verdict:
         """RFC 4301 section 5.2 step 4: the peer may only send what the inbound selectors of its SAs allow."""
         record = records[-1]
-        policy = self._policy(inner, arrival.now)
+        policy = self._policy(inner, record.sa.reqid, arrival.now)
         if isinstance(policy, Reason):
             return drop_of(record, policy)
         reason = _objection(policy, records, inner)
@@ -146,9 +146,9 @@ class Incoming:
         clamped = packet if sa.mss is None else _clamped(records, packet, inner)
         return Deliver(clamped, sa, policy, record, records[0] if len(records) > 1 else None)
 
-    def _policy(self, inner: Datagram, now: float) -> Policy | Reason:
-        """As on the way out, a later fragment follows its first one."""
-        key = fragment.key_of(inner) if inner.fragment else None
+    def _policy(self, inner: Datagram, reqid: int, now: float) -> Policy | Reason:
+        """As on the way out, a later fragment follows its first one, of the same SAs: no peer lays another's trail."""
+        key = (reqid, *fragment.key_of(inner)) if inner.fragment else None
         if key is not None and inner.is_later_fragment:
             followed = self.trail.follow(key, now)
             if followed is None and self._spd.needs_ports(Direction.IN, inner.key):

@@ -185,7 +185,17 @@ class Outgoing:
                 # A fragment of a fragment.
                 return job.drop(Reason.FRAGMENT)
             job = job._replace(packet=whole, inner=datagram)
-        return self._seal_transport(job, in_pieces)
+        return self._seal_transport(self._identified(job), in_pieces)
+
+    def _identified(self, job: _Job) -> _Job:
+        """Linux gives a packet without identification one, and AH has signed that it has none."""
+        packet, inner = job.packet, job.inner
+        if inner.version == 6 or inner.dont_fragment or packet[4:6] != bytes(2):
+            return job
+        number = int.from_bytes(self._random(2)) or 1
+        header = packet[:4] + number.to_bytes(2) + packet[6 : inner.offset]
+        rest = packet[inner.offset : inner.length]
+        return job._replace(packet=ip.with_length(header, inner.protocol_at, inner.protocol, len(rest)) + rest)
 
     def _seal_transport(self, job: _Job, in_pieces: bool) -> Verdict:
         before = transport.place(job.packet, job.inner)
