@@ -1,6 +1,6 @@
 """The packet process's side of the counters file: each record has its slot, and each packet its account.
 
-What has to be there before a packet leaves, its sequence number, is written at once (`Entry.sequence_at`); what may
+What has to be there before a packet leaves, its sequence number, is written at once (`sequence_at`); what may
 come a little later, once per burst.
 """
 

@@ -20,6 +20,7 @@ from culvert.ipsec import fragment, ip
 from culvert.ipsec.drops import Reason
 from culvert.ipsec.fragment import WAIT_SECONDS
 from culvert.ipsec.gateway import Gateway, Learned
+from culvert.ipsec.icmp import FLOORS
 from culvert.ipsec.sa import SecurityAssociation
 from culvert.ipsec.sadb import Outbound, Record
 from culvert.ipsec.verdict import Deliver, Drop, Hold, Send
@@ -108,20 +109,21 @@ class Mover:
                 self._refused(verdict, way, piece, packet, error, now)
 
     def _refused(self, verdict: Send, way: Way, piece: bytes, packet: bytes, error: OSError, now: float) -> None:
-        if error.errno == errno.EMSGSIZE and way.sender is not None:
-            # The link is smaller than was known.
+        if way.sender is not None:
             mtu = sockets.refused_mtu(way.sender)
             if mtu:
+                # The link is smaller than was known.
                 self._learn(verdict, mtu, now)
-                pieces = _cut(piece, mtu)
-                try:
-                    for each in pieces:
-                        _give(way, each)
-                except OSError as second:
-                    error = second
-                else:
-                    if pieces:
-                        return
+            # Without: what waited on the socket was somebody else's complaint, and this packet wasn't even tried.
+            pieces = _cut(piece, max(mtu, FLOORS[verdict.destination.version])) if mtu else [piece]
+            try:
+                for each in pieces:
+                    _give(way, each)
+            except OSError as second:
+                error = second
+            else:
+                if pieces:
+                    return
         self._count_refused(packet, verdict, _reason(error), f": {error.strerror}", now)
 
     def _learn(self, verdict: Send, mtu: int, now: float) -> None:

@@ -30,6 +30,7 @@ SOL_RAW = 255
 ICMP_FILTER = 1
 ICMP6_FILTER = 1
 IP_PKTINFO = 8
+SO_EE_ORIGIN_LOCAL = 1
 IP_MTU_DISCOVER = 10
 IP_RECVERR = 11
 IP_RECVTTL = 12
@@ -169,7 +170,10 @@ def _ask_for_header6(opened: socket.socket) -> None:
 
 
 def refused_mtu(sender: socket.socket) -> int:
-    """The MTU of the link that a packet was too large for a moment ago; 0 where the kernel doesn't say."""
+    """The MTU of the link that a packet was too large for a moment ago; 0 where the kernel doesn't say.
+
+    Only what the kernel says by itself counts: an ICMP message can be anybody's; `Gateway.told_too_big` judges those.
+    """
     mtu = 0
     while True:
         try:
@@ -178,8 +182,8 @@ def refused_mtu(sender: socket.socket) -> int:
             return mtu
         for _, kind, data in ancillary:
             if kind in (IP_RECVERR, IPV6_RECVERR) and len(data) >= _EXTENDED_ERROR.size:
-                number, *_, info, _ = _EXTENDED_ERROR.unpack_from(data)
-                mtu = info if number == errno.EMSGSIZE else mtu
+                number, origin, *_, info, _ = _EXTENDED_ERROR.unpack_from(data)
+                mtu = info if number == errno.EMSGSIZE and origin == SO_EE_ORIGIN_LOCAL else mtu
 
 
 # Receiving

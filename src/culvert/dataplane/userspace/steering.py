@@ -210,6 +210,9 @@ def _complaints(steering: Steering) -> Iterator[str]:
     """
     for kind, protocol_at, source_port_at in (("icmp type 3 icmp code 4", 136, 224), ("icmpv6 type 2", 112, 384)):
         yield f"{kind} @th,{protocol_at},8 {{ 50, 51 }} accept"
+        if kind.startswith("icmpv6"):
+            # Our own pieces of a larger packet: the fragment header says what is in them.
+            yield f"{kind} @th,{protocol_at},8 44 @th,384,8 {{ 17, 50, 51 }} accept"
         if steering.udp_ports:
             ports = ", ".join(map(str, sorted(steering.udp_ports)))
             yield f"{kind} @th,{protocol_at},8 17 @th,{source_port_at},16 {{ {ports} }} accept"
