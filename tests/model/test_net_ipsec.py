@@ -250,3 +250,39 @@ def test_a_file_of_the_vendor_lists_without_a_word_of_ours() -> None:
     ours = {own.word for kind in (POLICY, SA, SELECTOR) for own in kind.fields if own.beyond}
     assert len(ours) > 20
     assert not ours & set(saved_text(configured(SITE_A)).split())
+
+
+def test_a_counter_mode_key_is_found_however_it_is_spelled() -> None:
+    """In other letters, as characters, or with another salt: to the cipher it is one key."""
+    octets = b"abcdefghijklmnop" + b"salt"
+    spellings = ["0x" + octets.hex().upper(), octets.decode(), "0x" + (octets[:-4] + b"SALT").hex()]
+    given = sa(encrypt_algorithm="aes-gcm128", encrypt_key="0x" + octets.hex())
+    del given["auth-key"]
+    for spelling in spellings:
+        work = create(given)
+        work.create(SA, "other", given | {"spi": "5001", "encrypt-key": spelling})
+        with pytest.raises(Invalid, match="the key is that of /Common/"):
+            work.check()
+
+
+@pytest.mark.parametrize(
+    ("properties", "told"),
+    [
+        ({"tfc-padding": "300"}, "only ESP in tunnel mode can pad packets"),
+        ({"dummy-interval": "9", "protocol": "ah"}, "only ESP by itself has dummy packets"),
+        ({"dummy-interval": "9", "bundle-ah": "enabled"}, "only ESP by itself has dummy packets"),
+    ],
+)
+def test_what_would_hide_nothing_is_refused(properties: dict[str, str], told: str) -> None:
+    work = Transaction(configured(""), READER)
+    work.create(POLICY, "p", properties)
+    with pytest.raises(Invalid, match=told):
+        work.check()
+
+
+def test_properties_that_do_nothing_are_told() -> None:
+    work = Transaction(configured(""), READER)
+    work.create(POLICY, "p", {"df-bit": "set", "udp-port": "4501", "ipcomp-cpi": "300"})
+    work.check()
+    told = "\n".join(map(str, work.advice()))
+    assert [word for word in ("df-bit", "udp-port", "ipcomp-cpi") if f"{word}: does nothing here" not in told] == []

@@ -40,13 +40,14 @@ _IP_PROTOCOL = Integer(
     0, 255, {"any": ANY_PROTOCOL, **PROTOCOLS, "icmpv6": 58, "icmp6": 58, "*": 255}, show_words=False
 )
 
+
 def _beyond(*fields: Field) -> tuple[Field, ...]:
     return tuple(replace(own, beyond=True) for own in fields)
 
 
 OWN_POLICY_FIELDS = _beyond(
     Field("bundle-ah", _ON_OFF, "Sign with AH what ESP encrypted; needs a second SA with protocol ah", "disabled"),
-    Field("ipcomp-cpi", Integer(2, 61439), "IPComp index of both systems; 2 is DEFLATE (RFC 3173)", 2),
+    Field("ipcomp-cpi", Integer(256, 65535, {"deflate": 2}), "IPComp index of both systems (RFC 3173)", 2),
     Field("udp-encapsulation", _ON_OFF, "ESP goes in UDP (RFC 3948)", "disabled"),
     Field("udp-port", Integer(1, 65535), "UDP port of both systems for udp-encapsulation", 4500),
     Field("nat-keep-alive", Integer(0, 3600), "Seconds of silence before a NAT keep-alive; 0 is never", 20),
@@ -95,6 +96,7 @@ IPSEC_POLICY_KIND = Kind(
         rules.one_direction_for_manual_keys,
         rules.directions_fit_the_self_ips,
     ),
+    advice=(rules.header_rules_are_for_tunnels,),
     fields=(
         APP_SERVICE,
         DESCRIPTION,

@@ -6,6 +6,7 @@ Rules give problems, which stop a change. Advice gives problems too, which are t
 from collections.abc import Iterator
 
 from culvert.ipsec.algorithms import AUTHS, CIPHERS, NONE, AuthRow, CipherRow, auth_row
+from culvert.ipsec.secret import Secret
 from culvert.model import weak_keys
 from culvert.model.fields import Raw
 from culvert.model.kind import Object, World
@@ -35,6 +36,31 @@ def tunnel_needs_both_ends(policy: Object, world: World) -> Iterator[Problem]:
         yield policy.problem(f"{remote} is not of the family of tunnel-local-address {local}", "tunnel-remote-address")
     elif local == remote:
         yield policy.problem(f"both ends of the tunnel are {local}", "tunnel-remote-address")
+
+
+def _hiding_is_possible(policy: Object) -> Iterator[Problem]:
+    """What is asked for to hide traffic must not silently do nothing."""
+    if policy["tfc-padding"] and (policy["protocol"], policy["mode"]) != ("esp", "tunnel"):
+        yield policy.problem("only ESP in tunnel mode can pad packets (RFC 4303 section 2.7)", "tfc-padding")
+    if policy["dummy-interval"] and (policy["protocol"] != "esp" or policy["bundle-ah"] == "enabled"):
+        yield policy.problem("only ESP by itself has dummy packets (RFC 4303 section 2.6)", "dummy-interval")
+
+
+def header_rules_are_for_tunnels(policy: Object, world: World) -> Iterator[Problem]:
+    """Advice: properties that do nothing as the others are."""
+    own = {each.word: each for each in policy.kind.fields if each.beyond}
+    idle = [word for word in ("df-bit", "dscp", "ecn", "hop-limit", "flow-label") if policy["mode"] != "tunnel"]
+    idle += ["udp-port", "nat-keep-alive"] if policy["udp-encapsulation"] != "enabled" else []
+    if policy["udp-encapsulation"] == "enabled" and policy["mode"] == "transport":
+        yield policy.problem(
+            "in transport mode a NAT leaves checksums of TCP and UDP wrong (RFC 3948 section 3.1.2); use mode tunnel "
+            "where one is on the way",
+            "udp-encapsulation",
+        )
+    idle += ["ipcomp-cpi"] if policy["ipcomp"] != "deflate" else []
+    for word in idle:
+        if policy[word] != own[word].default:
+            yield policy.problem("does nothing here: see docs/properties.md for what it goes with", word)
 
 
 def one_direction_for_manual_keys(policy: Object, world: World) -> Iterator[Problem]:
@@ -112,6 +138,7 @@ def encapsulation_is_possible(policy: Object, world: World) -> Iterator[Problem]
     """What goes in UDP, and what goes around ESP."""
     if policy["bundle-ah"] == "enabled" and policy["protocol"] != "esp":
         yield policy.problem("AH goes around ESP, so protocol has to be esp", "bundle-ah")
+    yield from _hiding_is_possible(policy)
     if policy["udp-encapsulation"] != "enabled":
         return
     if policy["protocol"] != "esp" or policy["bundle-ah"] == "enabled":
@@ -222,7 +249,7 @@ def sa_algorithms_are_strong(sa: Object, world: World) -> Iterator[Problem]:
     """Advice: what RFC 8221 would rather not see."""
     for word, row in algorithm_rows(sa):
         if row.name == "null":
-            yield sa.problem("null hides nothing: everybody on the way can read the traffic", word)
+            yield sa.problem("null hides nothing: everybody on the way can read the traffic (RFC 8221 section 5)", word)
         if row.standing.is_weak:
             yield sa.problem(f"{row.name} {row.standing.value} be used any more: {row.why}", word)
     if not sa["replay-window-size"]:
@@ -235,7 +262,7 @@ def sa_keys_are_good(sa: Object, world: World) -> Iterator[Problem]:
     for word, key in (("auth-key", auth), ("encrypt-key", encrypt)):
         if key is not None and weak_keys.repeats(key.secret.reveal()):
             yield sa.problem("the key is a short pattern again and again; use one from a random source", word)
-    if encrypt is not None and encrypt == auth:
+    if len(set(_used_keys(sa).values())) < len(_used_keys(sa)):
         yield sa.problem("encrypt-key and auth-key are the same; use two", "encrypt-key")
 
 
@@ -280,12 +307,23 @@ def wire_key(sa: Object) -> Iterator[object]:
 
 def counter_key(sa: Object) -> Iterator[object]:
     """A key that may be in one security association only."""
-    if sa["protocol"] == "esp" and CIPHERS[sa["encrypt-algorithm"]].counter and sa["encrypt-key"]:
-        yield sa["encrypt-key"]
-    if auth_row(sa["auth-algorithm"]).counter and sa["auth-key"]:
-        yield sa["auth-key"]
+    for word, row in algorithm_rows(sa):
+        key = sa[word.replace("-algorithm", "-key")]
+        if row.counter and not key_problem(key, row.name, row.key_octets):
+            # Without the salt: that is no secret, and may be all that differs.
+            yield Secret(_octets(key, row.key_octets)[: -row.salt_octets])
 
 
 def any_key(sa: Object) -> Iterator[object]:
     """Every key: each had better be in one security association only."""
-    yield from {key for key in (sa["auth-key"], sa["encrypt-key"]) if key is not None}
+    yield from _used_keys(sa).values()
+
+
+def _used_keys(sa: Object) -> dict[str, Secret]:
+    """The octets of each right key, however they are spelled, by property."""
+    keys = {}
+    for word, row in algorithm_rows(sa):
+        key_word = word.replace("-algorithm", "-key")
+        if row.key_octets and not key_problem(sa[key_word], row.name, row.key_octets):
+            keys[key_word] = Secret(_octets(sa[key_word], row.key_octets))
+    return keys
