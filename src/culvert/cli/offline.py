@@ -11,6 +11,7 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from culvert.cli import pcap
@@ -20,6 +21,7 @@ from culvert.config.snapshot import Snapshot
 from culvert.config.transaction import SHIPPED
 from culvert.config.vault import Vault, VaultError
 from culvert.ipsec.gateway import Gateway
+from culvert.ipsec.lifetime import Lifetime
 from culvert.ipsec.sa import Direction, IPAddress
 from culvert.ipsec.secret import Secret
 from culvert.model import ltm, net, tokens
@@ -117,7 +119,9 @@ def _admission(snapshot: Snapshot, intent: Intent, endpoints: set[IPAddress]) ->
 def _gateway(intent: Intent) -> Gateway:
     gateway = Gateway(os.urandom)
     for sa in intent.sas:
-        gateway.add_sa(sa, now=0.0)
+        # A capture is from another time than its keys: how long they may live is nothing to judge it by.
+        soft, hard = (replace(limits, seconds=0) for limits in (sa.lifetime.soft, sa.lifetime.hard))
+        gateway.add_sa(replace(sa, lifetime=Lifetime(soft, hard)), now=0.0)
     for policy in intent.policies:
         gateway.add_policy(policy)
     return gateway
