@@ -120,6 +120,9 @@ def judge_cut(data: bytes) -> None:
     if datagram.fragment and datagram.fragment.offset + datagram.length - datagram.offset > ip.LENGTH_MAX:
         return
     mtu = max(mtu, len(packet) // 100)
+    if datagram.offset == datagram.length:
+        # Nothing behind the header: there is nothing to cut, and no MTU is smaller than a header.
+        return
     pieces = fragment.split(packet, datagram, mtu, 0x12345678)
     if len(pieces) == 1:
         assert len(packet[: datagram.length]) <= mtu or len(pieces[0]) <= datagram.length + 8
