@@ -151,7 +151,7 @@ def test_overlapping_fragments_teardrop(version: int) -> None:
     """RFC 5722: the packet dies, whichever of the two came first, and what follows of it opens nothing."""
     packet = sent(sender(outer=version).outbound(packet_of(4, udp(data=bytes(900))), NOW)).packet
     pieces = pieces_of(packet, 200)
-    for other in (pieces_of(packet, 208)[1], pieces_of(packet, 400)[0], pieces[1]):
+    for other in (pieces_of(packet, 208)[1], pieces_of(packet, 400)[0], pieces[1][:-1] + bytes((pieces[1][-1] ^ 1,))):
         there = receiver(outer=version)
         verdicts = [there.inbound(piece, NOW) for piece in (pieces[0], pieces[1], other, *pieces[2:])]
         assert Reason.REASSEMBLY in {verdict.reason for verdict in verdicts if isinstance(verdict, Drop)}

@@ -186,9 +186,8 @@ def nesting() -> Verdict:
 
 def reassembly() -> Verdict:
     there = receiver()
-    piece = end_to_end(4, bytes(8), protocol=50, flags=0x2000)
-    there.inbound(piece, NOW)
-    return there.inbound(piece, NOW)
+    there.inbound(end_to_end(4, bytes(8), protocol=50, flags=0x2000), NOW)
+    return there.inbound(end_to_end(4, b"anything", protocol=50, flags=0x2000), NOW)
 
 
 def reassembly_timeout() -> Verdict:
