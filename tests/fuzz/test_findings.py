@@ -1,4 +1,4 @@
-"""What the fuzzer found, each as the smallest packet that shows it."""
+"""What came to light with the fuzz targets, each as the smallest packet that shows it."""
 
 import zlib
 from dataclasses import replace
