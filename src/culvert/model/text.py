@@ -64,7 +64,8 @@ def read(text: str, kinds: Mapping[tuple[str, ...], Kind]) -> tuple[list[Draft],
 
 def find_kind(words: Sequence[str], kinds: Mapping[tuple[str, ...], Kind]) -> tuple[Kind, int] | None:
     """The kind whose path `words` begin with, the longest if several, and its number of words."""
-    for count in range(len(words), 0, -1):
+    longest = max(map(len, kinds), default=0)
+    for count in range(min(len(words), longest), 0, -1):
         if kind := kinds.get(tuple(words[:count])):
             return kind, count
     return None

@@ -67,7 +67,7 @@ def parse(line: bytes) -> Message:
         if "reset" in content:
             return Reset()
         return Reply(content["failed"], content["sentence"])
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         # `from None`: the cause would quote the line, and with it keys.
         raise ValueError("not a message between culvertd and the packet process") from None
 
