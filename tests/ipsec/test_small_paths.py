@@ -126,3 +126,21 @@ def test_ah_signs_an_identification_that_linux_leaves_alone() -> None:
     assert IP(sent(gateway.outbound(packet, NOW)).packet).id != 0
     whole = ipv4(udp(), source=source, destination=destination, identification=0, flags=0x4000)
     assert IP(sent(gateway.outbound(whole, NOW)).packet).id == 0
+
+
+def quoting_extensions(count: int) -> bytes:
+    """A router's complaint about our ESP behind so many destination options."""
+    source, destination = OUTER[6]
+    options = b"".join(bytes((60 if left else 50, 0, 1, 4, 0, 0, 0, 0)) for left in range(count - 1, -1, -1))
+    quoted = ipv6(options + struct.pack("!II", SPI, 1) + bytes(60), protocol=60, source=source, destination=destination)
+    return bytes(IPv6(src="2001:db8:9::1", dst=str(source)) / ICMPv6PacketTooBig(mtu=1400) / Raw(quoted))
+
+
+def test_a_complaint_about_esp_behind_options_teaches() -> None:
+    gateway = Gateway(dice())
+    gateway.add_sa(make_sa(Direction.OUT, outer=6), now=NOW)
+    gateway.add_policy(make_policy(Direction.OUT))
+    sent(gateway.outbound(packet_of(4), NOW))
+    assert isinstance(gateway.told_too_big(quoting_extensions(2), NOW), Learned)
+    # A chain without an end is nobody's.
+    assert isinstance(gateway.told_too_big(quoting_extensions(17), NOW), Bypass)
