@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 from tests.kernel import page
+from tests.kernel.guest import chosen
 
 ROOT = Path(__file__).resolve().parents[2]
 SHARED = ROOT / ".build" / "kernel-vm" / "shared"
@@ -25,13 +26,15 @@ def main() -> int:
     options = ["--short"] * arguments.short + [f"--row={name}" for name in arguments.row]
     status = subprocess.run([*command, *options], check=False).returncode
     found = json.loads(results.read_text()) if results.exists() else []
+    wanted = len(chosen(short=arguments.short, names=arguments.row))
     failed = sum(bool(result["complaint"]) for result in found)
-    if found and arguments.write_docs:
-        release = (SHARED / "release").read_text().strip()
-        PAGE.write_text(page.written(found, release))
+    if len(found) < wanted:
+        print(f"the virtual machine ended early: {wanted - len(found)} of {wanted} rows were not tried")
+    elif arguments.write_docs:
+        PAGE.write_text(page.written(found, (SHARED / "release").read_text().strip()))
         print(f"wrote {PAGE.relative_to(ROOT)}")
     print(f"{len(found) - failed} passed, {failed} failed")
-    return status or bool(failed) or not found
+    return status or failed > 0 or len(found) < wanted
 
 
 def _arguments() -> argparse.Namespace:
