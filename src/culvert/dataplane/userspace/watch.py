@@ -82,16 +82,17 @@ class Watch:
         )
 
     def _foreign_steering(self) -> bool:
-        touched = foreign = False
+        touched = foreign = overrun = False
         while True:
             try:
                 octets = self._nftables.recv(RECEIVE_OCTETS)
             except BlockingIOError:
-                return foreign
+                break
             except OSError:
-                # ENOBUFS: more happened than the kernel could tell. A load of ours does that too.
-                foreign = not self.own_loads
-                self.own_loads.clear()
+                # ENOBUFS: more happened than the kernel could tell. A load of ours does that too. What was told before
+                # is still to be read, and says who it was.
+                overrun = True
+                foreign |= not self.own_loads
                 continue
             for kind, attributes in _messages(octets):
                 if kind != NFT_MSG_NEWGEN:
@@ -101,6 +102,10 @@ class Watch:
                 foreign |= touched and author not in self.own_loads
                 self.own_loads.discard(author)
                 touched = False
+        if overrun:
+            # Who isn't heard of by now never will be.
+            self.own_loads.clear()
+        return foreign
 
     def stop(self) -> None:
         """Wake the one who waits, for the last time."""
