@@ -9,6 +9,8 @@
 //! * `transform`: what becomes of packets, one at a time or in batches.
 //! * `io`: the TUN, sockets, AF_XDP, the counters file. Unsafe code is here and in `crypto::ipsec_mb` only.
 
+pub mod account;
+pub mod control;
 pub mod crypto;
 pub mod io;
 pub mod reason;

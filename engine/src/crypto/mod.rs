@@ -113,3 +113,28 @@ pub trait Engine: Send {
     /// Whether `icv` is theirs; takes the same time for every wrong one.
     fn verify(&mut self, key: &Keyed, number: u64, covered: &[u8], icv: &[u8]) -> bool;
 }
+
+/// The engines of this build, the fastest first.
+pub fn engines() -> Vec<&'static str> {
+    let mut names = Vec::new();
+    #[cfg(culvert_ipsec_mb)]
+    names.push("ipsec-mb");
+    names.push("portable");
+    names
+}
+
+/// An engine by its name, or why there is none.
+pub fn engine_called(name: &str) -> Result<Box<dyn Engine>, String> {
+    match name {
+        "portable" => Ok(Box::new(portable::Portable::new())),
+        #[cfg(culvert_ipsec_mb)]
+        "ipsec-mb" => Ok(Box::new(ipsec_mb::IpsecMb::new()?)),
+        _ => Err(format!("there is no engine '{name}' in this build")),
+    }
+}
+
+/// The fastest that works on this processor.
+pub fn best_engine() -> Box<dyn Engine> {
+    let works = |name: &&str| engine_called(name).ok();
+    engines().iter().find_map(works).expect("the portable engine works everywhere")
+}
