@@ -1,3 +1,8 @@
 //! What is known: security associations and policies as configured, and what changes from packet to packet.
 
+pub mod reassembly;
+pub mod replay;
 pub mod sa;
+pub mod sadb;
+pub mod slots;
+pub mod spd;

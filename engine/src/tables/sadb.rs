@@ -216,6 +216,7 @@ impl<T> Places<T> {
 }
 
 /// A record that was taken out of service, or refers to one in it.
+#[derive(Clone, Copy, Debug)]
 pub enum Record<T, U> {
     /// Of what arrives.
     In(T),

@@ -199,7 +199,8 @@ impl Outgoing<'_> {
 
     fn in_tunnel(&mut self, mut job: Job<'_>) -> Verdict {
         let sizes = self.record(&job).service.sizes;
-        self.clamp(&mut job, sizes.largest_payload(job.mtu - job.around));
+        let room = sizes.largest_payload(job.mtu - job.around);
+        self.clamp(&mut job, room);
         let (next, payload) = self.tunnel_payload(&job);
         if job.around + sizes.sealed(payload.len()) as isize > job.mtu {
             return self.oversize(job);

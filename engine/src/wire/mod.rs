@@ -1,4 +1,11 @@
 //! Headers as octets: parsing, cutting, wrapping. Nothing here keeps anything, and nothing panics, whatever the octets.
 
 pub mod address;
+pub mod fragment;
+pub mod icmp;
+pub mod immutable;
 pub mod ip;
+pub mod mss;
+pub mod transport;
+pub mod tunnel;
+pub mod udp;

@@ -1,0 +1,2 @@
+//! The packet process.
+fn main() {}
