@@ -1,27 +1,50 @@
-//! One SA's slot in the counters file: sequence number, statistics, life. Layout as in
+//! One SA's slot in the counters file: sequence number, statistics, the life of its key. The layout is that of
 //! `culvert.dataplane.userspace.counters`: 80 numbers of eight octets, in the machine's own order.
 //!
-//! One worker writes, everyone may read: so plain stores, never torn, and no locked instruction per packet.
+//! One worker writes, everyone may read: so plain stores of eight octets, never torn, and no locked instruction per
+//! packet. Only the sequence number has an order to keep: it is there before the packet that carries it leaves, because
+//! whoever goes on from the file must not repeat one (RFC 4303 section 3.3.3).
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed, Ordering::Release};
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::{Relaxed, Release};
 
-use crate::reason::Reason;
+use super::sa::Limits;
+use crate::reason::{REASONS, Reason};
 
 /// Numbers of a slot.
 pub const SLOT_WORDS: usize = 80;
+/// Octets of a slot.
+pub const SLOT_OCTETS: usize = SLOT_WORDS * 8;
 
-const SEQUENCE: usize = 3;
-const PACKETS: usize = 4;
-const OCTETS: usize = 5;
-const LAST_USE: usize = 6;
-const CREATED: usize = 7;
-const LIFE_PACKETS: usize = 8;
-const LIFE_OCTETS: usize = 9;
-const LOST: usize = 10;
-const PATH_MTU: usize = 11;
-const PATH_UNTIL: usize = 12;
-const DROPS: usize = 16;
+/// Two numbers that name the SA and its keys.
+pub const IDENTITY: usize = 0;
+/// 1 in, 2 out.
+pub const DIRECTION: usize = 2;
+/// The last number sent, or the right edge of the window.
+pub const SEQUENCE: usize = 3;
+/// Inner packets since the statistics were reset.
+pub const PACKETS: usize = 4;
+/// Inner octets since the statistics were reset.
+pub const OCTETS: usize = 5;
+/// A time: seconds since the epoch as floating point; 0 for never.
+pub const LAST_USE: usize = 6;
+/// A time: when the key went into service.
+pub const CREATED: usize = 7;
+/// Inner packets of the key's whole life.
+pub const LIFE_PACKETS: usize = 8;
+/// Inner octets of the key's whole life.
+pub const LIFE_OCTETS: usize = 9;
+/// Numbers that the window left behind unseen.
+pub const LOST: usize = 10;
+/// Octets of the largest outer packet, as learned of the path.
+pub const PATH_MTU: usize = 11;
+/// A time: until when that is believed.
+pub const PATH_UNTIL: usize = 12;
+/// One number for each reason to drop.
+pub const DROPS: usize = 16;
+
+const _: () = assert!(DROPS + REASONS.len() <= SLOT_WORDS, "a slot has room for every reason");
 
 /// Memory that holds numbers: of a process alone, or mapped from a file.
 pub trait Words: Send + Sync {
@@ -40,9 +63,15 @@ impl HeapWords {
 }
 
 impl Words for HeapWords {
+    #[inline]
     fn words(&self) -> &[AtomicU64] {
         &self.0
     }
+}
+
+#[inline]
+fn add(word: &AtomicU64, more: u64) {
+    word.store(word.load(Relaxed).wrapping_add(more), Relaxed);
 }
 
 /// One SA's numbers.
@@ -59,20 +88,25 @@ impl Slot {
         Slot { words, base }
     }
 
+    /// With memory of its own.
+    pub fn alone() -> Slot {
+        Slot::new(Arc::new(HeapWords::new(SLOT_WORDS)), 0)
+    }
+
+    /// Its numbers. One look at the bounds, here, serves every access to them.
     #[inline]
-    fn word(&self, at: usize) -> &AtomicU64 {
-        &self.words.words()[self.base + at]
+    fn all(&self) -> &[AtomicU64; SLOT_WORDS] {
+        self.words.words()[self.base..].first_chunk().expect("the slot was there when it was made")
     }
 
     #[inline]
     fn get(&self, at: usize) -> u64 {
-        self.word(at).load(Relaxed)
+        self.all()[at].load(Relaxed)
     }
 
     #[inline]
-    fn add(&self, at: usize, more: u64) {
-        let word = self.word(at);
-        word.store(word.load(Relaxed).wrapping_add(more), Relaxed);
+    fn set(&self, at: usize, number: u64) {
+        self.all()[at].store(number, Relaxed);
     }
 
     #[inline]
@@ -89,28 +123,30 @@ impl Slot {
     /// Before the packet that carries it leaves.
     #[inline]
     pub fn set_sequence(&self, number: u64) {
-        self.word(SEQUENCE).store(number, Release);
+        self.all()[SEQUENCE].store(number, Release);
     }
 
     /// So many inner packets and octets were carried.
     #[inline]
     pub fn add_use(&self, packets: u64, octets: u64, now: f64) {
-        self.add(PACKETS, packets);
-        self.add(OCTETS, octets);
+        let all = self.all();
+        add(&all[PACKETS], packets);
+        add(&all[OCTETS], octets);
         self.add_life(packets, octets, now);
     }
 
     /// What counts for the key's life only.
     #[inline]
     pub fn add_life(&self, packets: u64, octets: u64, now: f64) {
-        self.add(LIFE_PACKETS, packets);
-        self.add(LIFE_OCTETS, octets);
-        self.word(LAST_USE).store(now.to_bits(), Relaxed);
+        let all = self.all();
+        add(&all[LIFE_PACKETS], packets);
+        add(&all[LIFE_OCTETS], octets);
+        all[LAST_USE].store(now.to_bits(), Relaxed);
     }
 
     /// A packet of this SA died.
     pub fn count_drop(&self, reason: Reason) {
-        self.add(DROPS + reason as usize, 1);
+        add(&self.all()[DROPS + reason as usize], 1);
     }
 
     /// Packets of this SA that died of it.
@@ -129,13 +165,29 @@ impl Slot {
     }
 
     /// Inner packets of the key's whole life.
+    #[inline]
     pub fn life_packets(&self) -> u64 {
         self.get(LIFE_PACKETS)
     }
 
     /// Inner octets of the key's whole life.
+    #[inline]
     pub fn life_octets(&self) -> u64 {
         self.get(LIFE_OCTETS)
+    }
+
+    /// Whether a limit of the key's life is reached.
+    #[inline]
+    pub fn is_past(&self, limits: &Limits, now: f64) -> bool {
+        self.would_be_past(limits, now, 0, 0)
+    }
+
+    /// Whether one would be, had it carried so much more.
+    #[inline]
+    pub fn would_be_past(&self, limits: &Limits, now: f64, packets: u64, octets: u64) -> bool {
+        let all_packets = self.life_packets().saturating_add(packets);
+        let all_octets = self.life_octets().saturating_add(octets);
+        limits.reached(now - self.created(), all_octets, all_packets)
     }
 
     /// Seconds since the epoch; 0 for never.
@@ -144,13 +196,14 @@ impl Slot {
     }
 
     /// When the key went into service, in seconds since the epoch.
+    #[inline]
     pub fn created(&self) -> f64 {
         self.time(CREATED)
     }
 
     /// As above.
     pub fn set_created(&self, now: f64) {
-        self.word(CREATED).store(now.to_bits(), Relaxed);
+        self.set(CREATED, now.to_bits());
     }
 
     /// Numbers that the window left behind unseen.
@@ -161,7 +214,7 @@ impl Slot {
     /// As above.
     #[inline]
     pub fn set_lost(&self, lost: u64) {
-        self.word(LOST).store(lost, Relaxed);
+        self.set(LOST, lost);
     }
 
     /// What was learned of the path: octets, and until when it is believed.
@@ -171,7 +224,72 @@ impl Slot {
 
     /// As above.
     pub fn set_path(&self, mtu: usize, until: f64) {
-        self.word(PATH_MTU).store(mtu as u64, Relaxed);
-        self.word(PATH_UNTIL).store(until.to_bits(), Relaxed);
+        self.set(PATH_MTU, mtu as u64);
+        self.set(PATH_UNTIL, until.to_bits());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn numbers(slot: &Slot) -> Vec<u64> {
+        slot.all().iter().map(|word| word.load(Relaxed)).collect()
+    }
+
+    #[test]
+    fn every_number_has_its_place() {
+        let words: Arc<dyn Words> = Arc::new(HeapWords::new(3 * SLOT_WORDS));
+        let slot = Slot::new(words.clone(), SLOT_WORDS);
+        slot.set_sequence(7);
+        slot.add_use(2, 3000, 1.5);
+        slot.add_life(1, 64, 2.5);
+        slot.set_created(0.5);
+        slot.set_lost(9);
+        slot.set_path(1400, 600.25);
+        slot.count_drop(Reason::MalformedHeader);
+        slot.count_drop(Reason::NoBundleSa);
+        let mut expected = vec![0; SLOT_WORDS];
+        expected[3..6].copy_from_slice(&[7, 2, 3000]);
+        expected[6..8].copy_from_slice(&[2.5f64.to_bits(), 0.5f64.to_bits()]);
+        expected[8..13].copy_from_slice(&[3, 3064, 9, 1400, 600.25f64.to_bits()]);
+        (expected[16], expected[60]) = (1, 1);
+        assert_eq!(numbers(&slot), expected);
+        assert!(numbers(&Slot::new(words.clone(), 0)).iter().all(|number| *number == 0));
+        assert!(numbers(&Slot::new(words, 2 * SLOT_WORDS)).iter().all(|number| *number == 0));
+    }
+
+    #[test]
+    fn what_was_written_is_read() {
+        let slot = Slot::alone();
+        slot.set_sequence(u64::MAX);
+        slot.add_use(1, 100, 8.0);
+        slot.add_life(1, 50, 9.0);
+        slot.set_path(1280, 10.0);
+        slot.count_drop(Reason::Replay);
+        assert_eq!((slot.sequence(), slot.packets(), slot.octets()), (u64::MAX, 1, 100));
+        assert_eq!((slot.life_packets(), slot.life_octets(), slot.last_use()), (2, 150, 9.0));
+        assert_eq!((slot.path(), slot.drops(Reason::Replay), slot.drops(Reason::Runt)), ((1280, 10.0), 1, 0));
+        assert_eq!(slot.clone().sequence(), u64::MAX);
+    }
+
+    #[test]
+    fn the_life_of_a_key_ends_by_time_octets_or_packets() {
+        let slot = Slot::alone();
+        slot.set_created(1000.0);
+        slot.add_use(4, 600, 1001.0);
+        let limits = |seconds, octets, packets| Limits { seconds, octets, packets };
+        assert!(!slot.is_past(&limits(0, 0, 0), 1e9));
+        assert!(!slot.is_past(&limits(10, 601, 5), 1009.9));
+        assert!(slot.is_past(&limits(10, 0, 0), 1010.0));
+        assert!(slot.is_past(&limits(0, 600, 0), 1000.0) && slot.is_past(&limits(0, 0, 4), 1000.0));
+        assert!(slot.would_be_past(&limits(0, 601, 0), 1000.0, 0, 1));
+        assert!(slot.would_be_past(&limits(0, 0, 5), 1000.0, 1, 0));
+    }
+
+    #[test]
+    #[should_panic(expected = "too few")]
+    fn a_slot_is_whole() {
+        Slot::new(Arc::new(HeapWords::new(SLOT_WORDS)), 1);
     }
 }
