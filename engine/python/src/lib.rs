@@ -85,7 +85,12 @@ impl NativeGateway {
     }
 
     /// Clear packets, the batch's way.
-    fn outbound_batch<'py>(&mut self, py: Python<'py>, packets: Vec<Vec<u8>>, now: f64) -> PyResult<Vec<Bound<'py, PyTuple>>> {
+    fn outbound_batch<'py>(
+        &mut self,
+        py: Python<'py>,
+        packets: Vec<Vec<u8>>,
+        now: f64,
+    ) -> PyResult<Vec<Bound<'py, PyTuple>>> {
         let mut batch = std::mem::take(&mut self.batch);
         batch.clear();
         for packet in &packets {
@@ -108,7 +113,12 @@ impl NativeGateway {
     }
 
     /// Protected packets, the batch's way.
-    fn inbound_batch<'py>(&mut self, py: Python<'py>, packets: Vec<Vec<u8>>, now: f64) -> PyResult<Vec<Bound<'py, PyTuple>>> {
+    fn inbound_batch<'py>(
+        &mut self,
+        py: Python<'py>,
+        packets: Vec<Vec<u8>>,
+        now: f64,
+    ) -> PyResult<Vec<Bound<'py, PyTuple>>> {
         let mut octets = Vec::new();
         let mut arrived = Vec::new();
         for packet in packets {
@@ -149,7 +159,13 @@ impl NativeGateway {
 
     /// Of an SA: sequence, packets, octets, last use, life packets, life octets, lost, drops by reason.
     #[allow(clippy::type_complexity, reason = "a tuple is what Python takes")]
-    fn usage(&self, way: &str, spi: u32, destination: &str, protocol: u8) -> PyResult<(u64, u64, u64, f64, u64, u64, u64, Vec<u64>)> {
+    fn usage(
+        &self,
+        way: &str,
+        spi: u32,
+        destination: &str,
+        protocol: u8,
+    ) -> PyResult<(u64, u64, u64, f64, u64, u64, u64, Vec<u64>)> {
         let destination: Address = destination.parse::<std::net::IpAddr>().map_err(refused)?.into();
         let nothing = || refused("no such SA");
         let slot = if way == "in" {

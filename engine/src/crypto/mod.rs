@@ -96,7 +96,8 @@ pub trait Engine: Send {
     fn name(&self) -> String;
 
     /// The keys of an ESP SA. `auth` is `none` beside a combined cipher.
-    fn prepare_esp(&self, cipher: &str, key: &Secret, auth: &str, auth_key: &Secret, esn: bool) -> Result<Keyed, Unfit>;
+    fn prepare_esp(&self, cipher: &str, key: &Secret, auth: &str, auth_key: &Secret, esn: bool)
+    -> Result<Keyed, Unfit>;
 
     /// The key of an AH SA.
     fn prepare_ah(&self, auth: &str, key: &Secret, esn: bool) -> Result<Keyed, Unfit>;
@@ -116,11 +117,11 @@ pub trait Engine: Send {
 
 /// The engines of this build, the fastest first.
 pub fn engines() -> Vec<&'static str> {
-    let mut names = Vec::new();
-    #[cfg(culvert_ipsec_mb)]
-    names.push("ipsec-mb");
-    names.push("portable");
-    names
+    vec![
+        #[cfg(culvert_ipsec_mb)]
+        "ipsec-mb",
+        "portable",
+    ]
 }
 
 /// An engine by its name, or why there is none.

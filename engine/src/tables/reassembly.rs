@@ -163,10 +163,9 @@ impl Reassembler {
         let Some(fragment) = datagram.fragment else {
             return Added::Drop(Reason::Fragment);
         };
-        let start =
-            if fragment.header_at == 0 { datagram.offset } else { fragment.header_at + IPV6_FRAGMENT_OCTETS };
+        let start = if fragment.header_at == 0 { datagram.offset } else { fragment.header_at + IPV6_FRAGMENT_OCTETS };
         let part = &packet[start.min(datagram.length)..datagram.length];
-        let is_odd = fragment.more && part.len() % 8 != 0;
+        let is_odd = fragment.more && !part.len().is_multiple_of(8);
         if is_odd || part.is_empty() || fragment.offset + part.len() > ip::LENGTH_MAX {
             return Added::Drop(Reason::Fragment);
         }

@@ -50,7 +50,7 @@ impl<'de> Deserialize<'de> for Secret {
 }
 
 fn unhex(text: &str) -> Option<Vec<u8>> {
-    if text.len() % 2 != 0 {
+    if !text.len().is_multiple_of(2) {
         return None;
     }
     let digit = |octet: u8| (octet as char).to_digit(16).map(|value| value as u8);

@@ -61,6 +61,9 @@ pub enum In {
 /// What a worker remembers of flows on their way in.
 pub type Admissions = FlowCache<Option<Arc<Policy>>>;
 
+/// Why a packet isn't let in, and the policy that said so.
+type Refusal = (Reason, Option<Arc<Policy>>);
+
 /// An ordinary packet on its way through.
 struct Pending {
     esp: Range<usize>,
@@ -169,7 +172,7 @@ impl Gateway {
         right: bool,
         admissions: &mut Admissions,
         now: f64,
-    ) -> Result<(Range<usize>, Arc<Policy>), (Reason, Option<Arc<Policy>>)> {
+    ) -> Result<(Range<usize>, Arc<Policy>), Refusal> {
         let without = |reason| (reason, None);
         let record = self.sadb.inbound(each.record);
         number_is_good(record, &octets[each.esp.clone()], each, right, now).map_err(without)?;
@@ -198,7 +201,7 @@ impl Gateway {
         inner: &Datagram,
         admissions: &mut Admissions,
         now: f64,
-    ) -> Result<Arc<Policy>, (Reason, Option<Arc<Policy>>)> {
+    ) -> Result<Arc<Policy>, Refusal> {
         let through = Through::one(each.record);
         let policy = if inner.fragment.is_some() {
             self.way_in().policy(inner, through, now).map_err(|reason| (reason, None))?

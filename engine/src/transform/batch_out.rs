@@ -237,7 +237,8 @@ impl Gateway {
         let Sizes::Esp(layout) = record.service.sizes else {
             unreachable!("only ESP is planned as fast");
         };
-        let (payload_octets, next) = (run.octets(segment), if inner.version == 4 { next_header::IPV4 } else { next_header::IPV6 });
+        let (payload_octets, next) =
+            (run.octets(segment), if inner.version == 4 { next_header::IPV4 } else { next_header::IPV6 });
         let sealed = layout.sealed(payload_octets);
         let udp_octets = record.around - record.header.octets;
         let (room, before) = match framing {

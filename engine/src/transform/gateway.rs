@@ -93,12 +93,7 @@ impl Gateway {
     }
 
     pub(super) fn way_in(&mut self) -> Incoming<'_> {
-        Incoming {
-            sadb: &mut self.sadb,
-            spd: &self.spd,
-            engine: self.engine.as_mut(),
-            memory: &mut self.incoming,
-        }
+        Incoming { sadb: &mut self.sadb, spd: &self.spd, engine: self.engine.as_mut(), memory: &mut self.incoming }
     }
 
     /// What becomes of a clear IP packet (RFC 4301 section 5.1).
@@ -117,9 +112,7 @@ impl Gateway {
             return Heard::Nothing;
         };
         let found = self.sadb.find_out(complaint.spi, complaint.destination, complaint.protocol);
-        let known = found.filter(|id| {
-            self.sadb.outbound_ref(*id).service.sa.encapsulation == complaint.encapsulation
-        });
+        let known = found.filter(|id| self.sadb.outbound_ref(*id).service.sa.encapsulation == complaint.encapsulation);
         let Some(id) = known else {
             if complaint.encapsulation.is_some() {
                 // UDP of other ports belongs to another program of this host.
@@ -150,11 +143,9 @@ impl Gateway {
 
     /// What the gateway sends by itself, asked about once a second: keep-alives, and dummies of silent SAs.
     pub fn due(&mut self, now: f64) -> Vec<Verdict> {
-        let talkative = |record: &Outbound| {
-            record.service.sa.keep_alive_seconds != 0 || record.service.sa.dummy_seconds != 0
-        };
-        let ids: Vec<Id> =
-            self.sadb.all_outbound().filter(|(_, record)| talkative(record)).map(|(id, _)| id).collect();
+        let talkative =
+            |record: &Outbound| record.service.sa.keep_alive_seconds != 0 || record.service.sa.dummy_seconds != 0;
+        let ids: Vec<Id> = self.sadb.all_outbound().filter(|(_, record)| talkative(record)).map(|(id, _)| id).collect();
         ids.into_iter().flat_map(|id| self.due_of(id, now)).collect()
     }
 

@@ -166,8 +166,8 @@ impl Incoming<'_> {
         };
         arrival.through = arrival.through.and(id);
         match self.sadb.inbound_ref(id).service.sa.mode {
-            Mode::Tunnel => Layer::Verdict(self.from_tunnel(&arrival, next, payload)),
-            Mode::Transport => self.from_transport(arrival, next, &payload),
+            Mode::Tunnel => Layer::Verdict(self.out_of_tunnel(&arrival, next, payload)),
+            Mode::Transport => self.out_of_transport(arrival, next, &payload),
         }
     }
 
@@ -207,7 +207,7 @@ impl Incoming<'_> {
         decompressed(record.service.sa.compression, next, octets)
     }
 
-    fn from_tunnel(&mut self, arrival: &Arrival<'_>, next: u8, mut payload: Vec<u8>) -> Verdict {
+    fn out_of_tunnel(&mut self, arrival: &Arrival<'_>, next: u8, mut payload: Vec<u8>) -> Verdict {
         let last = arrival.through.last();
         let Some(version) = inner_version(next) else {
             return self.drop(last, Reason::ModeMismatch, None);
@@ -219,7 +219,7 @@ impl Incoming<'_> {
         self.admit(arrival.through, arrival, payload, &inner)
     }
 
-    fn from_transport<'p>(&mut self, arrival: Arrival<'p>, next: u8, payload: &[u8]) -> Layer<'p> {
+    fn out_of_transport<'p>(&mut self, arrival: Arrival<'p>, next: u8, payload: &[u8]) -> Layer<'p> {
         let (outer, last) = (&arrival.outer, arrival.through.last());
         let header = &arrival.packet[..outer.offset];
         if payload.len() > ip::payload_max(header) {
@@ -289,12 +289,7 @@ impl Incoming<'_> {
         found.ok_or(Reason::InnerMismatch)
     }
 
-    fn policy_of_fragment(
-        &mut self,
-        inner: &Datagram,
-        reqid: u32,
-        now: f64,
-    ) -> Result<Option<Arc<Policy>>, Reason> {
+    fn policy_of_fragment(&mut self, inner: &Datagram, reqid: u32, now: f64) -> Result<Option<Arc<Policy>>, Reason> {
         let key = (reqid, fragment::key_of(inner));
         if !inner.is_later_fragment() {
             let policy = self.spd.find(Direction::In, &inner.key);
@@ -334,7 +329,8 @@ impl Incoming<'_> {
         let Some(first) = through.bundled() else {
             return !policy.bundle_ah;
         };
-        let (around, sa) = (&self.sadb.inbound_ref(first).service.sa, &self.sadb.inbound_ref(through.last()).service.sa);
+        let (around, sa) =
+            (&self.sadb.inbound_ref(first).service.sa, &self.sadb.inbound_ref(through.last()).service.sa);
         policy.bundle_ah
             && sa.protocol == Protocol::Esp
             && around.reqid == policy.reqid

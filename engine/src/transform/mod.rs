@@ -10,5 +10,6 @@ pub mod gateway;
 pub mod inbound;
 pub mod ipcomp;
 pub mod outbound;
+mod own;
 pub mod seal;
 pub mod verdict;

@@ -13,41 +13,16 @@ use super::verdict::{Dropped, Sent, Verdict};
 use crate::crypto::{Engine, Random};
 use crate::reason::Reason;
 use crate::tables::reassembly::{Added, Reassembler, Trail};
-use crate::tables::sa::{Action, DUMMY_OCTETS_DEFAULT, Direction, Fragmentation, Mode, Policy, Protocol};
+use crate::tables::sa::{Action, Direction, Fragmentation, Mode, Policy, Protocol};
 use crate::tables::sadb::{Id, Outbound, Record, Sadb, Sizes};
 use crate::tables::spd::Spd;
-use crate::wire::address::Address;
 use crate::wire::fragment::{self, FragmentKey};
-use crate::wire::ip::{self, Datagram, FlowKey, NO_PORT, next_header};
+use crate::wire::ip::{self, Datagram, next_header};
 use crate::wire::{icmp, mss, transport, udp};
 
 /// What every path passes (RFC 791 section 3.2, RFC 8200 section 5): no source is told to send smaller packets.
 fn smallest_inner(version: u8) -> isize {
     if version == 4 { 68 } else { 1280 }
-}
-
-/// Stands for the inner packet of what the gateway sends by itself.
-fn of_the_gateway() -> Datagram {
-    let nowhere = Address { version: 4, value: 0 };
-    Datagram {
-        version: 4,
-        length: 0,
-        traffic_class: 0,
-        dont_fragment: false,
-        fragment: None,
-        protocol: next_header::NONE,
-        offset: 0,
-        key: FlowKey {
-            source: nowhere,
-            destination: nowhere,
-            protocol: next_header::NONE,
-            source_port: NO_PORT,
-            destination_port: NO_PORT,
-        },
-        protocol_at: 0,
-        hops: 64,
-        flow_label: 0,
-    }
 }
 
 /// A packet that is going to be protected, and by what.
@@ -66,7 +41,7 @@ struct Job<'p> {
 }
 
 /// Where a packet's IP header comes from: the SA's outer header for this inner packet, or the packet's own.
-enum Front<'a> {
+pub(super) enum Front<'a> {
     Outer(&'a Datagram),
     Own { header: &'a [u8], protocol_at: usize },
 }
@@ -105,7 +80,13 @@ pub struct Outgoing<'g> {
     pub memory: &'g mut Memory,
 }
 
-fn drop_of(record: &Outbound, id: Id, reason: Reason, policy: Option<Arc<Policy>>, answer: Option<Vec<u8>>) -> Verdict {
+pub(super) fn drop_of(
+    record: &Outbound,
+    id: Id,
+    reason: Reason,
+    policy: Option<Arc<Policy>>,
+    answer: Option<Vec<u8>>,
+) -> Verdict {
     record.service.slot.count_drop(reason);
     Verdict::Drop(Dropped { reason, record: Some(Record::Out(id)), policy, answer })
 }
@@ -390,7 +371,7 @@ impl Outgoing<'_> {
         Ok(packet)
     }
 
-    fn emit(&mut self, record: Id, front: &Front<'_>, protocol: u8, octets: usize) -> Vec<u8> {
+    pub(super) fn emit(&mut self, record: Id, front: &Front<'_>, protocol: u8, octets: usize) -> Vec<u8> {
         match front {
             Front::Own { header, protocol_at } => {
                 let mut own = header.to_vec();
@@ -409,15 +390,14 @@ impl Outgoing<'_> {
     }
 
     /// Protect a payload with the next number of an SA, and put it behind the IP header that is `packet` so far.
-    fn seal_behind(&mut self, id: Id, next: u8, payload: &[u8], packet: &mut Vec<u8>) -> Result<(), Reason> {
+    pub(super) fn seal_behind(&mut self, id: Id, next: u8, payload: &[u8], packet: &mut Vec<u8>) -> Result<(), Reason> {
         let record = self.sadb.outbound_ref(id);
         let (service, sa) = (&record.service, &record.service.sa);
         let number = service.slot.sequence() + 1;
         service.slot.set_sequence(number);
         let Sizes::Ah(header_octets) = service.sizes else {
             let before = if sa.encapsulation.is_some() { udp::HEADER_OCTETS } else { 0 };
-            let mut sealed =
-                seal_esp(self.engine, self.random, &service.keyed, sa.spi, number, next, payload, before);
+            let mut sealed = seal_esp(self.engine, self.random, &service.keyed, sa.spi, number, next, payload, before);
             if let Some(ports) = sa.encapsulation {
                 udp::write_header(ports, sa.source, sa.destination, &mut sealed);
             }
@@ -440,43 +420,6 @@ impl Outgoing<'_> {
         let policy = Some(job.policy.clone());
         Verdict::Send(Sent { packets, policy, record: job.record, bundled: job.bundled })
     }
-
-    // What the gateway sends by itself
-
-    /// A packet of noise that the receiver throws away (RFC 4303 section 2.6).
-    pub fn dummy(&mut self, id: Id, now: f64) -> Verdict {
-        let record = self.sadb.outbound_ref(id);
-        let sizes = record.service.sizes;
-        let room = sizes.largest_payload(record.mtu(now) as isize - record.around as isize);
-        let octets = DUMMY_OCTETS_DEFAULT.max(record.service.sa.tfc_octets).min(room.max(0) as usize);
-        let udp_octets = if record.service.sa.encapsulation.is_some() { udp::HEADER_OCTETS } else { 0 };
-        if is_exhausted(record) {
-            return drop_of(record, id, Reason::SequenceExhausted, None, None);
-        }
-        let protocol = protocol_of(record);
-        let mut packet = self.emit(id, &Front::Outer(&of_the_gateway()), protocol, sizes.sealed(octets) + udp_octets);
-        let mut noise = vec![0; octets];
-        self.random.fill(&mut noise);
-        let sealed = self.seal_behind(id, next_header::NONE, &noise, &mut packet);
-        debug_assert!(sealed.is_ok());
-        self.sadb.outbound_ref(id).service.slot.add_life(1, octets as u64, now);
-        Verdict::Send(Sent { packets: vec![packet], policy: None, record: id, bundled: None })
-    }
-
-    /// One octet that keeps a NAT's mapping (RFC 3948 section 2.3).
-    pub fn keep_alive(&mut self, id: Id, now: f64) -> Verdict {
-        let record = self.sadb.outbound(id);
-        record.kept_alive = now;
-        let sa = &record.service.sa;
-        let (source, destination) = (sa.source, sa.destination);
-        let ports = sa.encapsulation.expect("only an SA that goes in UDP has keep-alives");
-        let mut datagram = vec![0; udp::HEADER_OCTETS];
-        datagram.push(udp::KEEP_ALIVE);
-        udp::write_header(ports, source, destination, &mut datagram);
-        let mut packet = self.emit(id, &Front::Outer(&of_the_gateway()), next_header::UDP, datagram.len());
-        packet.extend_from_slice(&datagram);
-        Verdict::Send(Sent { packets: vec![packet], policy: None, record: id, bundled: None })
-    }
 }
 
 fn compressed(compressor: Option<&mut Compressor>, next: u8, clear: &[u8]) -> (u8, Vec<u8>) {
@@ -487,12 +430,12 @@ fn compressed(compressor: Option<&mut Compressor>, next: u8, clear: &[u8]) -> (u
     }
 }
 
-fn protocol_of(record: &Outbound) -> u8 {
+pub(super) fn protocol_of(record: &Outbound) -> u8 {
     let sa = &record.service.sa;
     if sa.encapsulation.is_some() { next_header::UDP } else { sa.protocol as u8 }
 }
 
-fn is_exhausted(record: &Outbound) -> bool {
+pub(super) fn is_exhausted(record: &Outbound) -> bool {
     record.service.slot.sequence() >= record.service.sa.sequence_max()
 }
 

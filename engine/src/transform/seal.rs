@@ -72,12 +72,7 @@ pub fn is_esp_runt(layout: &Layout, octets: usize) -> bool {
 }
 
 /// Open the ESP packet `esp` of this key in place.
-pub fn open_esp(
-    engine: &mut dyn Engine,
-    key: &Keyed,
-    window: &mut Window,
-    esp: &mut [u8],
-) -> Result<Payload, Reason> {
+pub fn open_esp(engine: &mut dyn Engine, key: &Keyed, window: &mut Window, esp: &mut [u8]) -> Result<Payload, Reason> {
     if is_esp_runt(&key.layout, esp.len()) {
         return Err(Reason::Runt);
     }
@@ -113,6 +108,7 @@ fn is_padding(octets: &[u8]) -> bool {
 }
 
 /// AH and payload, to stand behind `header`, which names AH and the length; None where its options are damaged.
+#[allow(clippy::too_many_arguments, reason = "one packet's worth of facts")]
 pub fn sign_ah(
     engine: &mut dyn Engine,
     key: &Keyed,

@@ -333,9 +333,7 @@ pub fn checksum(header: &[u8]) -> u16 {
 
 /// What the checksum of an upper protocol covers besides itself (RFC 768, RFC 8200 section 8.1), as a sum.
 pub fn pseudo_header_sum(source: Address, destination: Address, protocol: u8, upper_octets: usize) -> u64 {
-    let wide = |value: u128| -> u64 {
-        [0, 32, 64, 96].iter().map(|shift| u64::from((value >> shift) as u32)).sum()
-    };
+    let wide = |value: u128| -> u64 { [0, 32, 64, 96].iter().map(|shift| u64::from((value >> shift) as u32)).sum() };
     wide(source.value) + wide(destination.value) + upper_octets as u64 + u64::from(protocol)
 }
 

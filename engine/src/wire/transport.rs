@@ -19,10 +19,7 @@ pub struct Place {
 
 /// Where the security header of a whole packet goes.
 pub fn place(packet: &[u8], datagram: &Datagram) -> Place {
-    let (header_octets, protocol_at) = if datagram.version == 4 {
-        (datagram.offset, datagram.protocol_at)
-    } else {
-        unfragmentable(packet, datagram)
-    };
+    let (header_octets, protocol_at) =
+        if datagram.version == 4 { (datagram.offset, datagram.protocol_at) } else { unfragmentable(packet, datagram) };
     Place { header_octets, protocol_at, protocol: packet[protocol_at] }
 }

@@ -137,7 +137,14 @@ impl Engine for Portable {
         "portable".into()
     }
 
-    fn prepare_esp(&self, cipher: &str, key: &Secret, auth: &str, auth_key: &Secret, esn: bool) -> Result<Keyed, Unfit> {
+    fn prepare_esp(
+        &self,
+        cipher: &str,
+        key: &Secret,
+        auth: &str,
+        auth_key: &Secret,
+        esn: bool,
+    ) -> Result<Keyed, Unfit> {
         let (row, auth_row) = check_esp(cipher, key.reveal().len(), auth, auth_key.reveal().len())?;
         let suite = match auth_row {
             None => Suite::Combined(Combined::new(row, key.reveal())),
