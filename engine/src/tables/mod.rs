@@ -1,8 +1,10 @@
 //! What is known: security associations and policies as configured, and what changes from packet to packet.
 
+pub mod flows;
 pub mod reassembly;
 pub mod replay;
 pub mod sa;
 pub mod sadb;
+mod shapes;
 pub mod slots;
 pub mod spd;

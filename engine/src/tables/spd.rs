@@ -1,25 +1,24 @@
 //! The security policy database: ordered, directional entries, first match wins (RFC 4301 section 4.4.1).
 //!
-//! A linear scan is right but slow, so entries are grouped by *shape*: the lengths of both prefixes, and which of protocol
-//! and single ports they name. Within a shape, all that an entry wants of a packet is one value, so one look into a hash
-//! table finds the few entries that may fit (they differ in port ranges only). A lookup asks every shape, in the order of
-//! the shapes' best entries, and stops as soon as no shape left can hold a better one. Real configurations have few shapes
-//! however many entries.
+//! A linear scan is right but slow, so entries are grouped by *shape* (see `shapes`): one look into a hash table for each
+//! shape finds the few entries that may fit, which differ in port ranges only. A lookup asks every shape, in the order
+//! of the shapes' best entries, and stops as soon as no shape left can hold a better one. Real configurations have few
+//! shapes however many entries.
 //!
 //! In front of it stands a `FlowCache` for each worker, from flow to whatever the worker made of it.
 
 use std::collections::HashMap;
 use std::fmt;
-use std::hash::{BuildHasher, Hash};
 use std::sync::Arc;
 
-use rustc_hash::{FxBuildHasher, FxHashMap};
+use rustc_hash::FxBuildHasher;
 
-use super::sa::{Direction, Network, Policy, PortRange, Selector, cut};
-use crate::wire::address::Address;
+pub use super::flows::FlowCache;
+use super::sa::{Direction, Policy};
+use super::shapes::{Entry, Index};
 use crate::wire::ip::{FlowKey, NO_PORT};
 
-/// Why an entry can't be added or removed.
+/// Why an entry can't be added or removed. Each names the entry's label.
 #[derive(Debug, PartialEq, Eq)]
 pub enum SpdError {
     /// The very same entry is there already.
@@ -40,208 +39,80 @@ impl fmt::Display for SpdError {
     }
 }
 
-/// Order, and a serial number so that equals stay in the order they came in; the label stands between.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
-struct Rank {
-    order: i64,
-    label: Arc<str>,
-    serial: u64,
-}
-
-#[derive(Clone)]
-struct Entry {
-    rank: Rank,
-    policy: Arc<Policy>,
-}
-
-/// Which bits of a flow the entries of one group look at.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-struct Shape {
-    version: u8,
-    source_bits: u32,
-    destination_bits: u32,
-    protocol: bool,
-    source_port: bool,
-    destination_port: bool,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-struct Want {
-    source: u128,
-    destination: u128,
-    protocol: u8,
-    source_port: u32,
-    destination_port: u32,
-}
-
-fn is_single(ports: Option<PortRange>) -> bool {
-    ports.is_some_and(|ports| ports.first == ports.last)
-}
-
-impl Shape {
-    fn of(selector: &Selector) -> Shape {
-        Shape {
-            version: selector.source.address.version,
-            source_bits: selector.source.prefix,
-            destination_bits: selector.destination.prefix,
-            protocol: selector.protocol.is_some(),
-            source_port: is_single(selector.source_ports),
-            destination_port: is_single(selector.destination_ports),
-        }
-    }
-
-    fn want(&self, key: &FlowKey) -> Want {
-        Want {
-            source: cut(key.source, self.source_bits),
-            destination: cut(key.destination, self.destination_bits),
-            protocol: if self.protocol { key.protocol } else { 0 },
-            source_port: if self.source_port { key.source_port } else { NO_PORT },
-            destination_port: if self.destination_port { key.destination_port } else { NO_PORT },
-        }
-    }
-}
-
-/// A flow that the selector matches.
-fn sample(selector: &Selector) -> FlowKey {
-    FlowKey {
-        source: selector.source.address,
-        destination: selector.destination.address,
-        protocol: selector.protocol.unwrap_or(0),
-        source_port: selector.source_ports.map_or(NO_PORT, |ports| ports.first),
-        destination_port: selector.destination_ports.map_or(NO_PORT, |ports| ports.first),
-    }
-}
-
-fn ports_fit(selector: &Selector, key: &FlowKey) -> bool {
-    selector.source_ports.is_none_or(|ports| ports.contains(key.source_port))
-        && selector.destination_ports.is_none_or(|ports| ports.contains(key.destination_port))
-}
-
-/// The entries of one shape. `best` may be lower than the best rank left: it isn't raised by removals.
-struct Group {
-    best: Rank,
-    entries: HashMap<Want, Vec<Entry>, FxBuildHasher>,
+fn asks_for_ports(policy: &Policy) -> bool {
+    policy.selector.source_ports.is_some() || policy.selector.destination_ports.is_some()
 }
 
 /// The entries of one direction.
-#[derive(Default)]
 struct Table {
-    ranks: FxHashMap<Arc<Policy>, Rank>,
-    groups: FxHashMap<Shape, Group>,
-    /// Shapes by the rank of their best entries.
-    in_order: Vec<Shape>,
-    /// Those that ask for ports.
-    asking: FxHashMap<Arc<Policy>, Rank>,
-    serial: u64,
+    serials: HashMap<Arc<Policy>, u64, FxBuildHasher>,
+    index: Index,
+    /// Those that ask for ports, found by all else that they want.
+    asking: Index,
+    last_serial: u64,
 }
 
 impl Table {
-    fn add(&mut self, policy: Policy) -> Result<(), SpdError> {
-        if self.ranks.contains_key(&policy) {
+    fn new() -> Table {
+        Table { serials: HashMap::default(), index: Index::new(true), asking: Index::new(false), last_serial: 0 }
+    }
+
+    fn add(&mut self, policy: Policy) -> Result<Arc<Policy>, SpdError> {
+        if self.serials.contains_key(&policy) {
             return Err(SpdError::Duplicate(policy.label));
         }
         if policy.selector.source.address.version != policy.selector.destination.address.version {
             return Err(SpdError::Bad(policy.label));
         }
-        self.serial += 1;
-        let rank = Rank { order: policy.order, label: policy.label.as_str().into(), serial: self.serial };
+        self.last_serial += 1;
         let policy = Arc::new(policy);
-        self.ranks.insert(policy.clone(), rank.clone());
-        if policy.selector.source_ports.is_some() || policy.selector.destination_ports.is_some() {
-            self.asking.insert(policy.clone(), rank.clone());
+        self.serials.insert(policy.clone(), self.last_serial);
+        let entry = Entry { policy: policy.clone(), serial: self.last_serial };
+        if asks_for_ports(&policy) {
+            self.asking.add(entry.clone());
         }
-        self.add_to_group(Entry { rank, policy });
-        Ok(())
+        self.index.add(entry);
+        Ok(policy)
     }
 
-    fn add_to_group(&mut self, entry: Entry) {
-        let shape = Shape::of(&entry.policy.selector);
-        let want = shape.want(&sample(&entry.policy.selector));
-        let rank = entry.rank.clone();
-        let is_new = !self.groups.contains_key(&shape);
-        let group = self
-            .groups
-            .entry(shape)
-            .or_insert_with(|| Group { best: rank.clone(), entries: HashMap::with_hasher(FxBuildHasher) });
-        let is_better = rank < group.best;
-        if is_better {
-            group.best = rank.clone();
-        }
-        let entries = group.entries.entry(want).or_default();
-        let place = entries.partition_point(|other| other.rank < rank);
-        entries.insert(place, entry);
-        if is_new || is_better {
-            self.put_in_order();
-        }
-    }
-
-    fn put_in_order(&mut self) {
-        let groups = &self.groups;
-        self.in_order = groups.keys().copied().collect();
-        self.in_order.sort_by(|one, other| groups[one].best.cmp(&groups[other].best));
-    }
-
-    fn remove(&mut self, policy: &Policy) -> Result<(), SpdError> {
-        let Some(rank) = self.ranks.remove(policy) else {
+    fn remove(&mut self, policy: &Policy) -> Result<Arc<Policy>, SpdError> {
+        let Some((policy, serial)) = self.serials.remove_entry(policy) else {
             return Err(SpdError::Unknown(policy.label.clone()));
         };
-        self.asking.remove(policy);
-        let shape = Shape::of(&policy.selector);
-        let want = shape.want(&sample(&policy.selector));
-        let group = self.groups.get_mut(&shape).expect("its shape has a group");
-        let left = group.entries.get_mut(&want).expect("it is in its group");
-        left.retain(|entry| entry.rank != rank);
-        if left.is_empty() {
-            group.entries.remove(&want);
+        let entry = Entry { policy, serial };
+        if asks_for_ports(&entry.policy) {
+            self.asking.remove(&entry);
         }
-        if group.entries.is_empty() {
-            self.groups.remove(&shape);
-            self.put_in_order();
-        }
-        Ok(())
-    }
-
-    fn search(&self, key: &FlowKey) -> Option<&Entry> {
-        let mut found: Option<&Entry> = None;
-        for shape in self.in_order.iter().filter(|shape| shape.version == key.source.version) {
-            let group = &self.groups[shape];
-            if found.is_some_and(|found| found.rank < group.best) {
-                break;
-            }
-            let fitting = group.entries.get(&shape.want(key)).into_iter().flatten();
-            let first = fitting.into_iter().find(|entry| ports_fit(&entry.policy.selector, key));
-            found = match (found, first) {
-                (Some(found), Some(first)) if found.rank < first.rank => Some(found),
-                (_, Some(first)) => Some(first),
-                (found, None) => found,
-            };
-        }
-        found
+        self.index.remove(&entry);
+        Ok(entry.policy)
     }
 
     /// Whether the first entry that may fit a packet without ports would ask for them.
     fn needs_ports(&self, key: &FlowKey) -> bool {
         let bare = FlowKey { source_port: NO_PORT, destination_port: NO_PORT, ..*key };
-        let plain = self.search(&bare);
-        self.asking.iter().any(|(policy, rank)| {
-            plain.is_none_or(|plain| *rank < plain.rank) && fits_but_for_ports(&policy.selector, key)
-        })
+        let plain = self.index.search(&bare);
+        self.asking.search(&bare).is_some_and(|asking| plain.is_none_or(|plain| asking < plain))
+    }
+
+    fn policies(&self) -> Vec<Arc<Policy>> {
+        let entries = self.serials.iter().map(|(policy, serial)| Entry { policy: policy.clone(), serial: *serial });
+        let mut entries: Vec<Entry> = entries.collect();
+        entries.sort_unstable();
+        entries.into_iter().map(|entry| entry.policy).collect()
     }
 }
 
-fn fits_but_for_ports(selector: &Selector, key: &FlowKey) -> bool {
-    let within = |network: &Network, address: Address| network.contains(address);
-    selector.protocol.is_none_or(|protocol| protocol == key.protocol)
-        && within(&selector.source, key.source)
-        && within(&selector.destination, key.destination)
-}
-
 /// All entries of both directions.
-#[derive(Default)]
 pub struct Spd {
     inbound: Table,
     outbound: Table,
     generation: u64,
+}
+
+impl Default for Spd {
+    fn default() -> Spd {
+        Spd { inbound: Table::new(), outbound: Table::new(), generation: 0 }
+    }
 }
 
 impl Spd {
@@ -250,70 +121,329 @@ impl Spd {
     }
 
     fn table_mut(&mut self, direction: Direction) -> &mut Table {
-        self.generation += 1;
         if direction == Direction::In { &mut self.inbound } else { &mut self.outbound }
     }
 
     /// One more entry.
-    pub fn add(&mut self, policy: Policy) -> Result<(), SpdError> {
-        self.table_mut(policy.direction).add(policy)
+    pub fn add(&mut self, policy: Policy) -> Result<Arc<Policy>, SpdError> {
+        let added = self.table_mut(policy.direction).add(policy)?;
+        self.generation += 1;
+        Ok(added)
     }
 
     /// One entry less.
-    pub fn remove(&mut self, policy: &Policy) -> Result<(), SpdError> {
-        self.table_mut(policy.direction).remove(policy)
+    pub fn remove(&mut self, policy: &Policy) -> Result<Arc<Policy>, SpdError> {
+        let removed = self.table_mut(policy.direction).remove(policy)?;
+        self.generation += 1;
+        Ok(removed)
     }
 
     /// Grows with every change, so that whoever remembers an answer knows when to ask again.
+    #[inline]
     pub fn generation(&self) -> u64 {
         self.generation
     }
 
     /// The first entry, by order, that matches.
     pub fn find(&self, direction: Direction, key: &FlowKey) -> Option<Arc<Policy>> {
-        self.table(direction).search(key).map(|entry| entry.policy.clone())
+        self.table(direction).index.search(key).map(|entry| entry.policy.clone())
     }
 
     /// Whether an entry may speak of a packet that shows no ports, and asks for ports (RFC 4301 section 7).
     pub fn needs_ports(&self, direction: Direction, key: &FlowKey) -> bool {
         self.table(direction).needs_ports(key)
     }
-}
 
-const CACHE_ENTRIES: usize = 8192;
-
-struct Remembered<T> {
-    key: FlowKey,
-    generation: u64,
-    what: T,
-}
-
-/// What one worker remembers of flows: one place for each of so many hash values, the last flow has it.
-pub struct FlowCache<T> {
-    places: Vec<Option<Remembered<T>>>,
-}
-
-impl<T> Default for FlowCache<T> {
-    fn default() -> FlowCache<T> {
-        FlowCache::new()
+    /// The entries of one direction, in the order in which they are tried.
+    pub fn policies(&self, direction: Direction) -> Vec<Arc<Policy>> {
+        self.table(direction).policies()
     }
 }
 
-impl<T> FlowCache<T> {
-    /// Empty.
-    pub fn new() -> FlowCache<T> {
-        FlowCache { places: (0..CACHE_ENTRIES).map(|_| None).collect() }
+#[cfg(test)]
+mod tests {
+    use std::net::IpAddr;
+
+    use super::*;
+    use crate::tables::sa::{Action, Mode, Network, PortRange, Protocol, Selector};
+    use crate::wire::address::Address;
+    use crate::wire::ip::ICMP_BASE;
+    use Direction::{In, Out};
+
+    type Ports = Option<(u32, u32)>;
+
+    fn address(text: &str) -> Address {
+        text.parse::<IpAddr>().expect("an address").into()
     }
 
-    /// What is remembered of the flow since that generation; else what `make` says, which is remembered.
-    #[inline]
-    pub fn get_or_insert_with(&mut self, key: &FlowKey, generation: u64, make: impl FnOnce() -> T) -> &T {
-        let hash = FxBuildHasher.hash_one(key);
-        let place = &mut self.places[(hash >> 40) as usize & (CACHE_ENTRIES - 1)];
-        let known = place.as_ref().is_some_and(|known| known.key == *key && known.generation == generation);
-        if !known {
-            *place = Some(Remembered { key: *key, generation, what: make() });
+    fn network(text: &str) -> Network {
+        let (first, prefix) = text.split_once('/').expect("a prefix");
+        Network { address: address(first), prefix: prefix.parse().expect("a length") }
+    }
+
+    fn range(ports: Ports) -> Option<PortRange> {
+        ports.map(|(first, last)| PortRange { first, last })
+    }
+
+    fn selector(source: &str, destination: &str, protocol: Option<u8>, from: Ports, to: Ports) -> Selector {
+        let (source, destination) = (network(source), network(destination));
+        Selector { source, destination, protocol, source_ports: range(from), destination_ports: range(to) }
+    }
+
+    fn policy(direction: Direction, selector: Selector, order: i64, label: &str) -> Policy {
+        Policy {
+            direction,
+            selector,
+            order,
+            label: label.into(),
+            reqid: 1,
+            action: Action::Protect,
+            protocol: Protocol::Esp,
+            mode: Mode::Tunnel,
+            bundle_ah: false,
+            tunnel_source: None,
+            tunnel_destination: None,
         }
-        &place.as_ref().expect("it was put there").what
+    }
+
+    fn everything() -> Selector {
+        selector("0.0.0.0/0", "0.0.0.0/0", None, None, None)
+    }
+
+    fn flow() -> FlowKey {
+        FlowKey {
+            source: address("10.1.2.3"),
+            destination: address("10.9.9.9"),
+            protocol: 6,
+            source_port: 1000,
+            destination_port: 443,
+        }
+    }
+
+    fn bare(key: FlowKey) -> FlowKey {
+        FlowKey { source_port: NO_PORT, destination_port: NO_PORT, ..key }
+    }
+
+    fn found(spd: &Spd, key: &FlowKey) -> Option<(i64, String)> {
+        spd.find(Out, key).map(|policy| (policy.order, policy.label.clone()))
+    }
+
+    fn matches(selector: &Selector, key: &FlowKey) -> bool {
+        let fits = |ports: Option<PortRange>, port| ports.is_none_or(|ports| ports.contains(port));
+        selector.source.contains(key.source)
+            && selector.destination.contains(key.destination)
+            && selector.protocol.is_none_or(|protocol| protocol == key.protocol)
+            && fits(selector.source_ports, key.source_port)
+            && fits(selector.destination_ports, key.destination_port)
+    }
+
+    /// A port that each range would take, none where any would do.
+    fn shown(selector: &Selector, key: &FlowKey) -> FlowKey {
+        let first = |ports: Option<PortRange>| ports.map_or(NO_PORT, |ports| ports.first);
+        FlowKey {
+            source_port: first(selector.source_ports),
+            destination_port: first(selector.destination_ports),
+            ..bare(*key)
+        }
+    }
+
+    /// RFC 4301 section 4.4.1, word for word, of entries in the order of their ranks.
+    fn scan<'p>(entries: &[&'p Policy], key: &FlowKey) -> Option<&'p Policy> {
+        entries.iter().find(|policy| matches(&policy.selector, key)).copied()
+    }
+
+    /// By trial: the first entry that fits as it is ends it; one before it that fits by its ports asks.
+    fn scan_for_ports(entries: &[&Policy], key: &FlowKey) -> bool {
+        let before = entries.iter().take_while(|policy| !matches(&policy.selector, &bare(*key)));
+        before.into_iter().any(|policy| matches(&policy.selector, &shown(&policy.selector, key)))
+    }
+
+    struct Dice(u64);
+
+    impl Dice {
+        fn below(&mut self, limit: usize) -> usize {
+            self.0 = self.0.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+            (self.0 >> 33) as usize % limit
+        }
+
+        fn pick<T: Copy>(&mut self, all: &[T]) -> T {
+            all[self.below(all.len())]
+        }
+
+        /// Few values, so that selectors overlap and flows hit.
+        fn address(&mut self, version: u8) -> Address {
+            let four = [0x0A00_0000, 0x0A00_0001, 0x0A00_0002, 0x0A00_0080, 0x0A00_00FF, 0x0A00_0100];
+            let six = [0, 1, 2, 1 << 63, 1 << 64].map(|low| (0xFDu128 << 120) + low);
+            Address { version, value: if version == 4 { self.pick(&four) } else { self.pick(&six) } }
+        }
+
+        fn network(&mut self, version: u8) -> Network {
+            let address = self.address(version);
+            let prefix =
+                if version == 4 { self.pick(&[0, 8, 24, 25, 31, 32]) } else { self.pick(&[0, 8, 64, 127, 128]) };
+            let value =
+                if prefix == 0 { 0 } else { address.value >> (address.bits() - prefix) << (address.bits() - prefix) };
+            Network { address: Address { version, value }, prefix }
+        }
+
+        fn ports(&mut self) -> Ports {
+            let (one, other) = (self.pick(&[0, 1, 22, 53, 65535]), self.pick(&[0, 1, 22, 53, 65535]));
+            self.pick(&[None, Some((one.min(other), one.max(other)))])
+        }
+
+        fn policy(&mut self) -> Policy {
+            let version = self.pick(&[4, 6]);
+            let selector = Selector {
+                source: self.network(version),
+                destination: self.network(version),
+                protocol: self.pick(&[None, Some(0), Some(6), Some(17)]),
+                source_ports: range(self.ports()),
+                destination_ports: range(self.ports()),
+            };
+            let reqid = self.below(3) as u32;
+            let (direction, order, label) = (self.pick(&[In, Out]), self.below(4) as i64, self.pick(&["a", "b", "c"]));
+            Policy { reqid, ..policy(direction, selector, order, label) }
+        }
+
+        fn flow(&mut self) -> FlowKey {
+            let version = self.pick(&[4, 6]);
+            let ports = [0, 1, 22, 53, 65535, NO_PORT];
+            FlowKey {
+                source: self.address(version),
+                destination: self.address(version),
+                protocol: self.pick(&[0, 1, 6, 17]),
+                source_port: self.pick(&ports),
+                destination_port: self.pick(&ports),
+            }
+        }
+    }
+
+    fn compare(spd: &Spd, entries: &[Policy], dice: &mut Dice) {
+        for direction in [In, Out] {
+            let mut sorted: Vec<&Policy> = entries.iter().filter(|policy| policy.direction == direction).collect();
+            // Stable, so that equals stay as they came.
+            sorted.sort_by_key(|policy| (policy.order, &policy.label));
+            let listed = spd.policies(direction);
+            assert!(listed.iter().map(|policy| policy.as_ref()).eq(sorted.iter().copied()));
+            for _ in 0..40 {
+                let key = dice.flow();
+                assert_eq!(spd.find(direction, &key).as_deref(), scan(&sorted, &key), "{key:?}");
+                assert_eq!(spd.needs_ports(direction, &key), scan_for_ports(&sorted, &key), "{key:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_index_is_a_linear_scan() {
+        let mut dice = Dice(1);
+        for _ in 0..200 {
+            let (mut spd, mut entries) = (Spd::default(), Vec::<Policy>::new());
+            for _ in 0..dice.below(40) {
+                let policy = dice.policy();
+                let is_new = !entries.contains(&policy);
+                assert_eq!(spd.add(policy.clone()).is_ok(), is_new);
+                entries.extend(is_new.then_some(policy));
+            }
+            while !entries.is_empty() {
+                compare(&spd, &entries, &mut dice);
+                for _ in 0..(1 + dice.below(8)).min(entries.len()) {
+                    let policy = entries.remove(dice.below(entries.len()));
+                    assert_eq!(spd.remove(&policy).as_deref(), Ok(&policy));
+                }
+            }
+            compare(&spd, &entries, &mut dice);
+        }
+    }
+
+    #[test]
+    fn first_match_by_order_then_label() {
+        let mut spd = Spd::default();
+        let narrow = selector("10.1.0.0/16", "10.9.9.9/32", Some(6), None, Some((443, 443)));
+        let sooner = policy(Out, selector("10.0.0.0/8", "10.0.0.0/8", None, None, None), 1, "a");
+        for (added, first) in [
+            (policy(Out, narrow, 3, "a"), (3, "a")),
+            (policy(Out, everything(), 2, "a"), (2, "a")),
+            (policy(Out, everything(), 1, "b"), (1, "b")),
+            (sooner.clone(), (1, "a")),
+        ] {
+            spd.add(added).expect("it is new");
+            assert_eq!(found(&spd, &flow()), Some((first.0, first.1.to_string())));
+        }
+        assert!(spd.find(In, &flow()).is_none() && spd.policies(In).is_empty());
+        spd.remove(&sooner).expect("it is there");
+        assert_eq!(found(&spd, &flow()), Some((1, "b".into())));
+    }
+
+    #[test]
+    fn a_group_whose_best_entry_does_not_fit_hides_no_better_match_of_another() {
+        let mut spd = Spd::default();
+        for (network, order) in [("192.0.2.0/24", 1), ("10.1.2.0/24", 5), ("10.0.0.0/8", 3)] {
+            spd.add(policy(Out, selector(network, "0.0.0.0/0", None, None, None), order, "a")).expect("it is new");
+        }
+        assert_eq!(found(&spd, &flow()), Some((3, "a".into())));
+    }
+
+    #[test]
+    fn ports_that_a_packet_does_not_show_fit_no_port_selector() {
+        let mut spd = Spd::default();
+        let tcp = |ports| selector("0.0.0.0/0", "0.0.0.0/0", Some(6), None, ports);
+        spd.add(policy(Out, tcp(Some((0, 65535))), 1, "a")).expect("it is new");
+        assert_eq!((found(&spd, &flow()), found(&spd, &bare(flow()))), (Some((1, "a".into())), None));
+        spd.add(policy(Out, tcp(None), 9, "a")).expect("it is new");
+        assert_eq!(found(&spd, &bare(flow())), Some((9, "a".into())));
+    }
+
+    #[test]
+    fn icmp_types_are_found_and_taken_for_no_port() {
+        let mut spd = Spd::default();
+        let echo = selector("0.0.0.0/0", "0.0.0.0/0", Some(1), Some((ICMP_BASE + 8, ICMP_BASE + 8)), None);
+        let ports = selector("0.0.0.0/0", "0.0.0.0/0", None, Some((0, 65535)), None);
+        spd.add(policy(Out, echo, 1, "echo")).expect("it is new");
+        spd.add(policy(Out, ports, 9, "ports")).expect("it is new");
+        let icmp = |kind| FlowKey { protocol: 1, source_port: ICMP_BASE + kind, destination_port: ICMP_BASE, ..flow() };
+        assert_eq!(found(&spd, &icmp(8)), Some((1, "echo".into())));
+        assert_eq!(found(&spd, &icmp(0)), None);
+        let udp = FlowKey { protocol: 17, source_port: 8, destination_port: 0, ..flow() };
+        assert_eq!(found(&spd, &udp), Some((9, "ports".into())));
+    }
+
+    #[test]
+    fn which_entries_ask_for_ports() {
+        let web = Some((443, 443));
+        for (source, destination, protocol, from, to, asked) in [
+            ("0.0.0.0/0", "0.0.0.0/0", Some(6), None, web, true),
+            ("0.0.0.0/0", "0.0.0.0/0", None, Some((1, 2)), Some((3, 4)), true),
+            ("10.1.2.3/32", "10.9.9.9/32", Some(6), None, web, true),
+            ("0.0.0.0/0", "0.0.0.0/0", Some(6), None, None, false),
+            ("0.0.0.0/0", "0.0.0.0/0", Some(17), None, web, false),
+            ("10.1.2.4/32", "0.0.0.0/0", Some(6), None, web, false),
+            ("0.0.0.0/0", "10.9.9.8/32", Some(6), None, web, false),
+            ("::/0", "::/0", Some(6), None, web, false),
+        ] {
+            let mut spd = Spd::default();
+            let asking = policy(Out, selector(source, destination, protocol, from, to), 1, "a");
+            spd.add(asking.clone()).expect("it is new");
+            assert_eq!(spd.needs_ports(Out, &bare(flow())), asked, "{asking:?}");
+            assert!(!spd.needs_ports(In, &bare(flow())));
+            spd.remove(&asking).expect("it is there");
+            assert!(!spd.needs_ports(Out, &bare(flow())));
+        }
+    }
+
+    #[test]
+    fn what_is_refused_says_why_and_changes_nothing() {
+        let mut spd = Spd::default();
+        let first = policy(Out, everything(), 1, "/Common/ts");
+        spd.add(first.clone()).expect("it is new");
+        let said = |refused: Result<Arc<Policy>, SpdError>| refused.expect_err("it is refused").to_string();
+        assert_eq!(said(spd.add(first.clone())), "/Common/ts is there already");
+        for absent in [Policy { direction: In, ..first.clone() }, Policy { reqid: 99, ..first.clone() }] {
+            assert_eq!(said(spd.remove(&absent)), "/Common/ts is not there");
+        }
+        let mixed = policy(Out, Selector { destination: network("fd00::/8"), ..everything() }, 1, "x");
+        assert_eq!(said(spd.add(mixed)), "x: source and destination are of different families");
+        assert_eq!((spd.generation(), spd.policies(Out).len()), (1, 1));
+        spd.remove(&first).expect("it is there");
+        assert_eq!((spd.generation(), spd.policies(Out).len()), (2, 0));
     }
 }
