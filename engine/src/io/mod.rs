@@ -1,1 +1,10 @@
-//! x
+//! The kernel's doors: what packets come and go through. Everything unsafe outside of `crypto::ipsec_mb` is here.
+
+pub mod ancillary;
+pub mod coalesce;
+pub mod counters;
+pub mod harden;
+pub mod raw;
+pub mod segment;
+pub mod tun;
+pub mod udp;

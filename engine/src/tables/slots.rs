@@ -126,6 +126,11 @@ impl Slot {
         self.all()[SEQUENCE].store(number, Release);
     }
 
+    /// Zero what is statistics; the sequence number and the key's life stay.
+    pub fn zero(&self) {
+        [PACKETS, OCTETS, LOST].into_iter().chain(DROPS..SLOT_WORDS).for_each(|at| self.set(at, 0));
+    }
+
     /// So many inner packets and octets were carried.
     #[inline]
     pub fn add_use(&self, packets: u64, octets: u64, now: f64) {

@@ -1,0 +1,135 @@
+//! The counters file, mapped: what survives when this process is killed. Layout as in
+//! `culvert.dataplane.userspace.counters`; the parent made the file and hands out its slots.
+
+use std::io;
+use std::os::fd::RawFd;
+use std::slice;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use crate::reason::Reason;
+use crate::tables::slots::{SLOT_WORDS, Slot, Words};
+
+const HEADER_WORDS: usize = 20480 / 8;
+const MODES: usize = 8;
+const DROPS: usize = 32;
+const DROP_WORDS: usize = 32;
+const LAST_WORDS: usize = DROP_WORDS - 2;
+const SLOTS: usize = 1;
+
+/// The whole file as numbers, as long as it is mapped, which is as long as this lives.
+struct Mapping {
+    start: *const AtomicU64,
+    count: usize,
+}
+
+// SAFETY: the memory is of atomic numbers, shared with other processes anyway, and is never unmapped before the value.
+unsafe impl Send for Mapping {}
+// SAFETY: as above.
+unsafe impl Sync for Mapping {}
+
+impl Mapping {
+    fn new(fd: RawFd) -> io::Result<Mapping> {
+        // SAFETY: all zeros is a valid `stat`, which fstat fills.
+        let mut stat: libc::stat = unsafe { std::mem::zeroed() };
+        // SAFETY: `stat` is live and writable.
+        if unsafe { libc::fstat(fd, &mut stat) } < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        let octets = stat.st_size as usize;
+        if octets < HEADER_WORDS * 8 {
+            return Err(io::Error::other("the counters file is too short"));
+        }
+        let (access, kind) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_SHARED);
+        // SAFETY: a new mapping anywhere, of a file that is never made shorter.
+        let start = unsafe { libc::mmap(std::ptr::null_mut(), octets, access, kind, fd, 0) };
+        if start == libc::MAP_FAILED {
+            return Err(io::Error::last_os_error());
+        }
+        Ok(Mapping { start: start.cast(), count: octets / 8 })
+    }
+}
+
+impl Words for Mapping {
+    #[inline]
+    fn words(&self) -> &[AtomicU64] {
+        // SAFETY: the mapping is page aligned, `count` numbers long, and lives as long as `self`.
+        unsafe { slice::from_raw_parts(self.start, self.count) }
+    }
+}
+
+impl Drop for Mapping {
+    fn drop(&mut self) {
+        // SAFETY: this mapping was made by `new`, and nobody can hold a reference into it any more.
+        unsafe { libc::munmap(self.start.cast_mut().cast(), self.count * 8) };
+    }
+}
+
+/// See the module.
+pub struct Counters {
+    fd: RawFd,
+    words: Arc<Mapping>,
+}
+
+impl Counters {
+    /// Of the file that this descriptor has open.
+    pub fn from_fd(fd: RawFd) -> io::Result<Counters> {
+        Ok(Counters { fd, words: Arc::new(Mapping::new(fd)?) })
+    }
+
+    /// Map again if the file has grown. Slots of before stay valid and show the same memory.
+    pub fn refresh(&mut self) -> io::Result<()> {
+        let fresh = Mapping::new(self.fd)?;
+        if fresh.count != self.words.count {
+            self.words = Arc::new(fresh);
+        }
+        Ok(())
+    }
+
+    /// One SA's numbers; None where the file hasn't so many.
+    pub fn slot(&self, number: usize) -> Option<Slot> {
+        let base = HEADER_WORDS + number.checked_mul(SLOT_WORDS)?;
+        let fits = base.checked_add(SLOT_WORDS)? <= self.words.count;
+        fits.then(|| Slot::new(self.words.clone(), base))
+    }
+
+    fn add(&self, at: usize, more: u64) {
+        let word = &self.words.words()[at];
+        word.store(word.load(Relaxed).wrapping_add(more), Relaxed);
+    }
+
+    fn set(&self, at: usize, number: u64) {
+        self.words.words()[at].store(number, Relaxed);
+    }
+
+    /// So many packets died of it; `last` is the last one in words.
+    pub fn count_drop(&self, reason: Reason, now: f64, last: &str) {
+        let base = DROPS + reason as usize * DROP_WORDS;
+        self.add(base, 1);
+        self.set(base + 1, now.to_bits());
+        let mut text = last.as_bytes().chunks(8);
+        for at in base + 2..base + 2 + LAST_WORDS {
+            let mut octets = [0; 8];
+            if let Some(part) = text.next() {
+                octets[..part.len()].copy_from_slice(part);
+            }
+            self.set(at, u64::from_ne_bytes(octets));
+        }
+    }
+
+    /// Packets and octets of a row of `show net ipsec-stat`, in or out.
+    pub fn add_mode(&self, row: usize, out: bool, packets: u64, octets: u64) {
+        let base = MODES + row * 4 + if out { 2 } else { 0 };
+        self.add(base, packets);
+        self.add(base + 1, octets);
+    }
+
+    /// Zero all packet, octet and drop counts; sequences, lives and times of creation stay.
+    pub fn zero(&self) {
+        (MODES..DROPS + 64 * DROP_WORDS).for_each(|at| self.set(at, 0));
+        let slots = self.words.words()[SLOTS].load(Relaxed) as usize;
+        for slot in (0..slots).filter_map(|number| self.slot(number)) {
+            slot.zero();
+        }
+    }
+}

@@ -1,0 +1,36 @@
+//! Keys live in this memory: no core file, no debugger of another user, no privilege to lose, no page on a disk.
+
+use std::io;
+
+use libc::{c_int, c_ulong, rlimit};
+
+const UNPRIVILEGED: u32 = 65534;
+
+fn check(result: c_int) -> io::Result<()> {
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+fn prctl(option: c_int, value: c_ulong) -> io::Result<()> {
+    // SAFETY: these options take numbers only.
+    check(unsafe { libc::prctl(option, value, 0, 0, 0) })
+}
+
+/// Give up what isn't needed any more. Whether the memory could be kept from being swapped.
+pub fn harden() -> io::Result<bool> {
+    let none = rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: `none` is a live rlimit, which is only read.
+    check(unsafe { libc::setrlimit(libc::RLIMIT_CORE, &none) })?;
+    // SAFETY: no pointers.
+    let locked = unsafe { libc::mlockall(libc::MCL_CURRENT | libc::MCL_FUTURE | libc::MCL_ONFAULT) } == 0;
+    // SAFETY: no pointers but a null one, to a list of no groups.
+    unsafe {
+        if libc::geteuid() == 0 {
+            check(libc::setgroups(0, std::ptr::null()))?;
+            check(libc::setresgid(UNPRIVILEGED, UNPRIVILEGED, UNPRIVILEGED))?;
+            check(libc::setresuid(UNPRIVILEGED, UNPRIVILEGED, UNPRIVILEGED))?;
+        }
+    }
+    prctl(libc::PR_SET_DUMPABLE, 0)?;
+    prctl(libc::PR_SET_NO_NEW_PRIVS, 1)?;
+    Ok(locked)
+}
