@@ -1,2 +1,81 @@
-//! The packet process.
-fn main() {}
+//! The packet process. Only culvertd starts it, and hands it open descriptors: `culvert-tmm tun=3 control=4 counters=5
+//! send4=6 esp4=7 ...` names them. It has no privileges, no configuration file and no name in the file system; it ends
+//! when the control socket closes.
+
+use std::collections::HashMap;
+use std::os::fd::RawFd;
+use std::process::ExitCode;
+
+use culvert_engine::crypto::best_engine;
+use culvert_engine::crypto::chance::Chance;
+use culvert_engine::io::counters::Counters;
+use culvert_engine::io::harden::{harden, ignore_interrupts};
+use culvert_engine::io::raw::{RawReceiver, RawSender};
+use culvert_engine::io::tun::Tun;
+use culvert_engine::io::udp::UdpPort;
+use culvert_engine::process::Process;
+use culvert_engine::transform::gateway::Gateway;
+use culvert_engine::worker::{Doors, Worker};
+
+type Fds = HashMap<String, RawFd>;
+
+fn parse_arguments() -> Option<Fds> {
+    std::env::args()
+        .skip(1)
+        .map(|argument| {
+            let (name, number) = argument.split_once('=')?;
+            Some((name.to_string(), number.parse().ok()?))
+        })
+        .collect()
+}
+
+fn open_doors(fds: &Fds) -> Result<Doors, String> {
+    let broken = |error: std::io::Error| format!("a descriptor that culvertd gave is broken: {error}");
+    let tun = Tun::from_fd(*fds.get("tun").ok_or("no TUN was given")?).map_err(broken)?;
+    let mut doors =
+        Doors { tun, senders: HashMap::new(), receivers: Vec::new(), complaints: Vec::new(), ports: Vec::new() };
+    let mut names: Vec<_> = fds.iter().collect();
+    names.sort();
+    for (name, fd) in names {
+        let version = |text: &str| if text.starts_with('4') { 4 } else { 6 };
+        if let Some(rest) = name.strip_prefix("send") {
+            doors.senders.insert(version(rest), RawSender::from_fd(*fd));
+        } else if name.starts_with("icmp") {
+            doors.complaints.push(RawReceiver::from_fd(*fd).map_err(broken)?);
+        } else if name.starts_with("esp") || name.starts_with("ah") {
+            doors.receivers.push(RawReceiver::from_fd(*fd).map_err(broken)?);
+        } else if let Some((rest, port)) = name.strip_prefix("udp").and_then(|rest| rest.split_once('-')) {
+            let port = port.parse().map_err(|_| "a UDP port without a number")?;
+            doors.ports.push(UdpPort::from_fd(*fd, version(rest), port));
+        }
+    }
+    Ok(doors)
+}
+
+fn open() -> Result<Process, String> {
+    let stranger = "culvert-tmm is started by culvertd, which gives it open descriptors";
+    let fds = parse_arguments().ok_or(stranger)?;
+    let (control, counters) = (fds.get("control").ok_or(stranger)?, fds.get("counters").ok_or(stranger)?);
+    let counters = Counters::from_fd(*counters).map_err(|error| format!("the counters file: {error}"))?;
+    let chance = || Chance::new().map_err(|error| format!("the kernel has no random numbers: {error}"));
+    let gateway = Gateway::new(best_engine(), Box::new(chance()?));
+    let worker = Worker::new(gateway, open_doors(&fds)?, counters, Box::new(chance()?));
+    Process::new(worker, *control).map_err(|error| format!("the control socket: {error}"))
+}
+
+fn main() -> ExitCode {
+    let mut process = match open() {
+        Ok(process) => process,
+        Err(sentence) => {
+            eprintln!("{sentence}");
+            return ExitCode::FAILURE;
+        }
+    };
+    ignore_interrupts();
+    if let Err(error) = harden() {
+        eprintln!("culvert-tmm could not give up its privileges: {error}");
+        return ExitCode::FAILURE;
+    }
+    process.run();
+    ExitCode::SUCCESS
+}

@@ -9,6 +9,7 @@
 //!
 //! A batch may mix SAs and algorithms: what an engine can do side by side it does side by side.
 
+pub mod chance;
 pub mod portable;
 pub mod table;
 

@@ -71,7 +71,10 @@ impl Ancillary {
     /// The MTU in an error that the kernel itself raised.
     pub fn local_mtu(&self, header: &msghdr) -> Option<usize> {
         let is_error = |said: &Said<'_>| {
-            matches!((said.level, said.kind), (libc::IPPROTO_IP, libc::IP_RECVERR) | (libc::IPPROTO_IPV6, libc::IPV6_RECVERR))
+            matches!(
+                (said.level, said.kind),
+                (libc::IPPROTO_IP, libc::IP_RECVERR) | (libc::IPPROTO_IPV6, libc::IPV6_RECVERR)
+            )
         };
         let error = self.said(header).find(|said| is_error(said) && said.data.len() >= 16)?.data;
         // struct sock_extended_err: number, origin, type, code, pad, info, data.

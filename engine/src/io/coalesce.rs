@@ -104,8 +104,7 @@ impl Coalescer {
     }
 
     fn begin(&mut self, range: &Range<usize>, candidate: &Candidate, number: usize, memory: &[u8]) -> Growing {
-        let (mut pieces, mut members) =
-            self.spare.pop().map_or_else(Default::default, |run| (run.pieces, run.members));
+        let (mut pieces, mut members) = self.spare.pop().map_or_else(Default::default, |run| (run.pieces, run.members));
         pieces.clear();
         members.clear();
         members.push(number);
@@ -175,7 +174,13 @@ fn merged(tun: &Tun, memory: &[u8], run: &Growing) -> io::Result<()> {
     headers[at..at + 2].copy_from_slice(&ip::fold(pseudo).to_be_bytes());
     let virtio = VirtioHeader {
         flags: NEEDS_CHECKSUM,
-        gso_kind: if !is_tcp { GSO_UDP } else if version == 4 { GSO_TCP4 } else { GSO_TCP6 },
+        gso_kind: if !is_tcp {
+            GSO_UDP
+        } else if version == 4 {
+            GSO_TCP4
+        } else {
+            GSO_TCP6
+        },
         header_octets: headers.len() as u16,
         segment_octets: run.segment as u16,
         checksum_start: run.offset as u16,
@@ -228,8 +233,8 @@ fn ends_run(candidate: &Candidate) -> bool {
 
 /// Whether the packet follows what was put together so far, with headers that say the same.
 fn may_grow(run: &Growing, memory: &[u8], range: &Range<usize>, candidate: &Candidate) -> bool {
-    let is_full = run.pieces.len() >= SEGMENTS_MAX
-        || run.headers.len() + run.payload + candidate.payload > ip::LENGTH_MAX;
+    let is_full =
+        run.pieces.len() >= SEGMENTS_MAX || run.headers.len() + run.payload + candidate.payload > ip::LENGTH_MAX;
     if run.closed || is_full || candidate.payload > run.segment {
         return false;
     }

@@ -9,6 +9,7 @@ use std::ptr;
 use libc::{c_int, c_uint, c_void, iovec, mmsghdr, msghdr, sockaddr_in, sockaddr_in6, sockaddr_storage};
 
 use super::ancillary::Ancillary;
+use super::poller::wait_for_room;
 use crate::wire::address::Address;
 use crate::wire::ip;
 
@@ -77,8 +78,9 @@ impl RawSender {
     pub fn send(&self, packets: &[(&[u8], Address)]) -> (usize, Option<io::Error>) {
         let count = packets.len().min(BATCH);
         // SAFETY: all zeros is a valid value of each of these structures.
-        let (mut messages, mut vectors, mut addresses) =
-            unsafe { (zeroed::<[mmsghdr; BATCH]>(), zeroed::<[iovec; BATCH]>(), zeroed::<[sockaddr_storage; BATCH]>()) };
+        let (mut messages, mut vectors, mut addresses) = unsafe {
+            (zeroed::<[mmsghdr; BATCH]>(), zeroed::<[iovec; BATCH]>(), zeroed::<[sockaddr_storage; BATCH]>())
+        };
         for (at, (packet, destination)) in packets[..count].iter().enumerate() {
             let (address, octets) = emit_address(*destination, 0);
             addresses[at] = address;
@@ -95,6 +97,11 @@ impl RawSender {
             return (0, Some(io::Error::last_os_error()));
         }
         (sent as usize, None)
+    }
+
+    /// Wait until the kernel has room again; false where it has none after so many milliseconds.
+    pub fn wait(&self, patience_ms: c_int) -> bool {
+        wait_for_room(self.fd, patience_ms)
     }
 
     /// The MTU of the link that a packet was too large for a moment ago; 0 where the kernel doesn't say. Only what the
@@ -156,8 +163,9 @@ impl RawReceiver {
     /// Append what has arrived to `to`, from the IP header on; how many there were.
     pub fn receive(&mut self, to: &mut Received) -> io::Result<usize> {
         // SAFETY: all zeros is a valid value of each of these structures.
-        let (mut messages, mut vectors, mut addresses) =
-            unsafe { (zeroed::<[mmsghdr; BATCH]>(), zeroed::<[iovec; BATCH]>(), zeroed::<[sockaddr_storage; BATCH]>()) };
+        let (mut messages, mut vectors, mut addresses) = unsafe {
+            (zeroed::<[mmsghdr; BATCH]>(), zeroed::<[iovec; BATCH]>(), zeroed::<[sockaddr_storage; BATCH]>())
+        };
         for at in 0..BATCH {
             let start = at * STRIDE + ROOM;
             let place = &mut self.octets[start..start + PACKET_OCTETS];

@@ -14,6 +14,7 @@ use std::ptr;
 use libc::{c_int, c_uint, c_void, iovec, mmsghdr, msghdr, sockaddr_storage};
 
 use super::ancillary::Ancillary;
+use super::poller::wait_for_room;
 use super::raw::{emit_address, parse_address};
 use crate::transform::batch_in::{Arrived, Headers};
 use crate::transform::batch_out::Outer;
@@ -154,6 +155,11 @@ impl UdpPort {
         Ok(())
     }
 
+    /// Wait until the kernel has room again; false where it has none after so many milliseconds.
+    pub fn wait(&self, patience_ms: c_int) -> bool {
+        wait_for_room(self.fd, patience_ms)
+    }
+
     /// The DF bit belongs to the socket: it is changed where a run wants another one than the last.
     fn choose_dont_fragment(&self, way: &Way) -> io::Result<()> {
         if way.source.version == 6 || self.dont_fragment.get() == Some(way.outer.dont_fragment) {
@@ -169,8 +175,9 @@ impl UdpPort {
     /// of datagrams there were.
     pub fn receive(&mut self, octets: &mut Vec<u8>, arrived: &mut Vec<Arrived>) -> io::Result<usize> {
         // SAFETY: all zeros is a valid value of each of these structures.
-        let (mut messages, mut vectors, mut addresses) =
-            unsafe { (zeroed::<[mmsghdr; BATCH]>(), zeroed::<[iovec; BATCH]>(), zeroed::<[sockaddr_storage; BATCH]>()) };
+        let (mut messages, mut vectors, mut addresses) = unsafe {
+            (zeroed::<[mmsghdr; BATCH]>(), zeroed::<[iovec; BATCH]>(), zeroed::<[sockaddr_storage; BATCH]>())
+        };
         for at in 0..BATCH {
             let place = &mut self.octets[at * PLACE_OCTETS..(at + 1) * PLACE_OCTETS];
             vectors[at] = iovec { iov_base: place.as_mut_ptr().cast::<c_void>(), iov_len: place.len() };

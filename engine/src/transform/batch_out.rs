@@ -68,6 +68,8 @@ pub struct Framed {
     /// In the same: ESP.
     esp_at: usize,
     number: u64,
+    /// Of the clear packet.
+    pub inner_octets: usize,
     /// The SA.
     pub record: Id,
     /// As the outer header says.
@@ -109,6 +111,11 @@ impl OutBatch {
     pub fn clear(&mut self) {
         self.out.clear();
         self.used = 0;
+    }
+
+    /// Octets framed so far.
+    pub fn used(&self) -> usize {
+        self.used
     }
 
     /// Room for so many octets more; from where.
@@ -267,7 +274,14 @@ impl Gateway {
         let payload_at = ESP_HEADER_OCTETS + layout.iv;
         run.write(segment, &mut esp[payload_at..payload_at + payload_octets]);
         frame_esp(esp, &layout, sa.spi, number, payload_octets, next);
-        let framed = Framed { range: at..at + before + sealed, esp_at: at + before, number, record: id, outer };
+        let framed = Framed {
+            range: at..at + before + sealed,
+            esp_at: at + before,
+            number,
+            inner_octets: payload_octets,
+            record: id,
+            outer,
+        };
         batch.out.push(Out::Framed(framed));
     }
 

@@ -165,6 +165,12 @@ impl Gateway {
         verdicts
     }
 
+    /// The numbers that windows left behind unseen count from 0 again.
+    pub fn forget_losses(&mut self) {
+        let ids: Vec<Id> = self.sadb.all_inbound().map(|(id, _)| id).collect();
+        ids.into_iter().for_each(|id| self.sadb.inbound(id).replay.set_lost(0));
+    }
+
     /// Packets whose other fragments didn't come in time, asked about once a second: one of those that came, of each.
     pub fn expire(&mut self, now: f64) -> Vec<Vec<u8>> {
         let mut expired = self.outgoing.expire(now);

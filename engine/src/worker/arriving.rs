@@ -1,0 +1,122 @@
+//! In: what arrived for a security protocol is opened and given to the kernel, which forwards or takes it.
+
+use std::ops::Range;
+
+use super::leaving::{reason_of, sentence};
+use super::{Worker, now};
+use crate::account::mode_row;
+use crate::io::raw::Received;
+use crate::io::tun::VirtioHeader;
+use crate::reason::Reason;
+use crate::tables::sadb::{Id, Record};
+use crate::transform::batch_in::{Arrived, In};
+use crate::transform::gateway::Heard;
+use crate::transform::verdict::{Delivered, Dropped, Verdict};
+use crate::wire::icmp::PATH_SECONDS;
+use crate::wire::ip;
+
+/// Calls for more before others get their turn.
+const ROUNDS_MAX: usize = 4;
+
+impl Worker {
+    /// A burst from a raw socket.
+    pub(super) fn arrive_raw(&mut self, at: usize) {
+        for _ in 0..ROUNDS_MAX {
+            let mut received = Received { octets: Vec::new(), packets: Vec::new() };
+            let Ok(1..) = self.doors.receivers[at].receive(&mut received) else { return };
+            let arrived: Vec<Arrived> =
+                received.packets.into_iter().map(|range| Arrived { range, headers: None }).collect();
+            self.open(&mut received.octets, &arrived);
+        }
+    }
+
+    /// A burst from a UDP port.
+    pub(super) fn arrive_in_udp(&mut self, at: usize) {
+        for _ in 0..ROUNDS_MAX {
+            let (mut octets, mut arrived) = (Vec::new(), Vec::new());
+            let Ok(1..) = self.doors.ports[at].receive(&mut octets, &mut arrived) else { return };
+            self.open(&mut octets, &arrived);
+        }
+    }
+
+    fn open(&mut self, octets: &mut [u8], arrived: &[Arrived]) {
+        let now = now();
+        let verdicts = self.gateway.open_batch(octets, arrived, &mut self.admissions, now);
+        let (mut ranges, mut records): (Vec<Range<usize>>, Vec<Id>) = (Vec::new(), Vec::new());
+        for verdict in verdicts {
+            match verdict {
+                In::Deliver { range, record, .. } => {
+                    self.count_delivered(record, range.len());
+                    ranges.push(range);
+                    records.push(record);
+                }
+                In::Other(verdict, packet) => {
+                    self.deliver(octets, &mut ranges, &mut records, now);
+                    self.finish_arrived(verdict, &packet, now);
+                }
+            }
+        }
+        self.deliver(octets, &mut ranges, &mut records, now);
+    }
+
+    fn count_delivered(&self, id: Id, octets: usize) {
+        let row = mode_row(&self.gateway.sadb.inbound_ref(id).service.sa);
+        self.counters.add_mode(row, false, 1, octets as u64);
+    }
+
+    fn deliver(&mut self, octets: &[u8], ranges: &mut Vec<Range<usize>>, records: &mut Vec<Id>, now: f64) {
+        let failures = self.coalescer.write_all(&self.doors.tun, octets, ranges);
+        for (number, error) in failures {
+            self.count_undelivered(&octets[ranges[number].clone()], records[number], &error, now);
+        }
+        ranges.clear();
+        records.clear();
+    }
+
+    fn count_undelivered(&self, packet: &[u8], id: Id, error: &std::io::Error, now: f64) {
+        let reason = reason_of(error);
+        self.gateway.sadb.inbound_ref(id).service.slot.count_drop(reason);
+        let dropped = Dropped { reason, record: Some(Record::In(id)), policy: None, answer: None };
+        self.count(packet, &dropped, now, &format!(": the TUN: {}", sentence(error)), false);
+    }
+
+    fn finish_arrived(&mut self, verdict: Verdict, packet: &[u8], now: f64) {
+        match verdict {
+            Verdict::Deliver(delivered) => self.deliver_one(&delivered, now),
+            Verdict::Hold => self.hold(now),
+            Verdict::Drop(dropped) => self.count(packet, &dropped, now, "", true),
+            Verdict::Send(_) | Verdict::Bypass => {}
+        }
+    }
+
+    fn deliver_one(&mut self, delivered: &Delivered, now: f64) {
+        let octets = ip::parse(&delivered.packet).map_or(delivered.packet.len(), |inner| inner.length);
+        for id in [Some(delivered.record), delivered.bundled].into_iter().flatten() {
+            self.count_delivered(id, octets);
+        }
+        if let Err(error) = self.doors.tun.write(&VirtioHeader::default(), &[&delivered.packet]) {
+            self.count_undelivered(&delivered.packet, delivered.record, &error, now);
+        }
+    }
+
+    /// ICMP messages of routers to which a packet of ours was too big.
+    pub(super) fn hear_complaints(&mut self, at: usize) {
+        let now = now();
+        let mut received = Received { octets: Vec::new(), packets: Vec::new() };
+        let Ok(1..) = self.doors.complaints[at].receive(&mut received) else { return };
+        for range in received.packets {
+            let packet = &received.octets[range];
+            match self.gateway.told_too_big(packet, now) {
+                Heard::Learned(id, mtu) => {
+                    let slot = &self.gateway.sadb.outbound_ref(id).service.slot;
+                    slot.set_path(mtu, now + PATH_SECONDS);
+                }
+                Heard::Dropped(Verdict::Drop(dropped)) => {
+                    debug_assert!(dropped.reason == Reason::ForgedTooBig);
+                    self.count(packet, &dropped, now, "", true);
+                }
+                Heard::Dropped(_) | Heard::Nothing => {}
+            }
+        }
+    }
+}

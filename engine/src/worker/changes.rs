@@ -1,0 +1,86 @@
+//! Changes of SAs and policies: all of a message, or none.
+
+use super::{Way, Worker, now};
+use crate::control::{Change, Reply};
+use crate::tables::sa::{Direction, SecurityAssociation};
+use crate::tables::sadb::Record;
+use crate::wire::icmp::PATH_SECONDS;
+
+impl Worker {
+    /// Make these changes, each with the number of its SA's slot.
+    pub fn apply(&mut self, changes: Vec<(Change, i64)>) -> Reply {
+        if let Err(error) = self.counters.refresh() {
+            return Reply { failed: None, sentence: format!("the counters file can't be mapped: {error}") };
+        }
+        let mut done: Vec<(Change, i64)> = Vec::with_capacity(changes.len());
+        for (position, (change, slot)) in changes.into_iter().enumerate() {
+            if let Err(sentence) = self.step(&change, slot) {
+                self.undo(done);
+                return Reply { failed: Some(position), sentence };
+            }
+            done.push((change, slot));
+        }
+        Reply::default()
+    }
+
+    fn undo(&mut self, done: Vec<(Change, i64)>) {
+        for (change, slot) in done.into_iter().rev() {
+            // What was done a moment ago can be undone.
+            let _ = self.step(&change.inverse(), slot);
+        }
+    }
+
+    fn step(&mut self, change: &Change, slot: i64) -> Result<(), String> {
+        match change {
+            Change::AddSa(sa) => self.add_sa(sa, slot),
+            Change::RemoveSa(sa) => self.remove_sa(sa),
+            Change::AddPolicy(policy) => self.gateway.add_policy(policy.clone()).map_err(|error| error.to_string()),
+            Change::RemovePolicy(policy) => self.gateway.remove_policy(policy).map_err(|error| error.to_string()),
+        }
+    }
+
+    fn add_sa(&mut self, sa: &SecurityAssociation, slot: i64) -> Result<(), String> {
+        let slot = usize::try_from(slot).ok().and_then(|slot| self.counters.slot(slot));
+        let slot = slot.ok_or("the counters file has no such slot")?;
+        if slot.sequence() > sa.sequence_max() {
+            slot.set_sequence(sa.sequence_max());
+        }
+        let now = now();
+        let (path_mtu, path_until) = slot.path();
+        let record = self.gateway.add_sa(sa.clone(), slot, now).map_err(|refused| refused.to_string())?;
+        if let Record::Out(id) = record {
+            self.ways.insert(id, self.way_of(sa));
+            self.talkative += usize::from(is_talkative(sa));
+            if path_mtu != 0 && now < path_until {
+                self.gateway.sadb.outbound(id).learn_mtu(path_mtu, path_until - PATH_SECONDS);
+            }
+        }
+        Ok(())
+    }
+
+    /// ESP in UDP leaves by the socket of its port; everything else, and what has no such socket, by the raw one.
+    fn way_of(&self, sa: &SecurityAssociation) -> Way {
+        let port = sa.encapsulation.map(|ports| ports.0);
+        let fits = |door: &crate::io::udp::UdpPort| {
+            Some(door.port) == port && door.version == sa.source.version && sa.direction == Direction::Out
+        };
+        self.doors.ports.iter().position(fits).map_or(Way::Raw, Way::Port)
+    }
+
+    fn remove_sa(&mut self, sa: &SecurityAssociation) -> Result<(), String> {
+        let found = match sa.direction {
+            Direction::Out => self.gateway.sadb.find_out(sa.spi, sa.destination, sa.protocol as u8),
+            Direction::In => None,
+        };
+        self.gateway.remove_sa(sa).map_err(|refused| refused.to_string())?;
+        if let Some(id) = found {
+            self.ways.remove(&id);
+            self.talkative -= usize::from(is_talkative(sa));
+        }
+        Ok(())
+    }
+}
+
+fn is_talkative(sa: &SecurityAssociation) -> bool {
+    sa.dummy_seconds != 0 || sa.keep_alive_seconds != 0
+}

@@ -1,0 +1,350 @@
+//! Out: what the kernel steered into the TUN is protected and sent.
+
+use std::io;
+use std::ops::Range;
+
+use super::{Way, Worker, now};
+use crate::account::mode_row;
+use crate::io::raw::BATCH;
+use crate::io::segment::{Segments, finish_checksum};
+use crate::io::tun::{GSO_NONE, NEEDS_CHECKSUM, VirtioHeader};
+use crate::io::udp;
+use crate::reason::Reason;
+use crate::tables::sadb::{Id, Record};
+use crate::transform::batch_in::{Headers, whole};
+use crate::transform::batch_out::{Framed, Framing, Out, Outer};
+use crate::transform::verdict::{Dropped, Sent, Verdict};
+use crate::wire::address::Address;
+use crate::wire::icmp::{PATH_SECONDS, floor};
+use crate::wire::{fragment, ip};
+
+/// Reads from the TUN before what was read is sent.
+const READS_MAX: usize = 32;
+/// Octets of framed packets before they are sent.
+const OCTETS_MAX: usize = 192 * 1024;
+/// How long a full queue is waited for, in milliseconds.
+const PATIENCE_MS: libc::c_int = 20;
+
+/// Consecutive datagrams that the kernel takes as one.
+struct Run {
+    record: Id,
+    port: usize,
+    outer: Outer,
+    range: Range<usize>,
+    segment: usize,
+    last: usize,
+    count: usize,
+}
+
+impl Worker {
+    /// A burst.
+    pub(super) fn leave(&mut self) {
+        let now = now();
+        self.batch.clear();
+        for _ in 0..READS_MAX {
+            if !self.take_one(now) || self.batch.used() > OCTETS_MAX {
+                break;
+            }
+        }
+        self.gateway.seal_batch(&mut self.batch);
+        self.send_batch(now);
+    }
+
+    /// One read, framed; false where there is nothing to read.
+    fn take_one(&mut self, now: f64) -> bool {
+        let mut read = std::mem::take(&mut self.read);
+        let got = match self.doors.tun.read(&mut read) {
+            Ok(Some((header, packet))) => Some((header, packet.len())),
+            Ok(None) | Err(_) => None,
+        };
+        if let Some((header, octets)) = got {
+            let start = if self.doors.tun.offloads { crate::io::tun::VIRTIO_OCTETS } else { 0 };
+            self.frame(&header, &mut read[start..start + octets], now);
+        }
+        self.read = read;
+        got.is_some()
+    }
+
+    fn frame(&mut self, header: &VirtioHeader, packet: &mut [u8], now: f64) {
+        let ways = &self.ways;
+        let framing = |id: Id| match ways.get(&id) {
+            Some(Way::Port(_)) => Framing::Datagram,
+            _ => Framing::Whole(0),
+        };
+        if header.gso_kind != GSO_NONE
+            && let Some(segments) = Segments::new(header, packet)
+        {
+            self.gateway.protect_run(&segments, &mut self.plans, framing, &mut self.batch, now);
+        } else if header.gso_kind == GSO_NONE && (header.flags & NEEDS_CHECKSUM == 0 || finish_checksum(header, packet))
+        {
+            let run: &[u8] = packet;
+            self.gateway.protect_run(&run, &mut self.plans, framing, &mut self.batch, now);
+        } else {
+            let dropped = Dropped { reason: Reason::MalformedHeader, record: None, policy: None, answer: None };
+            self.count(packet, &dropped, now, ": from the TUN", false);
+        }
+    }
+
+    fn send_batch(&mut self, now: f64) {
+        let mut batch = std::mem::take(&mut self.batch);
+        let (mut raw, mut run): (Vec<usize>, Option<Run>) = (Vec::new(), None);
+        for at in 0..batch.out.len() {
+            let way = match &batch.out[at] {
+                Out::Framed(framed) => self.ways.get(&framed.record).copied(),
+                Out::Other(..) => None,
+            };
+            match (&batch.out[at], way) {
+                (Out::Framed(framed), Some(Way::Port(port))) => {
+                    self.count_framed(framed);
+                    if !run.as_mut().is_some_and(|run| extends(run, framed)) {
+                        self.send_run(run.take(), &batch.octets, now);
+                        run = Some(begun(framed, port));
+                    }
+                }
+                (Out::Framed(framed), _) => {
+                    self.count_framed(framed);
+                    raw.push(at);
+                }
+                (Out::Other(verdict, packet), _) => {
+                    // Numbers of one SA leave in their order.
+                    self.send_run(run.take(), &batch.octets, now);
+                    self.send_raw(&batch.out, &mut raw, &batch.octets, now);
+                    self.finish_other(verdict, packet, now);
+                }
+            }
+        }
+        self.send_run(run.take(), &batch.octets, now);
+        self.send_raw(&batch.out, &mut raw, &batch.octets, now);
+        batch.clear();
+        self.batch = batch;
+    }
+
+    fn count_framed(&self, framed: &Framed) {
+        let row = mode_row(&self.gateway.sadb.outbound_ref(framed.record).service.sa);
+        self.counters.add_mode(row, true, 1, framed.inner_octets as u64);
+    }
+
+    fn finish_other(&mut self, verdict: &Verdict, packet: &[u8], now: f64) {
+        match verdict {
+            Verdict::Send(sent) => self.send_slowly(sent, packet, now),
+            Verdict::Hold => self.hold(now),
+            Verdict::Drop(dropped) => {
+                if let Some(answer) = &dropped.answer {
+                    // The kernel brings it to the packet's source, as if it came from the far end.
+                    let _ = self.doors.tun.write(&VirtioHeader::default(), &[answer]);
+                }
+                self.count(packet, dropped, now, "", false);
+            }
+            Verdict::Bypass | Verdict::Deliver(_) => {
+                let dropped = Dropped { reason: Reason::NoPolicy, record: None, policy: None, answer: None };
+                self.count(packet, &dropped, now, "", false);
+            }
+        }
+    }
+
+    /// What didn't go with the others. `packet`: what the verdict was about; empty for what the gateway sends by itself.
+    pub(super) fn send_slowly(&mut self, sent: &Sent, packet: &[u8], now: f64) {
+        if sent.policy.is_some() {
+            let octets = ip::parse(packet).map_or(packet.len(), |inner| inner.length) as u64;
+            for id in [Some(sent.record), sent.bundled].into_iter().flatten() {
+                let row = mode_row(&self.gateway.sadb.outbound_ref(id).service.sa);
+                self.counters.add_mode(row, true, 1, octets);
+            }
+        }
+        for piece in &sent.packets {
+            let destination = self.gateway.sadb.outbound_ref(sent.record).service.sa.destination;
+            if let Err(error) = self.give(piece, destination) {
+                self.refused(sent.record, sent.bundled, piece, packet, error, now);
+            }
+        }
+    }
+
+    /// One packet by the raw socket, with patience for a full queue.
+    fn give(&self, packet: &[u8], destination: Address) -> io::Result<()> {
+        let sender = self.doors.senders.get(&destination.version);
+        let sender = sender.ok_or_else(|| io::Error::from_raw_os_error(libc::EAFNOSUPPORT))?;
+        match sender.send(&[(packet, destination)]) {
+            (_, None) => Ok(()),
+            (_, Some(error)) if is_full(&error) && sender.wait(PATIENCE_MS) => {
+                sender.send(&[(packet, destination)]).1.map_or(Ok(()), Err)
+            }
+            (_, Some(error)) => Err(error),
+        }
+    }
+
+    /// The kernel refused a packet: the link may be smaller than was known, or somebody else's complaint was waiting.
+    fn refused(&mut self, id: Id, bundled: Option<Id>, piece: &[u8], packet: &[u8], error: io::Error, now: f64) {
+        let destination = self.gateway.sadb.outbound_ref(id).service.sa.destination;
+        let mtu = self.doors.senders.get(&destination.version).map_or(0, |sender| sender.refused_mtu());
+        let pieces = if mtu == 0 {
+            vec![piece.to_vec()]
+        } else {
+            [Some(id), bundled].into_iter().flatten().for_each(|id| self.learn(id, mtu, now));
+            self.cut(piece, mtu.max(floor(destination.version)))
+        };
+        let again = pieces.iter().find_map(|each| self.give(each, destination).err());
+        match again {
+            None if !pieces.is_empty() => {}
+            again => self.count_refused(id, packet, &again.unwrap_or(error), now),
+        }
+    }
+
+    fn learn(&mut self, id: Id, mtu: usize, now: f64) {
+        let record = self.gateway.sadb.outbound(id);
+        if mtu < record.mtu(now) {
+            let mtu = record.learn_mtu(mtu, now);
+            record.service.slot.set_path(mtu, now + PATH_SECONDS);
+        }
+    }
+
+    /// An outer packet in pieces that fit the link; none where it may not be cut. By ourselves and not by the kernel,
+    /// which writes the header anew: AH has signed it. The source of an IPv6 packet may always (RFC 8200 section 4.5).
+    fn cut(&mut self, packet: &[u8], mtu: usize) -> Vec<Vec<u8>> {
+        let datagram = ip::parse(packet).filter(|datagram| datagram.fragment.is_none());
+        let Some(datagram) = datagram.filter(|datagram| datagram.version == 6 || !datagram.dont_fragment) else {
+            return Vec::new();
+        };
+        let mut identification = [0; 4];
+        self.random.fill(&mut identification);
+        fragment::split(packet, &datagram, mtu, u32::from_be_bytes(identification))
+    }
+
+    fn count_refused(&self, id: Id, packet: &[u8], error: &io::Error, now: f64) {
+        let reason = reason_of(error);
+        self.gateway.sadb.outbound_ref(id).service.slot.count_drop(reason);
+        let dropped = Dropped { reason, record: Some(Record::Out(id)), policy: None, answer: None };
+        self.count(packet, &dropped, now, &format!(": {}", sentence(error)), false);
+    }
+
+    // Many at once
+
+    fn send_raw(&mut self, out: &[Out], raw: &mut Vec<usize>, octets: &[u8], now: f64) {
+        let framed: Vec<&Framed> = raw
+            .drain(..)
+            .filter_map(|at| match &out[at] {
+                Out::Framed(framed) => Some(framed),
+                Out::Other(..) => None,
+            })
+            .collect();
+        let mut at = 0;
+        while at < framed.len() {
+            at += self.send_some(&framed[at..], octets, now);
+        }
+    }
+
+    /// Packets of one IP version from the first on; how many are done with.
+    fn send_some(&mut self, framed: &[&Framed], octets: &[u8], now: f64) -> usize {
+        let destination = |framed: &Framed| self.gateway.sadb.outbound_ref(framed.record).service.sa.destination;
+        let version = destination(framed[0]).version;
+        let packets: Vec<(&[u8], Address)> = framed
+            .iter()
+            .take(BATCH)
+            .map(|each| (&octets[each.range.clone()], destination(each)))
+            .take_while(|(_, destination)| destination.version == version)
+            .collect();
+        let (done, error) = match self.doors.senders.get(&version) {
+            Some(sender) => sender.send(&packets),
+            None => (0, Some(io::Error::from_raw_os_error(libc::EAFNOSUPPORT))),
+        };
+        let Some(error) = error else { return done.max(1) };
+        let piece = packets[done].0.to_vec();
+        if is_full(&error) && self.doors.senders.get(&version).is_some_and(|sender| sender.wait(PATIENCE_MS)) {
+            return done;
+        }
+        self.refused(framed[done].record, None, &piece, &piece, error, now);
+        done + 1
+    }
+
+    fn send_run(&mut self, run: Option<Run>, octets: &[u8], now: f64) {
+        let Some(run) = run else { return };
+        let sa = &self.gateway.sadb.outbound_ref(run.record).service.sa;
+        let way = udp::Way {
+            source: sa.source,
+            destination: sa.destination,
+            destination_port: sa.encapsulation.map_or(0, |ports| ports.1),
+            outer: run.outer,
+        };
+        let port = &self.doors.ports[run.port];
+        let mut result = port.send(&way, &octets[run.range.clone()], run.segment);
+        if result.as_ref().is_err_and(is_full) && port.wait(PATIENCE_MS) {
+            result = port.send(&way, &octets[run.range.clone()], run.segment);
+        }
+        if let Err(error) = result {
+            self.send_run_slowly(&run, &way, octets, &error, now);
+        }
+    }
+
+    /// One datagram after the other, with our own headers: for a link that is smaller than was known, or can't segment.
+    fn send_run_slowly(&mut self, run: &Run, way: &udp::Way, octets: &[u8], error: &io::Error, now: f64) {
+        let source_port = self.doors.ports[run.port].port;
+        for start in run.range.clone().step_by(run.segment) {
+            let range = start..run.range.end.min(start + run.segment);
+            let packet = datagram(octets, range, way, source_port);
+            if is_full(error) {
+                self.count_refused(run.record, &packet, error, now);
+            } else if let Err(error) = self.give(&packet, way.destination) {
+                self.refused(run.record, None, &packet, &packet, error, now);
+            }
+        }
+    }
+}
+
+/// A datagram as the kernel would have made it.
+fn datagram(octets: &[u8], range: Range<usize>, way: &udp::Way, source_port: u16) -> Vec<u8> {
+    let headers = Headers {
+        source: way.source,
+        destination: way.destination,
+        traffic_class: way.outer.traffic_class,
+        hops: way.outer.hops,
+        source_port,
+        destination_port: way.destination_port,
+    };
+    let mut packet = whole(octets, range, Some(headers));
+    if way.source.version == 4 {
+        packet[6] = if way.outer.dont_fragment { 0x40 } else { 0 };
+        let payload_octets = packet.len() - ip::IPV4_HEADER_OCTETS;
+        ip::set_length(&mut packet[..ip::IPV4_HEADER_OCTETS], 9, ip::next_header::UDP, payload_octets);
+    } else {
+        let ports = crate::tables::sa::UdpPorts(source_port, way.destination_port);
+        let at = ip::IPV6_HEADER_OCTETS;
+        crate::wire::udp::write_header(ports, way.source, way.destination, &mut packet[at..]);
+    }
+    packet
+}
+
+fn begun(framed: &Framed, port: usize) -> Run {
+    let octets = framed.range.len();
+    let (record, outer, range) = (framed.record, framed.outer, framed.range.clone());
+    Run { record, port, outer, range, segment: octets, last: octets, count: 1 }
+}
+
+/// Whether the datagram was added to the run.
+fn extends(run: &mut Run, framed: &Framed) -> bool {
+    let octets = framed.range.len();
+    let same = run.record == framed.record && run.outer == framed.outer && run.range.end == framed.range.start;
+    if !same || !udp::UdpPort::fits(run.range.len(), run.count, run.segment, run.last, octets) {
+        return false;
+    }
+    run.range.end = framed.range.end;
+    run.last = octets;
+    run.count += 1;
+    true
+}
+
+pub(super) fn is_full(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::ENOBUFS))
+}
+
+pub(super) fn reason_of(error: &io::Error) -> Reason {
+    match error.raw_os_error() {
+        Some(libc::EMSGSIZE) => Reason::TooBig,
+        Some(libc::EAGAIN | libc::ENOBUFS) => Reason::QueueFull,
+        _ => Reason::SendFailed,
+    }
+}
+
+/// The kernel's words for the error, without Rust's number behind them.
+pub(super) fn sentence(error: &io::Error) -> String {
+    let words = error.to_string();
+    words.split(" (os error").next().unwrap_or_default().to_string()
+}

@@ -1,0 +1,184 @@
+//! The packets' way through the process: from the TUN to the network, and from the network to the TUN.
+//!
+//! It takes bursts. The order of two steps is a promise: a sequence number is in the counters file before its packet
+//! leaves, so a killed process's successor repeats none. What happens to packets is in `transform`; here is where they
+//! come from, where they go, and what is counted.
+
+mod arriving;
+mod changes;
+mod leaving;
+
+use std::collections::HashMap;
+use std::os::fd::RawFd;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use rustc_hash::FxBuildHasher;
+
+use crate::account::describe;
+use crate::crypto::Random;
+use crate::io::coalesce::Coalescer;
+use crate::io::counters::Counters;
+use crate::io::raw::{RawReceiver, RawSender};
+use crate::io::tun::{READ_OCTETS, Tun};
+use crate::io::udp::UdpPort;
+use crate::reason::Reason;
+use crate::tables::reassembly::WAIT_SECONDS;
+use crate::tables::sadb::{Id, Record};
+use crate::transform::batch_in::Admissions;
+use crate::transform::batch_out::{OutBatch, Plans};
+use crate::transform::gateway::Gateway;
+use crate::transform::verdict::{Dropped, Verdict};
+
+/// How often what runs on its own is looked after.
+pub const CHORES_SECONDS: f64 = 1.0;
+
+/// The descriptors that the worker works with.
+pub struct Doors {
+    /// Where clear packets come and go.
+    pub tun: Tun,
+    /// By IP version.
+    pub senders: HashMap<u8, RawSender>,
+    /// Where ESP and AH arrive.
+    pub receivers: Vec<RawReceiver>,
+    /// Where ICMP arrives.
+    pub complaints: Vec<RawReceiver>,
+    /// Where ESP in UDP leaves and arrives.
+    pub ports: Vec<UdpPort>,
+}
+
+/// How an outbound SA's packets leave.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    Raw,
+    /// By one of `Doors::ports`.
+    Port(usize),
+}
+
+/// See the module.
+pub struct Worker {
+    gateway: Gateway,
+    doors: Doors,
+    counters: Counters,
+    random: Box<dyn Random>,
+    plans: Plans,
+    admissions: Admissions,
+    batch: OutBatch,
+    coalescer: Coalescer,
+    read: Vec<u8>,
+    ways: HashMap<Id, Way, FxBuildHasher>,
+    /// SAs that send by themselves.
+    talkative: usize,
+    /// So long a fragment may still wait for others.
+    waiting_until: f64,
+}
+
+/// What became readable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Door {
+    /// The TUN.
+    Tun,
+    /// One of `Doors::receivers`.
+    Receiver(usize),
+    /// One of `Doors::complaints`.
+    Complaints(usize),
+    /// One of `Doors::ports`.
+    Port(usize),
+}
+
+/// Seconds since the epoch.
+pub fn now() -> f64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64())
+}
+
+impl Worker {
+    /// `random`: for what is asked outside of the gateway.
+    pub fn new(gateway: Gateway, doors: Doors, counters: Counters, random: Box<dyn Random>) -> Worker {
+        Worker {
+            gateway,
+            doors,
+            counters,
+            random,
+            plans: Plans::new(),
+            admissions: Admissions::new(),
+            batch: OutBatch::default(),
+            coalescer: Coalescer::default(),
+            read: vec![0; READ_OCTETS],
+            ways: HashMap::default(),
+            talkative: 0,
+            waiting_until: 0.0,
+        }
+    }
+
+    /// What runs the algorithms, and how packets come and go, in words.
+    pub fn description(&self) -> String {
+        let offloads = if self.doors.tun.offloads { "tun offloads" } else { "tun packet by packet" };
+        format!("{}, {offloads}", self.gateway.engine_name())
+    }
+
+    /// All that a poller should look at.
+    pub fn doors(&self) -> Vec<(RawFd, Door)> {
+        let mut doors = vec![(self.doors.tun.fd(), Door::Tun)];
+        let receivers = self.doors.receivers.iter().enumerate();
+        doors.extend(receivers.map(|(at, receiver)| (receiver.fd(), Door::Receiver(at))));
+        let complaints = self.doors.complaints.iter().enumerate();
+        doors.extend(complaints.map(|(at, receiver)| (receiver.fd(), Door::Complaints(at))));
+        let ports = self.doors.ports.iter().enumerate();
+        doors.extend(ports.map(|(at, port)| (port.fd(), Door::Port(at))));
+        doors
+    }
+
+    /// Take a burst of what has come there.
+    pub fn serve(&mut self, door: Door) {
+        match door {
+            Door::Tun => self.leave(),
+            Door::Receiver(at) => self.arrive_raw(at),
+            Door::Complaints(at) => self.hear_complaints(at),
+            Door::Port(at) => self.arrive_in_udp(at),
+        }
+    }
+
+    /// Whether `do_chores` has to be called though no packet comes.
+    pub fn has_chores(&self) -> bool {
+        self.talkative > 0 || now() < self.waiting_until + 2.0
+    }
+
+    /// Send what the gateway sends by itself; give up fragments that wait for others in vain.
+    pub fn do_chores(&mut self) {
+        let now = now();
+        for packet in self.gateway.expire(now) {
+            let dropped = Dropped { reason: Reason::ReassemblyTimeout, record: None, policy: None, answer: None };
+            self.count(&packet, &dropped, now, "", false);
+        }
+        let due = if self.talkative > 0 { self.gateway.due(now) } else { Vec::new() };
+        for verdict in due {
+            match verdict {
+                Verdict::Send(sent) => self.send_slowly(&sent, &[], now),
+                Verdict::Drop(dropped) => self.count(&[], &dropped, now, "", false),
+                _ => {}
+            }
+        }
+    }
+
+    /// Zero what is statistics; sequences, lives and what was learned stay.
+    pub fn reset(&mut self) {
+        self.counters.zero();
+        self.gateway.forget_losses();
+    }
+
+    fn hold(&mut self, now: f64) {
+        self.waiting_until = now + WAIT_SECONDS;
+    }
+
+    /// The end of a packet.
+    fn count(&self, packet: &[u8], dropped: &Dropped, now: f64, why: &str, arrived: bool) {
+        let mut labels = Vec::new();
+        match dropped.record {
+            Some(Record::In(id)) => labels.push(self.gateway.sadb.inbound_ref(id).service.sa.label.as_str()),
+            Some(Record::Out(id)) => labels.push(self.gateway.sadb.outbound_ref(id).service.sa.label.as_str()),
+            None => {}
+        }
+        labels.extend(dropped.policy.iter().map(|policy| policy.label.as_str()));
+        let words = describe(packet, dropped.reason, &labels, arrived) + why;
+        self.counters.count_drop(dropped.reason, now, &words);
+    }
+}
