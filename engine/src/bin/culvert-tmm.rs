@@ -63,7 +63,16 @@ fn open() -> Result<Process, String> {
     Process::new(worker, *control).map_err(|error| format!("the control socket: {error}"))
 }
 
+/// What `show sys version` calls it.
+fn version() -> String {
+    format!("native ({})", best_engine().name())
+}
+
 fn main() -> ExitCode {
+    if std::env::args().nth(1).is_some_and(|argument| argument == "--version") {
+        println!("{}", version());
+        return ExitCode::SUCCESS;
+    }
     let mut process = match open() {
         Ok(process) => process,
         Err(sentence) => {

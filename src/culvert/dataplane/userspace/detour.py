@@ -56,9 +56,11 @@ def rules(tun_name: str) -> tuple[Rule, ...]:
 class Detour:
     """The TUN and what leads to it. `fd` is the TUN's descriptor, which the packet process inherits."""
 
-    def __init__(self, kernel: Kernel, tun_name: str) -> None:
+    def __init__(self, kernel: Kernel, tun_name: str, *, offloads: bool = False) -> None:
+        """`offloads`: whoever reads the TUN takes super-packets."""
         self._kernel = kernel
         self._name = tun_name
+        self._offloads = offloads
         self._rules = rules(tun_name)
         self._index = 0
         self._mtu = marks.TUN_MTU_MIN
@@ -74,7 +76,7 @@ class Detour:
             self._kernel.add_rule(rule)
 
     def _open_tun(self) -> None:
-        self.fd = open_tun(self._name)
+        self.fd = open_tun(self._name, offloads=self._offloads)
         self._index = self._kernel.index(self._name)
         for name, value in SETTINGS:
             with contextlib.suppress(OSError):
@@ -125,7 +127,7 @@ class Detour:
                 self._kernel.delete_detour_route(family, None)
         with contextlib.suppress(HostError):
             if self.fd < 0 and self._kernel.link(self._name) is not None:
-                self.fd = open_tun(self._name)
+                self.fd = open_tun(self._name, offloads=self._offloads)
         if self.fd >= 0:
             close_tun(self.fd)
             self.fd = -1

@@ -37,7 +37,7 @@ from culvert.dataplane.plane import (
     SaUsage,
     WorkerStat,
 )
-from culvert.dataplane.userspace import marks, nftables, wire
+from culvert.dataplane.userspace import marks, nftables, program, wire
 from culvert.dataplane.userspace.counters import CountersFile
 from culvert.dataplane.userspace.detour import Detour
 from culvert.dataplane.userspace.doors import Doors
@@ -85,7 +85,9 @@ class UserspacePlane:
         self._is_successor = bool(self._journal.inherited)
         self._kernel = Kernel()
         self._host = Host(self._journal, self._kernel)
-        self._detour = Detour(self._kernel, tun_name)
+        self._program = program.chosen()
+        self._sentences += self._program.sentences
+        self._detour = Detour(self._kernel, tun_name, offloads=self._program.offloads)
         self._wanted = Wanted()
         self._steering: Steering | None = None
         self._counts: dict[str, tuple[int, int]] = {}
@@ -101,7 +103,7 @@ class UserspacePlane:
         self._lock = threading.RLock()
         self._watch = Watch()
         self._watcher = threading.Thread(target=self._look_after, name="culvert-watch", daemon=True)
-        self._features = Features(engine="python", workers=1, vlan_tagging=self._kernel.can_tag())
+        self._features = Features(engine=self._program.engine, workers=1, vlan_tagging=self._kernel.can_tag())
 
     @property
     def features(self) -> Features:
@@ -231,7 +233,9 @@ class UserspacePlane:
         slots = self._slots.of(changes, wanted.sas.values())
         fds = self._doors.fds(wanted.udp_ports)
         self._backoff.started()
-        self._process = PacketProcess({**fds, "tun": self._detour.fd, "counters": self._counters.fd})
+        self._process = PacketProcess(
+            {**fds, "tun": self._detour.fd, "counters": self._counters.fd}, self._program
+        )
         self._watch.follow(self._process.pidfd)
         try:
             reply = self._process.ask(wire.Apply(tuple(changes), tuple(slots)))

@@ -4,19 +4,17 @@ import contextlib
 import os
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Mapping
 
 from culvert.dataplane.userspace import wire
+from culvert.dataplane.userspace.program import IN_PYTHON, Program
 
 REPLY_SECONDS = 20.0
 END_SECONDS = 2.0
 BACKOFF_SECONDS = (0.0, 0.0, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 15.0)
 STEADY_SECONDS = 30.0
 """A process that lived so long has earned an instant restart."""
-
-PROGRAM = ("-I", "-m", "culvert.dataplane.userspace.tmm")
 
 
 class ProcessDown(Exception):
@@ -26,13 +24,13 @@ class ProcessDown(Exception):
 class PacketProcess:
     """One run of `culvert-tmm`. `fds`: the descriptors that it inherits, by the names that it knows them by."""
 
-    def __init__(self, fds: Mapping[str, int]) -> None:
+    def __init__(self, fds: Mapping[str, int], program: Program = IN_PYTHON) -> None:
         self._control, theirs = socket.socketpair()
         self._control.settimeout(REPLY_SECONDS)
         inherited = {**fds, "control": theirs.fileno()}
         with theirs:
             self._process = subprocess.Popen(
-                [sys.executable, *PROGRAM, *(f"{name}={fd}" for name, fd in inherited.items())],
+                [*program.arguments, *(f"{name}={fd}" for name, fd in inherited.items())],
                 pass_fds=tuple(inherited.values()),
                 stdin=subprocess.DEVNULL,
                 # Ctrl-C at culvertd's terminal is culvertd's to answer.

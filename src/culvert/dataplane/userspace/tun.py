@@ -14,20 +14,22 @@ TUNSETIFF = 0x400454CA
 TUNSETPERSIST = 0x400454CB
 IFF_TUN = 0x0001
 IFF_NO_PI = 0x1000
+IFF_VNET_HDR = 0x4000
 
 
-def open_tun(name: str) -> int:
+def open_tun(name: str, *, offloads: bool = False) -> int:
     """Make the device, or take over the one that a predecessor left, and return its descriptor.
 
     It is persistent: when no process reads it any more, its route still leads into it, so that what should be
-    protected is lost rather than sent in clear.
+    protected is lost rather than sent in clear. `offloads`: packets have a virtio header in front.
     """
     try:
         fd = os.open(CLONE_DEVICE, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
         raise HostError(error.errno, f"this host has no TUN: {CLONE_DEVICE}: {error.strerror}") from error
+    flags = IFF_TUN | IFF_NO_PI | (IFF_VNET_HDR if offloads else 0)
     try:
-        fcntl.ioctl(fd, TUNSETIFF, struct.pack("16sH22x", name.encode(), IFF_TUN | IFF_NO_PI))
+        fcntl.ioctl(fd, TUNSETIFF, struct.pack("16sH22x", name.encode(), flags))
         fcntl.ioctl(fd, TUNSETPERSIST, 1)
     except OSError as error:
         os.close(fd)

@@ -1,0 +1,71 @@
+"""Which program is the packet process: the native engine where it is built and runs here, else the one in Python.
+
+CULVERT_ENGINE in the daemon's environment chooses: `native`, `python`, or `auto`, which is the default. Both obey the
+same words over the same descriptors, and say the same of every packet.
+"""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+CHOICE = "CULVERT_ENGINE"
+AUTO, NATIVE, PYTHON = "auto", "native", "python"
+CHOICES = (AUTO, NATIVE, PYTHON)
+ANSWER_SECONDS = 5.0
+
+
+class Program(NamedTuple):
+    """`arguments`: the program and what stands in front of the descriptors. `engine`: what `show sys version` calls it.
+
+    `offloads`: whether it takes super-packets, with a virtio header in front, from the TUN. `sentences`: why it is not
+    another one, where somebody wants to know.
+    """
+
+    arguments: tuple[str, ...]
+    engine: str
+    offloads: bool
+    sentences: tuple[str, ...] = ()
+
+
+class NoSuchEngine(OSError):
+    """What CULVERT_ENGINE asks for isn't to be had."""
+
+
+IN_PYTHON = Program((sys.executable, "-I", "-m", "culvert.dataplane.userspace.tmm"), "python", offloads=False)
+
+
+def native_path() -> Path:
+    """Where `tools/engine` puts it: in the environment that this Python belongs to."""
+    return Path(sys.prefix) / "libexec" / "culvert-tmm"
+
+
+def chosen() -> Program:
+    """Raises NoSuchEngine for a choice that can't be had."""
+    choice = os.environ.get(CHOICE, AUTO)
+    if choice not in CHOICES:
+        raise NoSuchEngine(f"{CHOICE}: {choice!r} is none of {', '.join(CHOICES)}")
+    if choice == PYTHON:
+        return IN_PYTHON
+    try:
+        return _native(native_path())
+    except (OSError, subprocess.SubprocessError) as error:
+        if choice == NATIVE:
+            raise NoSuchEngine(f"{CHOICE}: the native engine can't be used: {error}") from error
+        there = native_path().exists()
+        why = f"the native engine is there and doesn't run, so the packet process is the one in Python: {error}"
+        return IN_PYTHON._replace(sentences=(why,) if there else ())
+
+
+def _native(path: Path) -> Program:
+    """Ask it what it is, which also says whether it runs on this processor."""
+    asked = subprocess.run(
+        [path, "--version"],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=ANSWER_SECONDS,
+        check=True,
+    )
+    return Program((str(path),), asked.stdout.strip(), offloads=True)
