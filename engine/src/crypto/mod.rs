@@ -10,6 +10,8 @@
 //! A batch may mix SAs and algorithms: what an engine can do side by side it does side by side.
 
 pub mod chance;
+#[cfg(culvert_ipsec_mb)]
+pub mod ipsec_mb;
 pub mod portable;
 pub mod table;
 
