@@ -280,6 +280,8 @@ def _cable(one: Namespace, one_link: str, other: Namespace, other_link: str) -> 
     run("ip", "link", "add", names[0], "type", "veth", "peer", "name", names[1])
     for temporary, namespace, link in ((names[0], one, one_link), (names[1], other, other_link)):
         run("ip", "link", "set", temporary, "netns", namespace.name, "name", link)
+        # What crosses the cable is what a real one would carry: UDP isn't left in super-packets.
+        namespace.run("ip", "link", "set", link, "gso_max_segs", "1")
 
 
 @contextlib.contextmanager

@@ -282,7 +282,7 @@ def test_transport_mode_without_process_or_sa_sends_nothing_in_clear(wan: Wan, o
 def packet_process(wan: Wan) -> int:
     """Of side A, whose parent may be stopped."""
     pid = int(wan.a.run("pgrep", "-P", str(wan.a.driver_pid)).split()[0])
-    assert b"culvert.dataplane.userspace.tmm" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    assert b"control=" in Path(f"/proc/{pid}/cmdline").read_bytes()
     return pid
 
 
