@@ -66,7 +66,7 @@ fn gateway(suite: &Suite, engine: &str, direction: &str) -> Gateway {
     let engine = engine_called(engine).expect("it is of this build");
     let mut gateway = Gateway::new(engine, Box::new(Chance::new().expect("chance")));
     let line = format!(r#"{{"apply":[{},{}],"slots":[0,-1]}}"#, sa(suite, direction), policy(direction));
-    let Ok(Message::Apply(changes)) = control::parse(line.replace('\n', "").as_bytes()) else {
+    let Ok(Message::Apply(changes, _)) = control::parse(line.replace('\n', "").as_bytes()) else {
         panic!("the changes are well formed");
     };
     for (change, _) in changes {
@@ -163,7 +163,10 @@ fn main() {
     for name in engines() {
         let mut engine = engine_called(name).expect("it is of this build");
         println!("{}", engine.name());
-        println!("{:<26}{:>7}{:>10}{:>10}{:>10}{:>10}{:>9}{:>9}", "", "octets", "bare ns", "out ns", "in ns", "out Mpps", "in Mpps", "bare/out");
+        println!(
+            "{:<26}{:>7}{:>10}{:>10}{:>10}{:>10}{:>9}{:>9}",
+            "", "octets", "bare ns", "out ns", "in ns", "out Mpps", "in Mpps", "bare/out"
+        );
         for suite in &SUITES {
             for octets in [64, 512, 1400] {
                 let packet = inner_packet(octets);

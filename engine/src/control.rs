@@ -5,6 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::tables::leases::Known;
 use crate::tables::sa::{Policy, SecurityAssociation};
 
 /// In place of a slot for a change that concerns no SA.
@@ -36,8 +37,9 @@ impl Change {
 /// What the parent wants.
 #[derive(Debug)]
 pub enum Message {
-    /// Make these changes, all or none. For each the SA's slot in the counters file.
-    Apply(Vec<(Change, i64)>),
+    /// Make these changes, all or none. For each the SA's slot in the counters file; and for each new outbound SA, in
+    /// their order, what the counter journal knows of its numbers.
+    Apply(Vec<(Change, i64)>, Vec<Known>),
     /// Zero the packet, octet and drop counts.
     Reset,
 }
@@ -46,6 +48,8 @@ pub enum Message {
 struct Line {
     apply: Option<Vec<Change>>,
     slots: Option<Vec<i64>>,
+    #[serde(default)]
+    leases: Vec<Known>,
     reset: Option<bool>,
 }
 
@@ -64,7 +68,7 @@ pub fn parse(line: &[u8]) -> Result<Message, String> {
     let line: Line = serde_json::from_slice(line).map_err(|_| nonsense())?;
     match (line.apply, line.slots, line.reset) {
         (Some(changes), Some(slots), None) if changes.len() == slots.len() => {
-            Ok(Message::Apply(changes.into_iter().zip(slots).collect()))
+            Ok(Message::Apply(changes.into_iter().zip(slots).collect(), line.leases))
         }
         (None, None, Some(true)) => Ok(Message::Reset),
         _ => Err(nonsense()),

@@ -3,6 +3,8 @@
 use std::io;
 use std::os::fd::RawFd;
 
+use zeroize::Zeroize;
+
 use crate::control::{self, Message};
 use crate::io::poller::{Control, Poller};
 use crate::worker::{CHORES_SECONDS, Door, Worker, now};
@@ -54,6 +56,7 @@ impl Process {
                 }
             }
             self.do_chores();
+            self.worker.look_after_journal();
         }
     }
 
@@ -98,8 +101,10 @@ impl Process {
         // Only the new octets can hold the end of a line; a whole configuration is one long line.
         let mut searched = from;
         while let Some(end) = self.pending[searched..].iter().position(|octet| *octet == b'\n') {
-            let line: Vec<u8> = self.pending.drain(..=searched + end).collect();
+            let mut line: Vec<u8> = self.pending.drain(..=searched + end).collect();
             let answer = self.obey(&line);
+            // Keys were in it.
+            line.zeroize();
             if self.control.send(&answer).is_err() {
                 return false;
             }
@@ -110,8 +115,8 @@ impl Process {
 
     fn obey(&mut self, line: &[u8]) -> Vec<u8> {
         let reply = match control::parse(line) {
-            Ok(Message::Apply(changes)) => {
-                let reply = self.worker.apply(changes);
+            Ok(Message::Apply(changes, leases)) => {
+                let reply = self.worker.apply(changes, leases);
                 self.configured |= reply.sentence.is_empty();
                 reply
             }

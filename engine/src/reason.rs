@@ -50,10 +50,11 @@ pub enum Reason {
     ForgedTooBig = 42,
     Internal = 43,
     NoBundleSa = 44,
+    CounterJournal = 45,
 }
 
 /// In the order of their numbers.
-pub const REASONS: [Reason; 45] = [
+pub const REASONS: [Reason; 46] = [
     Reason::MalformedHeader,
     Reason::NoSaIn,
     Reason::Replay,
@@ -99,6 +100,7 @@ pub const REASONS: [Reason; 45] = [
     Reason::ForgedTooBig,
     Reason::Internal,
     Reason::NoBundleSa,
+    Reason::CounterJournal,
 ];
 
 impl Reason {
@@ -150,6 +152,7 @@ impl Reason {
             Reason::ForgedTooBig => "forged-too-big",
             Reason::Internal => "internal",
             Reason::NoBundleSa => "no-bundle-sa",
+            Reason::CounterJournal => "counter-journal",
         }
     }
 }

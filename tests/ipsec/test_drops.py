@@ -80,6 +80,7 @@ NUMBERS = [
     "forged-too-big",
     "internal",
     "no-bundle-sa",
+    "counter-journal",
 ]
 
 
@@ -204,6 +205,14 @@ def forged_too_big() -> Verdict:
     return here.told_too_big(packet, NOW)  # type: ignore[return-value]
 
 
+def unleased() -> Gateway:
+    """A sender whose journal gives it no further number."""
+    gateway = sender()
+    (record,) = gateway.sadb.all_outbound()
+    record.leased = record.sequence
+    return gateway
+
+
 LATER = ipv4(bytes(8), flags=0x0002)
 ENDED = Lifetime(hard=Limits(seconds=1))
 PORTS = make_selector("0.0.0.0/0", "0.0.0.0/0", 17, None, (53, 53))
@@ -244,6 +253,7 @@ GIVEN: dict[Reason, Callable[[], Verdict]] = {
     Reason.FRAGMENT_PORTS: lambda: leaving(LATER, only_policy(OUT, selector=PORTS)),
     Reason.NOT_AN_END: lambda: leaving(packet_of(4), mode=Mode.TRANSPORT),
     Reason.FORGED_TOO_BIG: forged_too_big,
+    Reason.COUNTER_JOURNAL: lambda: unleased().outbound(packet_of(4), NOW),
     Reason.NO_BUNDLE_SA: lambda: leaving(packet_of(4), only_policy(OUT, bundle_ah=True)),
 }
 

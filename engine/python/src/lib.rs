@@ -66,7 +66,7 @@ impl NativeGateway {
 
     /// Make the changes of one line; those in front of one that is refused stay made. `sequence`: where new SAs begin.
     fn apply(&mut self, line: &[u8], sequence: u64, now: f64) -> PyResult<()> {
-        let Message::Apply(changes) = control::parse(line).map_err(refused)? else {
+        let Message::Apply(changes, _) = control::parse(line).map_err(refused)? else {
             return Err(refused("not changes"));
         };
         changes.into_iter().try_for_each(|(change, _)| self.step(change, sequence, now))

@@ -10,6 +10,7 @@ use culvert_engine::crypto::best_engine;
 use culvert_engine::crypto::chance::Chance;
 use culvert_engine::io::counters::Counters;
 use culvert_engine::io::harden::{harden, ignore_interrupts};
+use culvert_engine::io::journal::Journal;
 use culvert_engine::io::raw::{RawReceiver, RawSender};
 use culvert_engine::io::tun::Tun;
 use culvert_engine::io::udp::UdpPort;
@@ -59,7 +60,8 @@ fn open() -> Result<Process, String> {
     let counters = Counters::from_fd(*counters).map_err(|error| format!("the counters file: {error}"))?;
     let chance = || Chance::new().map_err(|error| format!("the kernel has no random numbers: {error}"));
     let gateway = Gateway::new(best_engine(), Box::new(chance()?));
-    let worker = Worker::new(gateway, open_doors(&fds)?, counters, Box::new(chance()?));
+    let journal = Journal::new(fds.get("leases").copied()).map_err(|error| format!("the journal's thread: {error}"))?;
+    let worker = Worker::new(gateway, open_doors(&fds)?, counters, journal, Box::new(chance()?));
     Process::new(worker, *control).map_err(|error| format!("the control socket: {error}"))
 }
 

@@ -37,12 +37,13 @@ pub struct DatagramFacts {
     pub segment_octets: usize,
 }
 
-impl Ancillary {
-    /// Empty.
-    pub fn new() -> Ancillary {
+impl Default for Ancillary {
+    fn default() -> Ancillary {
         Ancillary { octets: [0; OCTETS] }
     }
+}
 
+impl Ancillary {
     /// Let the kernel write here.
     pub fn lend(&mut self, header: &mut msghdr) {
         header.msg_control = self.octets.as_mut_ptr().cast();
@@ -50,7 +51,7 @@ impl Ancillary {
     }
 
     fn said<'a>(&'a self, header: &'a msghdr) -> impl Iterator<Item = Said<'a>> {
-        let end = (header.msg_controllen as usize).min(OCTETS);
+        let end = header.msg_controllen.min(OCTETS);
         let mut at = 0;
         std::iter::from_fn(move || {
             if at + size_of::<cmsghdr>() > end {

@@ -4,6 +4,7 @@ pub mod ancillary;
 pub mod coalesce;
 pub mod counters;
 pub mod harden;
+pub mod journal;
 pub mod poller;
 pub mod raw;
 pub mod segment;

@@ -109,7 +109,7 @@ impl RawSender {
     pub fn refused_mtu(&self) -> usize {
         let mut mtu = 0;
         loop {
-            let mut control = Ancillary::new();
+            let mut control = Ancillary::default();
             // SAFETY: all zeros is a valid msghdr.
             let mut header: msghdr = unsafe { zeroed() };
             control.lend(&mut header);
@@ -151,7 +151,7 @@ impl RawReceiver {
         let protocol = option(fd, libc::SO_PROTOCOL)? as u8;
         let version = if family == libc::AF_INET { 4 } else { 6 };
         let octets = vec![0; STRIDE * BATCH];
-        let ancillary = (0..BATCH).map(|_| Ancillary::new()).collect();
+        let ancillary = (0..BATCH).map(|_| Ancillary::default()).collect();
         Ok(RawReceiver { fd, version, protocol, octets, ancillary })
     }
 

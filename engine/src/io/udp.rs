@@ -119,7 +119,7 @@ impl UdpPort {
             version,
             port,
             octets: vec![0; BATCH * PLACE_OCTETS],
-            ancillary: (0..BATCH).map(|_| Ancillary::new()).collect(),
+            ancillary: (0..BATCH).map(|_| Ancillary::default()).collect(),
             dont_fragment: Cell::new(None),
         }
     }

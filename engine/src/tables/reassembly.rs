@@ -158,6 +158,11 @@ impl Reassembler {
         self.waiting.is_empty()
     }
 
+    /// What they hold so far.
+    pub fn octets(&self) -> usize {
+        self.octets
+    }
+
     /// One more piece.
     pub fn add(&mut self, packet: &[u8], datagram: &Datagram, now: f64) -> Added {
         let Some(fragment) = datagram.fragment else {

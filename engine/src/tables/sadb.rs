@@ -6,13 +6,16 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::sync::Arc;
 
 use rustc_hash::FxBuildHasher;
 
+use super::leases::Lease;
 use super::replay::Window;
 use super::sa::{Direction, Protocol, REPLAY_WINDOW_MAX, SPI_MIN, SaKey, SecurityAssociation};
 use super::slots::Slot;
 use crate::crypto::{Engine, Keyed, Layout, Unfit};
+use crate::reason::Reason;
 use crate::transform::ipcomp::Compressor;
 use crate::wire::address::Address;
 use crate::wire::immutable::aligned;
@@ -134,6 +137,8 @@ pub struct Outbound {
     pub service: Service,
     /// What goes in front, in tunnel mode.
     pub header: OuterHeader,
+    /// The numbers that may be used; None: all that there are.
+    pub lease: Option<Arc<Lease>>,
     /// None: nothing is compressed.
     pub compressor: Option<Compressor>,
     /// Octets in front of what the sealer makes, in tunnel mode.
@@ -155,12 +160,29 @@ impl Outbound {
             around: ip::header_octets(sa.destination.version) + udp_octets,
             compressor: (sa.compression != 0).then(|| Compressor::new(sa.compression)),
             kept_alive: now,
+            lease: None,
             most: if sa.path_mtu == 0 { largest } else { largest.min(sa.path_mtu) },
             path_mtu: 0,
             path_until: 0.0,
             header,
             service: Service::new(sa, slot, engine)?,
         })
+    }
+
+    /// The last number that may be used, for now.
+    #[inline]
+    pub fn leased(&self) -> u64 {
+        self.lease.as_ref().map_or_else(|| self.service.sa.sequence_max(), |lease| lease.last())
+    }
+
+    /// Why no packet can be sealed: none is left at all, or none that is leased.
+    pub fn out_of_numbers(&self) -> Option<Reason> {
+        let sequence = self.service.slot.sequence();
+        if sequence < self.leased() {
+            return None;
+        }
+        let all_gone = sequence >= self.service.sa.sequence_max();
+        Some(if all_gone { Reason::SequenceExhausted } else { Reason::CounterJournal })
     }
 
     /// Octets of the largest outer packet that gets through, as far as is known.
@@ -414,6 +436,11 @@ impl Sadb {
     #[inline]
     pub fn outbound_ref(&self, id: Id) -> &Outbound {
         self.outbound.all[id as usize].as_ref().expect("in service")
+    }
+
+    /// The inbound record with this id, if it is in service yet.
+    pub fn try_inbound(&self, id: Id) -> Option<&Inbound> {
+        self.inbound.all.get(id as usize)?.as_ref()
     }
 
     /// All inbound ones.

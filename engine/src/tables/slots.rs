@@ -126,6 +126,14 @@ impl Slot {
         self.all()[SEQUENCE].store(number, Release);
     }
 
+    /// Sixteen octets that name the SA and its keys.
+    pub fn identity(&self) -> [u8; 16] {
+        let mut octets = [0; 16];
+        octets[..8].copy_from_slice(&self.get(IDENTITY).to_ne_bytes());
+        octets[8..].copy_from_slice(&self.get(IDENTITY + 1).to_ne_bytes());
+        octets
+    }
+
     /// Zero what is statistics; the sequence number and the key's life stay.
     pub fn zero(&self) {
         [PACKETS, OCTETS, LOST].into_iter().chain(DROPS..SLOT_WORDS).for_each(|at| self.set(at, 0));

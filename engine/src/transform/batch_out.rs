@@ -200,7 +200,7 @@ impl Gateway {
         let sealed = service.sizes.sealed(longest);
         let fits = record.around + sealed <= record.mtu(now)
             && record.around - record.header.octets + sealed <= record.header.payload_max;
-        let is_left = service.slot.sequence().checked_add(count).is_some_and(|last| last <= service.sa.sequence_max());
+        let is_left = service.slot.sequence().checked_add(count).is_some_and(|last| last <= record.leased());
         fits && is_left
             && !service.would_be_dead(now, count, count * longest as u64)
             && inner.length == longest

@@ -357,8 +357,9 @@ impl Outgoing<'_> {
             return Err(Reason::TooBig);
         }
         let bundled = job.bundled.map(|id| self.sadb.outbound_ref(id));
-        if is_exhausted(record) || bundled.is_some_and(is_exhausted) {
-            return Err(Reason::SequenceExhausted);
+        let reason = record.out_of_numbers().or_else(|| bundled.and_then(Outbound::out_of_numbers));
+        if let Some(reason) = reason {
+            return Err(reason);
         }
         let protocol = protocol_of(record);
         let named = if bundled.is_some() { next_header::AH } else { protocol };
@@ -433,10 +434,6 @@ fn compressed(compressor: Option<&mut Compressor>, next: u8, clear: &[u8]) -> (u
 pub(super) fn protocol_of(record: &Outbound) -> u8 {
     let sa = &record.service.sa;
     if sa.encapsulation.is_some() { next_header::UDP } else { sa.protocol as u8 }
-}
-
-pub(super) fn is_exhausted(record: &Outbound) -> bool {
-    record.service.slot.sequence() >= record.service.sa.sequence_max()
 }
 
 fn front_octets(front: &Front<'_>, record: &Outbound) -> usize {

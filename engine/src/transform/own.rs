@@ -1,8 +1,7 @@
 //! What the gateway sends by itself: noise, and what keeps a NAT's mapping.
 
-use super::outbound::{Front, Outgoing, drop_of, is_exhausted, protocol_of};
+use super::outbound::{Front, Outgoing, drop_of, protocol_of};
 use super::verdict::{Sent, Verdict};
-use crate::reason::Reason;
 use crate::tables::sa::DUMMY_OCTETS_DEFAULT;
 use crate::tables::sadb::Id;
 use crate::wire::address::Address;
@@ -41,8 +40,8 @@ impl Outgoing<'_> {
         let room = sizes.largest_payload(record.mtu(now) as isize - record.around as isize);
         let octets = DUMMY_OCTETS_DEFAULT.max(record.service.sa.tfc_octets).min(room.max(0) as usize);
         let udp_octets = if record.service.sa.encapsulation.is_some() { udp::HEADER_OCTETS } else { 0 };
-        if is_exhausted(record) {
-            return drop_of(record, id, Reason::SequenceExhausted, None, None);
+        if let Some(reason) = record.out_of_numbers() {
+            return drop_of(record, id, reason, None, None);
         }
         let protocol = protocol_of(record);
         let mut packet = self.emit(id, &Front::Outer(&of_the_gateway()), protocol, sizes.sealed(octets) + udp_octets);

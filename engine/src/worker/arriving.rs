@@ -59,7 +59,8 @@ impl Worker {
         self.deliver(octets, &mut ranges, &mut records, now);
     }
 
-    fn count_delivered(&self, id: Id, octets: usize) {
+    fn count_delivered(&mut self, id: Id, octets: usize) {
+        self.moved.insert(id);
         let row = mode_row(&self.gateway.sadb.inbound_ref(id).service.sa);
         self.counters.add_mode(row, false, 1, octets as u64);
     }

@@ -1,45 +1,64 @@
 //! Changes of SAs and policies: all of a message, or none.
 
 use super::{Way, Worker, now};
+use std::sync::Arc;
+
 use crate::control::{Change, Reply};
+use crate::tables::leases::{Known, Lease};
 use crate::tables::sa::{Direction, SecurityAssociation};
 use crate::tables::sadb::Record;
 use crate::wire::icmp::PATH_SECONDS;
 
 impl Worker {
     /// Make these changes, each with the number of its SA's slot.
-    pub fn apply(&mut self, changes: Vec<(Change, i64)>) -> Reply {
+    pub fn apply(&mut self, changes: Vec<(Change, i64)>, leases: Vec<Known>) -> Reply {
         if let Err(error) = self.counters.refresh() {
             return Reply { failed: None, sentence: format!("the counters file can't be mapped: {error}") };
         }
         let mut done: Vec<(Change, i64)> = Vec::with_capacity(changes.len());
+        let mut leases = leases.into_iter();
         for (position, (change, slot)) in changes.into_iter().enumerate() {
-            if let Err(sentence) = self.step(&change, slot) {
+            let is_out = matches!(&change, Change::AddSa(sa) if sa.direction == Direction::Out);
+            let known = if is_out { leases.next() } else { None };
+            if let Err(sentence) = self.step(&change, slot, known.as_ref()) {
                 self.undo(done);
+                self.new_leases.clear();
                 return Reply { failed: Some(position), sentence };
             }
             done.push((change, slot));
         }
+        self.lease_new_ones();
         Reply::default()
+    }
+
+    /// Before the first packet of a new SA its first block is on the disk.
+    fn lease_new_ones(&mut self) {
+        let short: Vec<(Arc<Lease>, u64)> =
+            self.new_leases.drain(..).filter(|(lease, number)| lease.is_short(*number)).collect();
+        if !short.is_empty()
+            && let Err(error) = self.journal.extend_now(&short)
+        {
+            eprintln!("the counter journal can't be written: {error}");
+        }
     }
 
     fn undo(&mut self, done: Vec<(Change, i64)>) {
         for (change, slot) in done.into_iter().rev() {
             // What was done a moment ago can be undone.
-            let _ = self.step(&change.inverse(), slot);
+            let _ = self.step(&change.inverse(), slot, None);
         }
     }
 
-    fn step(&mut self, change: &Change, slot: i64) -> Result<(), String> {
+    fn step(&mut self, change: &Change, slot: i64, known: Option<&Known>) -> Result<(), String> {
         match change {
-            Change::AddSa(sa) => self.add_sa(sa, slot),
+            Change::AddSa(sa) => self.add_sa(sa, slot, known),
             Change::RemoveSa(sa) => self.remove_sa(sa),
             Change::AddPolicy(policy) => self.gateway.add_policy(policy.clone()).map_err(|error| error.to_string()),
             Change::RemovePolicy(policy) => self.gateway.remove_policy(policy).map_err(|error| error.to_string()),
         }
     }
 
-    fn add_sa(&mut self, sa: &SecurityAssociation, slot: i64) -> Result<(), String> {
+    fn add_sa(&mut self, sa: &SecurityAssociation, slot: i64, known: Option<&Known>) -> Result<(), String> {
         let slot = usize::try_from(slot).ok().and_then(|slot| self.counters.slot(slot));
         let slot = slot.ok_or("the counters file has no such slot")?;
         if slot.sequence() > sa.sequence_max() {
@@ -51,6 +70,10 @@ impl Worker {
         if let Record::Out(id) = record {
             self.ways.insert(id, self.way_of(sa));
             self.talkative += usize::from(is_talkative(sa));
+            let lease = known.and_then(|known| Lease::new(known, sa.sequence_max())).map(Arc::new);
+            let record = self.gateway.sadb.outbound(id);
+            self.new_leases.extend(lease.clone().map(|lease| (lease, record.service.slot.sequence())));
+            record.lease = lease;
             if path_mtu != 0 && now < path_until {
                 self.gateway.sadb.outbound(id).learn_mtu(path_mtu, path_until - PATH_SECONDS);
             }

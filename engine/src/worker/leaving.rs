@@ -120,6 +120,7 @@ impl Worker {
     }
 
     fn count_framed(&self, framed: &Framed) {
+        self.used_number(framed.record);
         let row = mode_row(&self.gateway.sadb.outbound_ref(framed.record).service.sa);
         self.counters.add_mode(row, true, 1, framed.inner_octets as u64);
     }
@@ -129,6 +130,10 @@ impl Worker {
             Verdict::Send(sent) => self.send_slowly(sent, packet, now),
             Verdict::Hold => self.hold(now),
             Verdict::Drop(dropped) => {
+                if let (Reason::CounterJournal, Some(Record::Out(id))) = (dropped.reason, dropped.record) {
+                    // Perhaps the journal can be written by now.
+                    self.used_number(id);
+                }
                 if let Some(answer) = &dropped.answer {
                     // The kernel brings it to the packet's source, as if it came from the far end.
                     let _ = self.doors.tun.write(&VirtioHeader::default(), &[answer]);
@@ -144,6 +149,7 @@ impl Worker {
 
     /// What didn't go with the others. `packet`: what the verdict was about; empty for what the gateway sends by itself.
     pub(super) fn send_slowly(&mut self, sent: &Sent, packet: &[u8], now: f64) {
+        [Some(sent.record), sent.bundled].into_iter().flatten().for_each(|id| self.used_number(id));
         if sent.policy.is_some() {
             let octets = ip::parse(packet).map_or(packet.len(), |inner| inner.length) as u64;
             for id in [Some(sent.record), sent.bundled].into_iter().flatten() {

@@ -8,8 +8,9 @@ mod arriving;
 mod changes;
 mod leaving;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::os::fd::RawFd;
+use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use rustc_hash::FxBuildHasher;
@@ -18,10 +19,12 @@ use crate::account::describe;
 use crate::crypto::Random;
 use crate::io::coalesce::Coalescer;
 use crate::io::counters::Counters;
+use crate::io::journal::Journal;
 use crate::io::raw::{RawReceiver, RawSender};
 use crate::io::tun::{READ_OCTETS, Tun};
 use crate::io::udp::UdpPort;
 use crate::reason::Reason;
+use crate::tables::leases::Lease;
 use crate::tables::reassembly::WAIT_SECONDS;
 use crate::tables::sadb::{Id, Record};
 use crate::transform::batch_in::Admissions;
@@ -31,6 +34,8 @@ use crate::transform::verdict::{Dropped, Verdict};
 
 /// How often what runs on its own is looked after.
 pub const CHORES_SECONDS: f64 = 1.0;
+/// How often the edges of replay windows are saved.
+const EDGES_SECONDS: f64 = 5.0;
 
 /// The descriptors that the worker works with.
 pub struct Doors {
@@ -70,6 +75,13 @@ pub struct Worker {
     talkative: usize,
     /// So long a fragment may still wait for others.
     waiting_until: f64,
+    journal: Journal,
+    /// Of SAs that are being added, and the last number of each.
+    new_leases: Vec<(Arc<Lease>, u64)>,
+    /// When the edges of replay windows were saved.
+    edges_at: f64,
+    /// Inbound SAs whose windows moved since.
+    moved: HashSet<Id, FxBuildHasher>,
 }
 
 /// What became readable.
@@ -92,7 +104,13 @@ pub fn now() -> f64 {
 
 impl Worker {
     /// `random`: for what is asked outside of the gateway.
-    pub fn new(gateway: Gateway, doors: Doors, counters: Counters, random: Box<dyn Random>) -> Worker {
+    pub fn new(
+        gateway: Gateway,
+        doors: Doors,
+        counters: Counters,
+        journal: Journal,
+        random: Box<dyn Random>,
+    ) -> Worker {
         Worker {
             gateway,
             doors,
@@ -106,6 +124,10 @@ impl Worker {
             ways: HashMap::default(),
             talkative: 0,
             waiting_until: 0.0,
+            journal,
+            new_leases: Vec::new(),
+            edges_at: 0.0,
+            moved: HashSet::default(),
         }
     }
 
@@ -163,6 +185,34 @@ impl Worker {
     pub fn reset(&mut self) {
         self.counters.zero();
         self.gateway.forget_losses();
+    }
+
+    /// Save the edges of replay windows now and then.
+    pub fn look_after_journal(&mut self) {
+        if self.moved.is_empty() {
+            return;
+        }
+        let now = now();
+        if (now - self.edges_at).abs() < EDGES_SECONDS {
+            return;
+        }
+        self.edges_at = now;
+        for id in std::mem::take(&mut self.moved) {
+            if let Some(record) = self.gateway.sadb.try_inbound(id) {
+                self.journal.save_edge(record.service.slot.identity(), record.replay.top());
+            }
+        }
+    }
+
+    /// A number of this SA was used: perhaps it needs a further block.
+    fn used_number(&self, id: Id) {
+        let record = self.gateway.sadb.outbound_ref(id);
+        if let Some(lease) = &record.lease {
+            let number = record.service.slot.sequence();
+            if lease.is_short(number) {
+                self.journal.extend(lease, number);
+            }
+        }
     }
 
     fn hold(&mut self, now: f64) {

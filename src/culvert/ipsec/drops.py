@@ -53,6 +53,7 @@ class Reason(IntEnum):
     FORGED_TOO_BIG = 42
     INTERNAL = 43
     NO_BUNDLE_SA = 44
+    COUNTER_JOURNAL = 45
 
 
 @dataclass(frozen=True, slots=True)
@@ -276,5 +277,10 @@ TABLE: dict[Reason, Row] = {
         "no-bundle-sa",
         "the policy wants AH around ESP, and one of the two has no outbound security association",
         "create a manual-security-association with protocol ah, and one with esp, for the ipsec-policy",
+    ),
+    Reason.COUNTER_JOURNAL: Row(
+        "counter-journal",
+        "the counter journal can't be written, so no sequence number is certain to be unused",
+        "look at show sys tmm-info; make room on the disk of the state directory, or make it writable",
     ),
 }

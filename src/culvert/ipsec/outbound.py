@@ -228,8 +228,10 @@ class Outgoing:
         octets = job.around - record.header.octets + record.sealer.layout.sealed(len(payload))
         if octets > record.header.payload_max:
             return Reason.TOO_BIG
-        if record.sequence >= sa.sequence_max or (bundled and bundled.sequence >= bundled.sa.sequence_max):
-            return Reason.SEQUENCE_EXHAUSTED
+        if record.sequence >= record.leased or (bundled and bundled.sequence >= bundled.leased):
+            reason = record.out_of_numbers() or (bundled and bundled.out_of_numbers())
+            assert reason
+            return reason
         protocol: int = NextHeader.UDP if sa.encapsulation else sa.protocol
         header = make_header(NextHeader.AH if bundled else protocol, octets)
         record.sequence += 1
@@ -266,8 +268,9 @@ class Outgoing:
         room = layout.largest_payload(record.mtu(now) - record.around)
         octets = min(max(DUMMY_OCTETS_DEFAULT, record.sa.tfc_octets), max(room, 0))
         size = layout.sealed(octets) + (udp.HEADER_OCTETS if record.sa.encapsulation else 0)
-        if record.sequence >= record.sa.sequence_max:
-            return drop_of(record, Reason.SEQUENCE_EXHAUSTED)
+        reason = record.out_of_numbers()
+        if reason is not None:
+            return drop_of(record, reason)
         protocol: int = NextHeader.UDP if record.sa.encapsulation else record.sa.protocol
         header = record.header.emit(_OF_THE_GATEWAY, protocol, size)
         record.sequence += 1

@@ -77,10 +77,11 @@ class Outbound:
     """An outbound SA in service. `sequence` is the last number used.
 
     `around`: octets in front of what the sealer makes, in tunnel mode. `kept_alive`: when the last keep-alive left.
+    `leased`: the last number that may be used, for now; at most the last one that there is.
     """
 
     __slots__ = (
-        "_mortal", "_most", "_path_mtu", "_path_until", "around", "compressor", "header", "kept_alive", "sa",
+        "_mortal", "_most", "_path_mtu", "_path_until", "around", "compressor", "header", "kept_alive", "leased", "sa",
         "sealer", "sequence", "usage",
     )  # fmt: skip
 
@@ -93,6 +94,7 @@ class Outbound:
         self.compressor = ipcomp.Compressor(sa.compression) if sa.compression else None
         self.around = around(sa)
         self.kept_alive = now
+        self.leased = sa.sequence_max
         self._mortal = bool(sa.lifetime.hard)
         largest = self.header.octets + self.header.payload_max
         self._most = min(largest, sa.path_mtu or largest)
@@ -102,6 +104,12 @@ class Outbound:
     def is_dead(self, now: float) -> bool:
         """Past a hard limit of its life."""
         return self._mortal and self.usage.state(self.sa, now) is State.DEAD
+
+    def out_of_numbers(self) -> Reason | None:
+        """Why no packet can be sealed: none is left at all, or none that is leased."""
+        if self.sequence < self.leased:
+            return None
+        return Reason.SEQUENCE_EXHAUSTED if self.sequence >= self.sa.sequence_max else Reason.COUNTER_JOURNAL
 
     def mtu(self, now: float) -> int:
         """Octets of the largest outer packet that gets through, as far as is known."""

@@ -22,6 +22,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
 
+from culvert.dataplane.userspace.leases import Journal
 from culvert.ipsec.drops import Reason
 from culvert.ipsec.sa import Direction
 
@@ -143,9 +144,11 @@ class Counters:
 class CountersFile(Counters):
     """The parent's side: makes the file, checks it, hands out slots. `sentences` tell what was unusual."""
 
-    def __init__(self, path: Path, *, boot_id: bytes | None = None) -> None:
+    def __init__(self, path: Path, *, boot_id: bytes | None = None, journal: Journal | None = None) -> None:
+        """`journal`: which numbers may have been used that never got into this file."""
         boot = running_boot_id() if boot_id is None else boot_id
         self._path = path
+        self._journal = journal
         self.sentences: list[str] = []
         fd = _open_locked(path)
         try:
@@ -208,10 +211,18 @@ class CountersFile(Counters):
         stored = self._memory[_BOOT * 8 : _BOOT * 8 + 16]
         if stored == boot:
             return
-        jumped = [slot for slot in self._slots.values() if self.numbers[self.base(slot) + DIRECTION] == _OUT]
-        for slot in jumped:
+        lasts = {block.owner: block.last for block in self._journal.blocks.values()} if self._journal else {}
+        edges = self._journal.edges if self._journal else {}
+        jumped = []
+        for identity, slot in self._slots.items():
             at = self.base(slot) + SEQUENCE
-            self.numbers[at] = min(self.numbers[at] + SEQUENCE_JUMP, SEQUENCE_MAX)
+            if self.numbers[self.base(slot) + DIRECTION] != _OUT:
+                self.numbers[at] = max(self.numbers[at], edges.get(identity, 0))
+            elif identity in lasts:
+                self.numbers[at] = max(self.numbers[at], lasts[identity])
+            else:
+                jumped.append(slot)
+                self.numbers[at] = min(self.numbers[at] + SEQUENCE_JUMP, SEQUENCE_MAX)
         # The jump reaches the disk before the new boot id does; a crash in between only jumps twice.
         self._memory.flush()
         self._memory[_BOOT * 8 : _BOOT * 8 + 16] = boot
@@ -220,6 +231,15 @@ class CountersFile(Counters):
                 f"the machine was restarted: {len(jumped)} send sequence numbers skip {SEQUENCE_JUMP:,} "
                 "in case the last ones did not reach the disk"
             )
+
+    def is_new(self, slot: int) -> bool:
+        """Whether no SA has been in service with this slot yet."""
+        return not self.numbers[self.base(slot) + CREATED]
+
+    def go_behind(self, slot: int, number: int) -> None:
+        """Numbers up to this one may have been used."""
+        at = self.base(slot) + SEQUENCE
+        self.numbers[at] = max(self.numbers[at], number)
 
     def begin(self, slot: int, now: float) -> None:
         """The SA of this slot goes into service: the age of its key is counted from the first time."""

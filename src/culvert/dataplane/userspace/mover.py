@@ -8,12 +8,14 @@ sent, so a killed process's successor repeats none.
 import errno
 import os
 import socket
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import NamedTuple
 
 from culvert.dataplane.userspace import sockets
+from culvert.dataplane.userspace.leases import Lease, Leased, Leases
 from culvert.dataplane.userspace.ledger import Ledger
 from culvert.dataplane.userspace.sockets import PACKET_OCTETS_MAX
 from culvert.ipsec import fragment, ip
@@ -22,10 +24,12 @@ from culvert.ipsec.fragment import WAIT_SECONDS
 from culvert.ipsec.gateway import Gateway, Learned
 from culvert.ipsec.icmp import FLOORS
 from culvert.ipsec.sa import SecurityAssociation
-from culvert.ipsec.sadb import Outbound, Record
+from culvert.ipsec.sadb import Inbound, Outbound, Record
 from culvert.ipsec.verdict import Deliver, Drop, Hold, Send
 
 BURST = 64
+"""Fewer than half the smallest block of numbers."""
+EDGES_SECONDS = 5.0
 QUEUE_FULL = (errno.ENOBUFS, errno.EAGAIN)
 
 Receive = Callable[[], bytes]
@@ -38,16 +42,23 @@ class Way(NamedTuple):
     """Index in `Counters.numbers`."""
     sender: socket.socket | None
     address: tuple[str, int]
+    leased: Leased | None = None
 
 
 class Mover:
     """The gateway between the TUN and the sockets that packets leave by."""
 
-    def __init__(self, tun: int, senders: dict[int, socket.socket], ledger: Ledger) -> None:
+    def __init__(self, tun: int, senders: dict[int, socket.socket], ledger: Ledger, leases: Leases) -> None:
         """`senders` by IP version."""
         self._tun = tun
         self._senders = senders
         self._ledger = ledger
+        self._leases = leases
+        self._short: dict[Outbound, Leased] = {}
+        """Those whose block of numbers comes to its end."""
+        self._edges: set[Inbound] = set()
+        """Those whose windows moved since they were saved."""
+        self._edges_at = 0.0
         self.gateway = Gateway(random=os.urandom)
         self._ways: dict[Record, Way] = {}
         self._talkative: set[Record] = set()
@@ -57,10 +68,16 @@ class Mover:
 
     # Changes
 
-    def add_sa(self, sa: SecurityAssociation, slot: int) -> None:
+    def add_sa(self, sa: SecurityAssociation, slot: int, lease: Lease | None) -> None:
+        """`lease`: what the counter journal knows of an outbound SA's numbers."""
         record = self._ledger.open(self.gateway, sa, slot, time.time())
         sender = self._senders.get(sa.destination.version)
-        self._ways[record] = Way(self._ledger.sequence_at(record), sender, (str(sa.destination), 0))
+        leased = Leased(lease, sa.sequence_max) if lease is not None and isinstance(record, Outbound) else None
+        self._ways[record] = Way(self._ledger.sequence_at(record), sender, (str(sa.destination), 0), leased)
+        if leased is not None and isinstance(record, Outbound):
+            self._bound(record, leased, working=False)
+            if leased.is_short(record.sequence):
+                self._short[record] = leased
         if isinstance(record, Outbound) and (sa.dummy_seconds or sa.keep_alive_seconds):
             self._talkative.add(record)
 
@@ -68,7 +85,40 @@ class Mover:
         record = self.gateway.remove_sa(sa)
         self._ledger.close(record)
         self._talkative.discard(record)
+        if isinstance(record, Outbound):
+            self._short.pop(record, None)
+        else:
+            self._edges.discard(record)
         del self._ways[record]
+
+    # The counter journal
+
+    def extend_leases(self) -> None:
+        """Further numbers for those that come to the end of theirs."""
+        if not self._short:
+            return
+        wanted = {leased: record.sequence for record, leased in self._short.items()}
+        trouble = self._leases.trouble
+        working = self._leases.extend(wanted, time.time())
+        for record, leased in self._short.items():
+            self._bound(record, leased, working=working)
+        if working:
+            self._short.clear()
+        if self._leases.trouble and self._leases.trouble != trouble:
+            print(f"the counter journal can't be written: {self._leases.trouble}", file=sys.stderr, flush=True)
+
+    @staticmethod
+    def _bound(record: Outbound, leased: Leased, *, working: bool) -> None:
+        """Without a journal a counter mode stops behind its last block; the rest goes on."""
+        record.leased = leased.last if working or leased.lease.strict else leased.limit
+
+    def save_edges(self) -> None:
+        """Now and then, where replay windows have moved."""
+        now = time.time()
+        if self._edges and abs(now - self._edges_at) >= EDGES_SECONDS:
+            self._edges_at = now
+            self._leases.save_edges({record.sa.identity(): record.sequence for record in self._edges}, now)
+            self._edges.clear()
 
     # Out
 
@@ -99,9 +149,14 @@ class Mover:
         # Before the packet leaves.
         ledger.counters.numbers[way.sequence_at] = record.sequence
         ledger.touched.add(record)
+        if way.leased is not None and way.leased.is_short(record.sequence):
+            self._short[record] = way.leased
         if verdict.bundled is not None:
-            ledger.counters.numbers[self._ways[verdict.bundled].sequence_at] = verdict.bundled.sequence
+            around = self._ways[verdict.bundled]
+            ledger.counters.numbers[around.sequence_at] = verdict.bundled.sequence
             ledger.touched.add(verdict.bundled)
+            if around.leased is not None and around.leased.is_short(verdict.bundled.sequence):
+                self._short[verdict.bundled] = around.leased
         for piece in (verdict.packet, *verdict.rest):
             try:
                 _give(way, piece)
@@ -140,7 +195,15 @@ class Mover:
             # The kernel brings it to the packet's source, as if it came from the far end.
             with suppress(OSError):
                 os.write(self._tun, drop.answer)
+        if drop.reason is Reason.COUNTER_JOURNAL:
+            self._ask_again(drop)
         self._ledger.drop(packet, drop, now)
+
+    def _ask_again(self, drop: Drop) -> None:
+        """Perhaps the journal can be written by now."""
+        for record, way in self._ways.items():
+            if isinstance(record, Outbound) and way.leased is not None and record.sequence >= record.leased:
+                self._short[record] = way.leased
 
     # In
 
@@ -159,7 +222,9 @@ class Mover:
                 record, bundled = verdict.record, verdict.bundled
                 numbers[ways[record].sequence_at] = record.sequence
                 touched.add(record)
+                self._edges.add(record)
                 if bundled is not None:
+                    self._edges.add(bundled)
                     numbers[ways[bundled].sequence_at] = bundled.sequence
                     touched.add(bundled)
                 try:

@@ -44,6 +44,7 @@ from culvert.dataplane.userspace.doors import Doors
 from culvert.dataplane.userspace.host import Host
 from culvert.dataplane.userspace.journal import Journal
 from culvert.dataplane.userspace.kernel import Kernel
+from culvert.dataplane.userspace.leases import Journal as CounterJournal
 from culvert.dataplane.userspace.process import Backoff, PacketProcess, ProcessDown
 from culvert.dataplane.userspace.replacing import host_changes
 from culvert.dataplane.userspace.slots import Slots
@@ -79,8 +80,10 @@ class UserspacePlane:
         self._clock = clock
         self._log = log
         self._tun_name = tun_name
-        self._counters = CountersFile(state / "counters")
-        self._sentences = list(self._counters.sentences)
+        self._sentences: list[str] = []
+        self._leases = self._opened_leases(state / "leases")
+        self._counters = CountersFile(state / "counters", journal=self._leases)
+        self._sentences += self._counters.sentences
         self._journal = Journal(state / "host.journal")
         self._is_successor = bool(self._journal.inherited)
         self._kernel = Kernel()
@@ -93,7 +96,7 @@ class UserspacePlane:
         self._counts: dict[str, tuple[int, int]] = {}
         self._counted_when: dict[Reason, float] = {}
         self._doors = Doors()
-        self._slots = Slots(self._counters)
+        self._slots = Slots(self._counters, self._leases)
         self._notices = Notices()
         self._process: PacketProcess | None = None
         self._backoff = Backoff()
@@ -103,7 +106,22 @@ class UserspacePlane:
         self._lock = threading.RLock()
         self._watch = Watch()
         self._watcher = threading.Thread(target=self._look_after, name="culvert-watch", daemon=True)
-        self._features = Features(engine=self._program.engine, workers=1, vlan_tagging=self._kernel.can_tag())
+        self._features = Features(
+            engine=self._program.engine,
+            workers=1,
+            counter_journal=self._leases is not None,
+            vlan_tagging=self._kernel.can_tag(),
+        )
+
+    def _opened_leases(self, path: Path) -> CounterJournal | None:
+        try:
+            journal = CounterJournal(path, self._clock())
+        except OSError as error:
+            why = f"there is no counter journal, so counter modes are refused: {path}: {error.strerror}"
+            self._sentences.append(why)
+            return None
+        self._sentences += journal.sentences
+        return journal
 
     @property
     def features(self) -> Features:
@@ -185,6 +203,7 @@ class UserspacePlane:
     def _tell(self, changes: Sequence[Change], before: Wanted, after: Wanted, undo: ExitStack) -> None:
         concerned = [change for change in changes if isinstance(change, PACKET_CHANGES)]
         slots = self._slots.of(concerned, before.sas.values())
+        leases = self._slots.leases(concerned, slots)
         self._slots.begin(concerned, slots, self._clock())
         self._open_ports(concerned, undo)
         if self._process is None or not self._process.alive or before.udp_ports != after.udp_ports:
@@ -193,7 +212,7 @@ class UserspacePlane:
             self._start(after)
         elif concerned:
             undo.callback(self._untell, concerned)
-            self._ask_or_restart(wire.Apply(tuple(concerned), tuple(slots)), after)
+            self._ask_or_restart(wire.Apply(tuple(concerned), tuple(slots), tuple(leases)), after)
 
     def _open_ports(self, changes: Sequence[wire.PacketChange], undo: ExitStack) -> None:
         for change in changes:
@@ -208,10 +227,10 @@ class UserspacePlane:
 
     def _untell(self, concerned: Sequence[wire.PacketChange]) -> None:
         inverses = [change.inverse() for change in reversed(concerned)]
+        slots = self._slots.of(inverses, self._wanted.sas.values())
+        leases = self._slots.leases(inverses, slots)
         with suppress(PlaneError):
-            self._ask_or_restart(
-                wire.Apply(tuple(inverses), tuple(self._slots.of(inverses, self._wanted.sas.values()))), self._wanted
-            )
+            self._ask_or_restart(wire.Apply(tuple(inverses), tuple(slots), tuple(leases)), self._wanted)
 
     def _ask_or_restart(self, message: wire.Apply, after: Wanted) -> None:
         assert self._process is not None
@@ -231,14 +250,15 @@ class UserspacePlane:
         changes: list[wire.PacketChange] = [AddSa(sa) for sa in wanted.sas.values()]
         changes += [AddPolicy(policy) for policy in wanted.policies]
         slots = self._slots.of(changes, wanted.sas.values())
-        fds = self._doors.fds(wanted.udp_ports)
+        leases = self._slots.leases(changes, slots)
+        fds = {**self._doors.fds(wanted.udp_ports), "tun": self._detour.fd, "counters": self._counters.fd}
+        if self._leases is not None:
+            fds["leases"] = self._leases.fd
         self._backoff.started()
-        self._process = PacketProcess(
-            {**fds, "tun": self._detour.fd, "counters": self._counters.fd}, self._program
-        )
+        self._process = PacketProcess(fds, self._program)
         self._watch.follow(self._process.pidfd)
         try:
-            reply = self._process.ask(wire.Apply(tuple(changes), tuple(slots)))
+            reply = self._process.ask(wire.Apply(tuple(changes), tuple(slots), tuple(leases)))
         except ProcessDown as error:
             raise PlaneError(None, str(error)) from error
         if reply.failed is not None or reply.sentence:
@@ -412,6 +432,8 @@ class UserspacePlane:
             self._watch.close()
             self._kernel.close()
             self._counters.close()
+            if self._leases is not None:
+                self._leases.close()
             self._opened = False
 
 

@@ -8,6 +8,7 @@ from culvert.dataplane.plane import SaUsage
 from culvert.dataplane.userspace import counters as file
 from culvert.dataplane.userspace import wire
 from culvert.dataplane.userspace.counters import CountersFile
+from culvert.dataplane.userspace.leases import NOBODY, Block, Journal, Lease, is_counter_mode, key_name
 from culvert.ipsec.sa import Direction, SaKey, SecurityAssociation
 
 NO_SLOT = -1
@@ -16,8 +17,9 @@ NO_SLOT = -1
 class Slots:
     """Which slot each SA has. An SA's identity is a digest of its keys, so it isn't worked out for every report."""
 
-    def __init__(self, counters: CountersFile) -> None:
+    def __init__(self, counters: CountersFile, journal: Journal | None) -> None:
         self._counters = counters
+        self._journal = journal
         self._known: dict[tuple[Direction, SaKey], int] = {}
 
     def of(self, changes: Sequence[wire.PacketChange], others: Iterable[SecurityAssociation]) -> list[int]:
@@ -34,6 +36,27 @@ class Slots:
                     self._known[sa.direction, sa.key] = slot
             slots.append(slot)
         return slots
+
+    def leases(self, changes: Sequence[wire.PacketChange], slots: Sequence[int]) -> list[Lease]:
+        """What is known of the numbers of every outbound SA that is added, before `begin`.
+
+        A slot that nobody had before, or whose key another SA has had in between, goes on behind the last block.
+        """
+        if self._journal is None:
+            return []
+        self._journal.refresh()
+        leases = []
+        for change, slot in zip(changes, slots, strict=True):
+            if isinstance(change, AddSa) and change.sa.direction is Direction.OUT:
+                leases.append(self._lease(self._journal, change.sa, slot))
+        return leases
+
+    def _lease(self, journal: Journal, sa: SecurityAssociation, slot: int) -> Lease:
+        name, owner = key_name(sa), sa.identity()
+        block = journal.blocks.get(name, Block(0, NOBODY))
+        if self._counters.is_new(slot) or block.owner not in (owner, NOBODY):
+            self._counters.go_behind(slot, block.last)
+        return Lease(name.hex(), owner.hex(), block.last, is_counter_mode(sa))
 
     def begin(self, changes: Sequence[wire.PacketChange], slots: Sequence[int], now: float) -> None:
         """The age of the keys that are new counts from now on."""

@@ -22,15 +22,17 @@ from culvert.dataplane.batch import apply_all
 from culvert.dataplane.plane import PlaneError
 from culvert.dataplane.userspace import sockets, wire
 from culvert.dataplane.userspace.counters import Counters
+from culvert.dataplane.userspace.leases import Lease, Leases
 from culvert.dataplane.userspace.ledger import Ledger
 from culvert.dataplane.userspace.mover import Mover
 from culvert.ipsec.drops import Reason
+from culvert.ipsec.sa import Direction
 
 CHORES_SECONDS = 1.0
 UNPRIVILEGED = 65534
 PR_SET_DUMPABLE = 4
 PR_SET_NO_NEW_PRIVS = 38
-NOT_SOCKETS = ("tun", "counters", "control")
+NOT_SOCKETS = ("tun", "counters", "control", "leases")
 
 
 class Tmm:
@@ -45,7 +47,7 @@ class Tmm:
         opened = {name: socket.socket(fileno=fd) for name, fd in fds.items() if name not in NOT_SOCKETS}
         senders = {int(name[-1]): opened.pop(name) for name in sorted(opened) if name.startswith("send")}
         self._receivers = opened
-        self._mover = Mover(self._tun, senders, self._ledger)
+        self._mover = Mover(self._tun, senders, self._ledger, Leases(fds.get("leases", -1)))
         self._pending = bytearray()
         self._running = True
         self._configured = self._reading = False
@@ -76,7 +78,9 @@ class Tmm:
                     poller.unregister(fd)
                     continue
                 self._guarded(handlers[fd])
+                self._mover.extend_leases()
             self._do_chores()
+            self._mover.save_edges()
             self._ledger.write()
 
     def _stop(self) -> None:
@@ -153,24 +157,31 @@ class Tmm:
             for change, slot in zip(message.changes, message.slots, strict=True)
             if isinstance(change, AddSa | RemoveSa)
         }
+        outbound = (change.sa for change in message.changes if isinstance(change, AddSa) and _is_out(change))
+        leases = {id(sa): lease for sa, lease in zip(outbound, message.leases, strict=False)}
         try:
-            apply_all(message.changes, lambda change: self._step(change, slots))
+            apply_all(message.changes, lambda change: self._step(change, slots, leases))
         except PlaneError as error:
             failed = next(at for at, change in enumerate(message.changes) if change is error.change)
             return wire.Reply(failed, error.sentence)
+        self._mover.extend_leases()
         self._configured = True
         return wire.Reply()
 
-    def _step(self, change: Change, slots: dict[int, int]) -> None:
+    def _step(self, change: Change, slots: dict[int, int], leases: dict[int, Lease]) -> None:
         match change:
             case AddSa(sa):
-                self._mover.add_sa(sa, slots[id(sa)])
+                self._mover.add_sa(sa, slots[id(sa)], leases.get(id(sa)))
             case RemoveSa(sa):
                 self._mover.remove_sa(sa)
             case AddPolicy(policy):
                 self._mover.gateway.add_policy(policy)
             case RemovePolicy(policy):
                 self._mover.gateway.remove_policy(policy)
+
+
+def _is_out(change: AddSa) -> bool:
+    return change.sa.direction is Direction.OUT
 
 
 def _harden() -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 from culvert.change import AddPolicy, AddSa, RemovePolicy, RemoveSa
 from culvert.dataplane.userspace.codec import codec_of
+from culvert.dataplane.userspace.leases import Lease
 from culvert.ipsec.sa import SecurityAssociation
 from culvert.ipsec.spd import Policy
 
@@ -24,10 +25,15 @@ _KINDS: dict[str, type[PacketChange]] = {kind.__name__: kind for kind in (AddSa,
 
 @dataclass(frozen=True, slots=True)
 class Apply:
-    """Make these changes, all or none. `slots`: for each change the SA's slot in the counters file, or -1."""
+    """Make these changes, all or none.
+
+    `slots`: for each change the SA's slot in the counters file, or -1. `leases`: for each new outbound SA, in their
+    order, what the counter journal knows of its numbers.
+    """
 
     changes: tuple[PacketChange, ...]
     slots: tuple[int, ...]
+    leases: tuple[Lease, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +55,12 @@ Message = Apply | Reset | Reply
 def emit(message: Message) -> bytes:
     """The line, with its newline."""
     match message:
-        case Apply(changes, slots):
-            content: dict[str, Any] = {"apply": [_emit_change(change) for change in changes], "slots": list(slots)}
+        case Apply(changes, slots, leases):
+            content: dict[str, Any] = {
+                "apply": [_emit_change(change) for change in changes],
+                "slots": list(slots),
+                "leases": [list(lease) for lease in leases],
+            }
         case Reset():
             content = {"reset": True}
         case Reply(failed, sentence):
@@ -63,7 +73,8 @@ def parse(line: bytes) -> Message:
     try:
         content = json.loads(line)
         if "apply" in content:
-            return Apply(tuple(_parse_change(each) for each in content["apply"]), tuple(content["slots"]))
+            leases = tuple(Lease(*each) for each in content["leases"])
+            return Apply(tuple(_parse_change(each) for each in content["apply"]), tuple(content["slots"]), leases)
         if "reset" in content:
             return Reset()
         return Reply(content["failed"], content["sentence"])

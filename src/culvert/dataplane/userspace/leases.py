@@ -1,0 +1,262 @@
+"""The counter journal: which send sequence numbers may have been used, written to the disk before they are.
+
+A packet process takes the numbers of an SA in blocks. A block is on the disk (fdatasync) before its first number is
+sent, so whatever happens to the machine, no number beyond the last block was ever used: after a loss of power, or of
+the counters file, the SA goes on behind it. After a mere restart of a process the counters file knows the very number.
+
+What a counter mode must never repeat is a number under one *key*, whatever SPI or addresses (RFC 4106 section 3.1, RFC
+8221 section 3). So of those the blocks are kept by a digest of the key; and when another SA takes the key over, it
+begins behind the last block of the one before. Of other algorithms they are kept by the SA's identity.
+
+The file is a row of records of 64 octets, little endian; written behind the last one, never over one:
+
+    magic "CLJ1" (4) | kind (1) | zeros (3) | name (16) | owner (16) | number (8) | time (8) | zeros (4) | CRC-32 (4)
+
+`kind` 1 is a block: numbers up to `number` may be used, by the SA whose identity is `owner`, for the key `name`. `kind`
+2 is an edge: the right edge of the replay window of the inbound SA `name`, as it was a few seconds ago. A record whose
+CRC is wrong was torn and says nothing. `time` is in seconds since the epoch, as a float.
+"""
+
+import contextlib
+import os
+import struct
+import time
+import zlib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from culvert.ipsec.algorithms import CIPHERS, auth_row
+from culvert.ipsec.sa import Protocol, SecurityAssociation
+
+RECORD_OCTETS = 64
+BLOCK, EDGE = 1, 2
+BLOCK_NUMBERS_MIN = 1 << 10
+BLOCK_NUMBERS_MAX = 1 << 22
+TRIED_AGAIN_SECONDS = 1.0
+QUICK_SECONDS = 2.0
+"""A block that lasted less is followed by a larger one."""
+
+_MAGIC = b"CLJ1"
+_RECORD = struct.Struct("<4sB3x16s16sQd4x")
+_CRC = struct.Struct("<I")
+NOBODY = bytes(16)
+
+
+class Record(NamedTuple):
+    """One record. `owner` is NOBODY for an edge."""
+
+    kind: int
+    name: bytes
+    owner: bytes
+    number: int
+    time: float
+
+    def emit(self) -> bytes:
+        octets = _RECORD.pack(_MAGIC, *self)
+        return octets + _CRC.pack(zlib.crc32(octets))
+
+
+def parse(octets: bytes) -> Record | None:
+    """None for what is torn, or no record."""
+    if len(octets) != RECORD_OCTETS or _CRC.unpack_from(octets, _RECORD.size)[0] != zlib.crc32(octets[: _RECORD.size]):
+        return None
+    magic, kind, *rest = _RECORD.unpack_from(octets)
+    return Record(kind, *rest) if magic == _MAGIC and kind in (BLOCK, EDGE) else None
+
+
+class Block(NamedTuple):
+    """The last block of a key: numbers up to `last` may have been used, by the SA `owner`."""
+
+    last: int
+    owner: bytes
+
+
+def key_name(sa: SecurityAssociation) -> bytes:
+    """What the blocks of an outbound SA are kept by."""
+    if sa.protocol is Protocol.ESP and CIPHERS[sa.cipher].counter:
+        return sa.cipher_key.digest(b"counter")[:16]
+    if sa.protocol is Protocol.AH and auth_row(sa.auth).counter:
+        return sa.auth_key.digest(b"counter")[:16]
+    return sa.identity()
+
+
+def is_counter_mode(sa: SecurityAssociation) -> bool:
+    """Whether a repeated number gives the key away."""
+    return CIPHERS[sa.cipher].counter if sa.protocol is Protocol.ESP else auth_row(sa.auth).counter
+
+
+class Journal:
+    """The file as the parent sees it: read whole, written anew at its start, and lent to the packet process.
+
+    `sentences` tell what was unusual. OSError where it can't be read or written at all.
+    """
+
+    def __init__(self, path: Path, now: float) -> None:
+        self.path = path
+        self.sentences: list[str] = []
+        self.blocks: dict[bytes, Block] = {}
+        self.edges: dict[bytes, int] = {}
+        torn = self._read()
+        newest = max((record.time for record in torn.good), default=0.0)
+        if newest > now + 1:
+            self.sentences.append(
+                f"the clock is {newest - now:,.0f} seconds behind the counter journal: if this machine was set back to "
+                "an earlier state, its disk with it, counters may repeat and keys of counter modes have to be replaced"
+            )
+        if torn.bad:
+            self.sentences.append(f"{torn.bad} records of {path} were torn or damaged; all others count")
+        self.fd = self._write_anew(now)
+
+    def _read(self) -> "_Read":
+        try:
+            octets = self.path.read_bytes()
+        except FileNotFoundError:
+            octets = b""
+        read = _records(octets)
+        self._learn(read.good)
+        return read
+
+    def _learn(self, records: Iterable[Record]) -> None:
+        for record in records:
+            if record.kind == EDGE:
+                self.edges[record.name] = max(record.number, self.edges.get(record.name, 0))
+            elif record.number >= self.blocks.get(record.name, Block(0, NOBODY)).last:
+                self.blocks[record.name] = Block(record.number, record.owner)
+
+    def refresh(self) -> None:
+        """Read what the packet process has written since."""
+        self._read()
+
+    def _write_anew(self, now: float) -> int:
+        """Only what counts, in a new file that takes the place of the old one when it is on the disk."""
+        fresh = self.path.with_name(self.path.name + ".new")
+        records = [Record(BLOCK, name, block.owner, block.last, now) for name, block in self.blocks.items()]
+        records += [Record(EDGE, name, NOBODY, edge, now) for name, edge in self.edges.items()]
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        fresh.unlink(missing_ok=True)
+        fd = os.open(fresh, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        try:
+            append(fd, records)
+            fresh.replace(self.path)
+            _sync_directory(self.path.parent)
+        except OSError:
+            os.close(fd)
+            with contextlib.suppress(OSError):
+                fresh.unlink(missing_ok=True)
+            raise
+        return fd
+
+    def close(self) -> None:
+        os.close(self.fd)
+
+
+class _Read(NamedTuple):
+    good: list[Record]
+    bad: int
+
+
+def _records(octets: bytes) -> _Read:
+    parsed = [parse(octets[at : at + RECORD_OCTETS]) for at in range(0, len(octets), RECORD_OCTETS)]
+    good = [record for record in parsed if record is not None]
+    return _Read(good, len(parsed) - len(good))
+
+
+def _sync_directory(path: Path) -> None:
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def append(fd: int, records: Iterable[Record]) -> None:
+    """All of the records on the disk, or none of them in the file."""
+    octets = b"".join(record.emit() for record in records)
+    before = os.fstat(fd).st_size
+    try:
+        written = 0
+        while written < len(octets):
+            written += os.write(fd, octets[written:])
+        os.fdatasync(fd)
+    except OSError:
+        # What is there only in part would move everything behind it out of step.
+        with contextlib.suppress(OSError):
+            os.ftruncate(fd, before)
+        raise
+
+
+class Lease(NamedTuple):
+    """What the parent tells the packet process of an outbound SA's numbers: in JSON, so the name is hex."""
+
+    name: str
+    owner: str
+    last: int
+    strict: bool
+    """Without a journal nothing is sent; else the SA goes on."""
+
+
+class Leased:
+    """One outbound SA in the packet process: the block that it uses, and how large the next one is."""
+
+    __slots__ = ("block", "extended", "last", "lease", "limit")
+
+    def __init__(self, lease: Lease, limit: int) -> None:
+        """`limit`: the last number that the SA has at all."""
+        self.lease = lease
+        self.last = lease.last
+        self.limit = limit
+        self.block = BLOCK_NUMBERS_MIN
+        self.extended = 0.0
+
+    def is_short(self, sequence: int) -> bool:
+        """Less than half a block is left."""
+        return self.last < self.limit and self.last - sequence < self.block // 2
+
+    def next_last(self, sequence: int, now: float) -> int:
+        """Where the next block ends: the faster the last one went, the larger it is."""
+        if self.extended and now - self.extended < QUICK_SECONDS:
+            self.block = min(self.block * 2, BLOCK_NUMBERS_MAX)
+        return min(max(self.last, sequence) + self.block, self.limit)
+
+    def may_use(self) -> int:
+        """The last number that may be used."""
+        return self.last
+
+
+class Leases:
+    """The packet process's side: blocks are extended ahead, many SAs in one write."""
+
+    def __init__(self, fd: int) -> None:
+        """`fd` -1: there is no journal."""
+        self._fd = fd
+        self._failed_at = 0.0
+        self.trouble = "there is none" if fd < 0 else ""
+
+    def extend(self, wanted: Mapping[Leased, int], now: float) -> bool:
+        """Give each a further block behind the number it is at. False where the journal can't be written."""
+        if not wanted:
+            return True
+        if self._fd < 0 or time.monotonic() - self._failed_at < TRIED_AGAIN_SECONDS:
+            return False
+        lasts = {leased: leased.next_last(sequence, now) for leased, sequence in wanted.items()}
+        try:
+            append(self._fd, (_block(leased.lease, last, now) for leased, last in lasts.items()))
+        except OSError as error:
+            self._failed_at = time.monotonic()
+            self.trouble = error.strerror or "it can't be written"
+            return False
+        for leased, last in lasts.items():
+            leased.last, leased.extended = last, now
+        self.trouble = ""
+        return True
+
+    def save_edges(self, edges: Mapping[bytes, int], now: float) -> None:
+        """Right edges of replay windows, by the identity of their SAs: as well as it goes."""
+        if edges and self._fd >= 0:
+            with contextlib.suppress(OSError):
+                append(self._fd, (Record(EDGE, name, NOBODY, edge, now) for name, edge in edges.items()))
+
+
+def _block(lease: Lease, last: int, now: float) -> Record:
+    return Record(BLOCK, bytes.fromhex(lease.name), bytes.fromhex(lease.owner), last, now)
