@@ -76,7 +76,7 @@ fn gateway(suite: &Suite, engine: &str, direction: &str) -> Gateway {
                 gateway.add_sa(*sa, slot, 0.0).expect("a good SA");
             }
             Change::AddPolicy(policy) => {
-                let _ = gateway.add_policy(policy).expect("a good policy");
+                gateway.add_policy(policy).expect("a good policy");
             }
             _ => {}
         }

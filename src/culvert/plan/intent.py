@@ -99,7 +99,7 @@ def _route_domains(own: Object) -> Iterator[tuple[str, int]]:
 def _refuse_counter_modes(snapshot: Snapshot) -> None:
     problems = [
         own.problem(
-            f"{row.name} needs a send counter that is never used twice, and this data plane has no counter journal yet "
+            f"{row.name} needs a send counter that is never used twice, and this data plane has no counter journal "
             "(RFC 8221 section 3)",
             word,
         )

@@ -14,6 +14,7 @@ from scapy.packet import Raw
 from culvert.change import AddPolicy, AddSa
 from culvert.dataplane.userspace import counters as file
 from culvert.dataplane.userspace.counters import Counters, CountersFile
+from culvert.dataplane.userspace.leases import Leases
 from culvert.dataplane.userspace.ledger import Ledger
 from culvert.dataplane.userspace.mover import Mover
 from culvert.dataplane.userspace.tmm import Tmm
@@ -35,12 +36,12 @@ class Bench:
         self.tun, self.kernel = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         for each in (self.tun, self.kernel):
             each.setblocking(False)
-        self.mover = Mover(self.tun.fileno(), {}, self.ledger)
+        self.mover = Mover(self.tun.fileno(), {}, self.ledger, Leases(-1))
 
     def add(self, sa: SecurityAssociation) -> int:
         slot = self.counters.slot_for(sa.identity(), sa.direction, set())
         self.counters.begin(slot, 1.0)
-        self.mover.add_sa(sa, slot)
+        self.mover.add_sa(sa, slot, None)
         return slot
 
     def number(self, slot: int, index: int) -> int:

@@ -1,0 +1,133 @@
+"""AES-GCM with keys that were typed in: no send counter is ever used twice, whatever is killed while packets flow.
+
+CULVERT_COUNTER_KILLS asks for more rounds.
+"""
+
+import os
+import signal
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from culvert.lab.tap import Tap
+from culvert.lab.topology import WAN
+from tests.scenarios.test_protocols import KEY_OF, SA, digits, merge
+from tests.scenarios.two_sites import SERVER_V4, Sites, wait_until
+
+pytestmark = [pytest.mark.network, pytest.mark.timeout(60 + 10 * int(os.environ.get("CULVERT_COUNTER_KILLS", "6")))]
+
+ROUNDS = int(os.environ.get("CULVERT_COUNTER_KILLS", "6"))
+ETHERNET, IPV4, ESP = 14, 20, 50
+
+
+class Numbers:
+    """Every (SPI, IV) that one gateway sends, as a stranger on the wan sees them."""
+
+    def __init__(self, source: bytes) -> None:
+        self._source = source
+        self.seen: set[bytes] = set()
+        self.twice: list[str] = []
+
+    def see(self, frame: bytes) -> None:
+        packet = frame[ETHERNET:]
+        if frame[12:14] != b"\x08\x00" or packet[9] != ESP or packet[12:16] != self._source:
+            return
+        number = packet[IPV4 : IPV4 + 4] + packet[IPV4 + 8 : IPV4 + 16]
+        if number in self.seen:
+            self.twice.append(number.hex())
+        self.seen.add(number)
+
+
+@contextmanager
+def with_gcm(sites: Sites, directory: Path) -> Iterator[None]:
+    """The IPv4 SAs of both systems under AES-GCM, and as they were afterwards."""
+    for node in "ab":
+        stanzas = [
+            f"{SA} /Common/sa-{way} {{ encrypt-algorithm aes-gcm128 auth-algorithm none auth-key none "
+            f"encrypt-key {digits(20, KEY_OF[node, way])} }}"
+            for way in ("out", "in")
+        ]
+        merge(sites, directory, node, "\n".join(stanzas))
+    try:
+        yield
+    finally:
+        for node in "ab":
+            for way, name in (("out", "b-to-a" if node == "b" else "a-to-b"), ("in", "a-to-b" if node == "b" else "b-to-a")):
+                keys = sites.keys[name]
+                sites.tell(
+                    node,
+                    f'modify {SA} sa-{way} encrypt-algorithm aes128 encrypt-key "{keys.encrypt_key}" '
+                    f'auth-algorithm sha1 auth-key "{keys.auth_key}"',
+                )
+
+
+@contextmanager
+def load(sites: Sites) -> Iterator[None]:
+    """Packets from the client to the server, as fast as they are answered."""
+    command = sites.lab.namespace("client").command(["ping", "-f", "-q", SERVER_V4])
+    flood = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        yield
+    finally:
+        flood.kill()
+        flood.wait()
+
+
+def kill(sites: Sites, round_number: int) -> None:
+    """The packet process, or the daemon and with it both."""
+    victim = sites.tmm("a")
+    if round_number % 3 == 2:
+        daemon = sites.lab.daemon("a")
+        assert daemon.pid is not None
+        os.kill(daemon.pid, signal.SIGKILL)
+        daemon.stop()
+        daemon.start()
+    else:
+        assert victim is not None
+        os.kill(victim, signal.SIGKILL)
+    wait_until(lambda: sites.tmm("a") not in (None, victim))
+
+
+def test_no_number_is_sent_twice_whatever_is_killed(sites: Sites, tmp_path: Path) -> None:
+    numbers = Numbers(bytes((2, 2, 2, 2)))
+    with with_gcm(sites, tmp_path):
+        for node in "ab":
+            sites.tell(node, "save sys config")
+        wait_until(lambda: sites.ping(count=1).lost == 0)
+        replays = sites.drops("b").get("replay", 0)
+        tap = Tap(sites.lab.namespace(WAN), "a0", numbers.see, 128)
+        try:
+            with load(sites):
+                for round_number in range(ROUNDS):
+                    before = len(numbers.seen)
+                    kill(sites, round_number)
+                    # Traffic resumes by itself.
+                    wait_until(lambda before=before: len(numbers.seen) > before + 50)
+        finally:
+            tap.close()
+        assert tap.missed == 0 and len(numbers.seen) > 50 * ROUNDS
+        assert numbers.twice == []
+        assert sites.drops("b").get("replay", 0) == replays
+    for node in "ab":
+        sites.tell(node, "save sys config")
+
+
+def test_a_key_under_another_name_and_spi_does_not_begin_again(sites: Sites, tmp_path: Path) -> None:
+    numbers = Numbers(bytes((2, 2, 2, 2)))
+    with with_gcm(sites, tmp_path):
+        tap = Tap(sites.lab.namespace(WAN), "a0", numbers.see, 128)
+        try:
+            assert sites.ping(count=20).lost == 0
+            for node, way in (("a", "out"), ("b", "in")):
+                sites.tell(node, f"modify {SA} sa-{way} spi 7777")
+            assert sites.ping(count=20).lost == 0
+            for node, way in (("a", "out"), ("b", "in")):
+                sites.tell(node, f"modify {SA} sa-{way} spi {sites.keys['a-to-b'].spi}")
+            assert sites.ping(count=20).lost == 0
+        finally:
+            tap.close()
+    ivs = [number[4:] for number in numbers.seen]
+    assert len(ivs) == len(set(ivs)) >= 60
