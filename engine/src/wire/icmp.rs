@@ -202,3 +202,160 @@ impl Allowance {
         true
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::building::{ipv4, ipv4_of, ipv4_with, ipv6, ipv6_of, octets, parsed, udp as datagram, unhex};
+    use super::*;
+
+    fn told(packet: &[u8], mtu: usize) -> Option<Vec<u8>> {
+        too_big(packet, &parsed(packet), mtu)
+    }
+
+    #[test]
+    fn what_an_ipv4_source_is_told() {
+        let packet = ipv4_with(&[0; 4], &[], |header| header[6] = 0x40);
+        let answer = told(&packet, 1400).expect("it is told");
+        let start = "45c00034 00000000 400165f5 0a0200090a010009 0304f78300000578";
+        assert_eq!(answer, [unhex(start), packet].concat());
+        let long = ipv4(&octets(2000));
+        assert_eq!(told(&long, 1400).expect("it is told")[28..], long[..548]);
+    }
+
+    #[test]
+    fn what_an_ipv6_source_is_told() {
+        let packet = ipv6(&[0; 4]);
+        let answer = told(&packet, 1400).expect("it is told");
+        let ends = "fd000002000000000000000000000009 fd000001000000000000000000000009";
+        assert_eq!(answer, [unhex(&format!("60000000 00343a40 {ends} 02006f6100000578")), packet].concat());
+        let long = ipv6(&octets(2000));
+        assert_eq!(told(&long, 1400).expect("it is told")[48..], long[..1232]);
+    }
+
+    #[test]
+    fn nobody_is_told_about_an_error() {
+        for kind in 0..=255 {
+            let message = [kind, 0, 0, 0, 0, 0, 0, 0];
+            let is_told = (told(&ipv4_of(1, &message), 1400).is_some(), told(&ipv6_of(58, &message), 1400).is_some());
+            assert_eq!(is_told, (!matches!(kind, 3 | 4 | 5 | 11 | 12), kind >= 128), "{kind}");
+        }
+        assert!(told(&ipv4_of(1, &[]), 1400).is_some());
+    }
+
+    #[test]
+    fn nobody_is_told_about_what_is_for_many() {
+        for (at, address) in
+            [(12, "00000000"), (12, "e0000001"), (16, "ef010101"), (16, "ffffffff"), (12, "dfffffff"), (16, "01000000")]
+        {
+            let address = unhex(address);
+            let packet = ipv4_with(&datagram(), &[], |header| header[at..at + 4].copy_from_slice(&address));
+            assert_eq!(told(&packet, 1400).is_some(), matches!(address[0], 0xDF | 1));
+        }
+        for (at, first) in [(8, 0), (24, 0xFF)] {
+            let mut packet = ipv6(&datagram());
+            packet[at..at + 16].fill(0);
+            packet[at] = first;
+            assert_eq!(told(&packet, 1400), None);
+        }
+    }
+
+    #[test]
+    fn later_fragments_are_not_spoken_of() {
+        let piece = |high, low| ipv4_with(&datagram(), &[], |header| header[6..8].copy_from_slice(&[high, low]));
+        assert!(told(&piece(0x20, 0), 1400).is_some());
+        assert_eq!(told(&piece(0, 1), 1400), None);
+    }
+
+    #[test]
+    fn answers_are_limited() {
+        let mut allowance = Allowance::default();
+        let mut taken = |now: f64, times: usize| (0..times).filter(|_| allowance.take(now)).count();
+        assert_eq!((taken(1e9, 51), taken(1e9 + 0.125, 13), taken(1e9, 1), taken(1e9 + 99.0, 51)), (50, 12, 0, 50));
+    }
+
+    /// An ESP packet of ours, number 1 of SPI 1001.
+    fn sealed(version: u8) -> Vec<u8> {
+        let esp = [&unhex("000003e9 00000001")[..], &octets(40)].concat();
+        if version == 4 { ipv4_of(50, &esp) } else { ipv6_of(50, &esp) }
+    }
+
+    /// What a router on the way says about it.
+    fn said(version: u8, quoted: &[u8], mtu: u16) -> Vec<u8> {
+        let [high, low] = mtu.to_be_bytes();
+        let (kind, code) = if version == 4 { (3, 4) } else { (2, 0) };
+        let message = [&[kind, code, 0, 0, 0, 0, high, low][..], quoted].concat();
+        if version == 4 { ipv4_of(1, &message) } else { ipv6_of(58, &message) }
+    }
+
+    fn heard(version: u8, quoted: &[u8], mtu: u16) -> Option<Complaint> {
+        parse_too_big(&said(version, quoted, mtu))
+    }
+
+    #[test]
+    fn as_much_as_routers_quote_is_enough() {
+        for (version, enough) in [(4, 28), (6, 48)] {
+            let ours = sealed(version);
+            let key = parsed(&ours).key;
+            let complaint = Complaint {
+                mtu: 1300,
+                protocol: 50,
+                spi: 1001,
+                sequence_low: 1,
+                source: key.source,
+                destination: key.destination,
+                encapsulation: None,
+            };
+            assert_eq!(heard(version, &ours[..enough], 1300), Some(complaint));
+            assert!((0..enough).all(|octets| heard(version, &ours[..octets], 1300).is_none()));
+        }
+    }
+
+    #[test]
+    fn about_ah_and_about_esp_in_udp() {
+        let about = |protocol, start: &str| {
+            let quoted = ipv4_of(protocol, &unhex(start));
+            heard(4, &quoted, 1300).map(|found| (found.protocol, found.spi, found.sequence_low, found.encapsulation))
+        };
+        assert_eq!(about(51, "32040000 000003ea 00000007"), Some((51, 1002, 7, None)));
+        let in_udp = "1194 9c40 0010 0000 000003e9 00000002";
+        assert_eq!(about(17, in_udp), Some((50, 1001, 2, Some(UdpPorts(4500, 40000)))));
+        assert_eq!(about(17, "1194 9c40 0010 0000 000003e9 000000"), None);
+        assert_eq!(about(6, "32040000 000003ea 00000007"), None);
+    }
+
+    #[test]
+    fn behind_extension_headers() {
+        let esp = "000003e9 00000001";
+        let first = format!("2c00000000000000 32ff0001 00000009 {esp}");
+        assert_eq!(heard(6, &ipv6_of(0, &unhex(&first)), 1400).map(|found| found.spi), Some(1001));
+        let later = format!("32ff0008 00000009 {esp}");
+        assert_eq!(heard(6, &ipv6_of(44, &unhex(&later)), 1400), None);
+        // A chain that never ends.
+        assert_eq!(heard(6, &ipv6_of(60, &unhex("3c00000000000000").repeat(20)), 1400), None);
+    }
+
+    #[test]
+    fn a_router_that_says_no_size() {
+        for (length, plateau) in [(1500, 1492), (1493, 1492), (1492, 1006), (1000, 576), (60, 576), (65535, 32000)] {
+            let mut quoted = sealed(4);
+            quoted[2..4].copy_from_slice(&u16::to_be_bytes(length));
+            assert_eq!(heard(4, &quoted, 0).map(|found| found.mtu), Some(plateau));
+        }
+        assert_eq!(heard(6, &sealed(6), 0).map(|found| found.mtu), Some(576));
+        assert_eq!((floor(4), floor(6)), (576, 1280));
+    }
+
+    #[test]
+    fn what_says_nothing_of_the_kind() {
+        let good = said(4, &sealed(4), 1300);
+        assert!(parse_too_big(&good).is_some());
+        for (at, octet) in [(20, 11), (21, 3), (6, 0x20), (9, 17), (28, 0x65), (0, 0x55)] {
+            let mut other = good.clone();
+            other[at] = octet;
+            assert_eq!(parse_too_big(&other), None);
+        }
+        for packet in [&good[..26], &[], &sealed(4), &said(4, &sealed(6), 1300), &said(6, &sealed(4), 1300)] {
+            assert_eq!(parse_too_big(packet), None);
+        }
+    }
+}

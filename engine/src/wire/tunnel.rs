@@ -85,7 +85,8 @@ impl OuterHeader {
     #[inline]
     fn emit_ipv4(&self, inner: &Datagram, protocol: u8, payload_octets: usize, identification: u16, to: &mut [u8]) {
         let length = (ip::IPV4_HEADER_OCTETS + payload_octets) as u16;
-        let flags = if self.may_not_fragment(inner) { ip::DONT_FRAGMENT } else { 0 };
+        let (identification, flags) =
+            if self.may_not_fragment(inner) { (0, ip::DONT_FRAGMENT) } else { (identification, 0) };
         let hops = self.rules.hops.unwrap_or(inner.hops);
         let class = self.traffic_class(inner);
         let hops_and_protocol = u16::from_be_bytes([hops, protocol]);
@@ -135,4 +136,170 @@ pub fn ecn_on_opening(packet: &mut [u8], inner: &Datagram, outer_traffic_class: 
     packet[1] = class;
     packet[10..12].copy_from_slice(&checksum.to_be_bytes());
     true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::building::{ipv4, ipv4_with, ipv6, parsed, udp, unhex};
+    use super::*;
+
+    const PLAIN: HeaderRules =
+        HeaderRules { dscp: None, ecn: true, dont_fragment: Copying::Copy, hops: Some(64), flow_label: false };
+    const CLASS: u8 = 0xBB;
+
+    fn header(version: u8, rules: HeaderRules) -> OuterHeader {
+        let ends = match version {
+            4 => ["c0000201", "c0000202"],
+            _ => ["20010db8000000000000000000000001", "20010db8000000000000000000000002"],
+        };
+        let [source, destination] = ends.map(|end| Address::from_octets(&unhex(end)));
+        OuterHeader::new(source, destination, rules)
+    }
+
+    fn emitted(version: u8, rules: HeaderRules, inner: &[u8]) -> Vec<u8> {
+        let header = header(version, rules);
+        let mut octets = vec![0x55; header.octets];
+        header.emit(&parsed(inner), 50, 100, 0x1234, &mut octets);
+        octets
+    }
+
+    fn with_class(version: u8, class: u8) -> Vec<u8> {
+        if version == 4 {
+            return ipv4_with(&udp(), &[], |header| header[1] = class);
+        }
+        let mut packet = ipv6(&udp());
+        (packet[0], packet[1]) = (0x60 | class >> 4, class << 4 | 1);
+        packet
+    }
+
+    fn bound() -> Vec<u8> {
+        ipv4_with(&udp(), &[], |header| (header[1], header[6]) = (CLASS, 0x40))
+    }
+
+    #[test]
+    fn the_octets() {
+        assert_eq!(emitted(4, PLAIN, &ipv4(&[])), unhex("45000078 12340000 4032e41c c0000201c0000202"));
+        assert_eq!(emitted(4, PLAIN, &bound()), unhex("45bb0078 00004000 4032b595 c0000201c0000202"));
+        let rules = HeaderRules { flow_label: true, ..PLAIN };
+        let ends = "20010db8000000000000000000000001 20010db8000000000000000000000002";
+        assert_eq!(emitted(6, rules, &with_class(6, CLASS)), unhex(&format!("6bb12345 00643240 {ends}")));
+        assert_eq!(emitted(6, PLAIN, &with_class(6, CLASS)), unhex(&format!("6bb00000 00643240 {ends}")));
+    }
+
+    #[test]
+    fn traffic_class_by_the_rules() {
+        for (dscp, ecn, inside, outside) in [
+            (None, true, CLASS, CLASS),
+            (Some(0), true, CLASS, 3),
+            (Some(63), true, CLASS, 0xFF),
+            (Some(10), true, 0, 0x28),
+            // RFC 6040 section 4.1: the compatibility mode.
+            (None, false, CLASS, 0xB8),
+            (Some(10), false, CLASS, 0x28),
+        ] {
+            let rules = HeaderRules { dscp, ecn, ..PLAIN };
+            for inner in [4, 6] {
+                assert_eq!(emitted(4, rules, &with_class(inner, inside))[1], outside);
+                let six = emitted(6, rules, &with_class(inner, inside));
+                assert_eq!(six[0] << 4 | six[1] >> 4, outside);
+            }
+        }
+    }
+
+    #[test]
+    fn hops_by_the_rules() {
+        let inner = ipv4_with(&udp(), &[], |header| header[8] = 17);
+        for (hops, outside) in [(Some(64), 64), (Some(1), 1), (Some(255), 255), (None, 17)] {
+            let rules = HeaderRules { hops, ..PLAIN };
+            assert_eq!((emitted(4, rules, &inner)[8], emitted(6, rules, &inner)[7]), (outside, outside));
+        }
+    }
+
+    #[test]
+    fn df_and_identification_by_the_rules() {
+        for (dont_fragment, outside) in [
+            (Copying::Copy, [false, true, true]),
+            (Copying::Set, [true, true, true]),
+            (Copying::Clear, [false, false, false]),
+        ] {
+            let rules = HeaderRules { dont_fragment, ..PLAIN };
+            for (inner, df) in [ipv4(&udp()), bound(), ipv6(&udp())].iter().zip(outside) {
+                let datagram = parsed(inner);
+                let expected = unhex(if df { "00004000" } else { "12340000" });
+                assert_eq!(emitted(4, rules, inner)[4..8], expected);
+                assert_eq!(header(4, rules).needs_identification(&datagram), !df);
+                assert_eq!(header(6, rules).may_not_fragment(&datagram), df);
+                assert!(!header(6, rules).needs_identification(&datagram));
+            }
+        }
+    }
+
+    #[test]
+    fn every_checksum_is_right() {
+        let (all, none) = (Address::from_octets(&[0xFF; 4]), Address::from_octets(&[0; 4]));
+        let inner = parsed(&ipv4(&[]));
+        for (source, destination) in [(all, none), (all, all), (none, none)] {
+            let header = OuterHeader::new(source, destination, PLAIN);
+            for payload_octets in 0..=header.payload_max {
+                let mut octets = [0; 20];
+                header.emit(&inner, 50, payload_octets, payload_octets as u16, &mut octets);
+                assert_eq!(ip::checksum(&octets), 0);
+            }
+        }
+    }
+
+    #[test]
+    fn the_largest_payload() {
+        assert_eq!((header(4, PLAIN).octets, header(4, PLAIN).payload_max), (20, 65515));
+        assert_eq!((header(6, PLAIN).octets, header(6, PLAIN).payload_max), (40, 65535));
+    }
+
+    /// RFC 6040 figure 4. Rows and columns: Not-ECT, ECT(0), ECT(1), CE.
+    const FIGURE_4: [(u8, [Option<u8>; 4]); 4] = [
+        (0, [Some(0), Some(0), Some(0), None]),
+        (2, [Some(2), Some(2), Some(1), Some(3)]),
+        (1, [Some(1), Some(1), Some(1), Some(3)]),
+        (3, [Some(3), Some(3), Some(3), Some(3)]),
+    ];
+
+    fn marked(mut packet: Vec<u8>, outer: u8) -> Option<Vec<u8>> {
+        let inner = parsed(&packet);
+        ecn_on_opening(&mut packet, &inner, outer).then_some(packet)
+    }
+
+    #[test]
+    fn ecn_on_the_way_in() {
+        for version in [4, 6] {
+            for dscp in [0, 0xB8, 0xFC] {
+                for (inner, row) in FIGURE_4 {
+                    for (outer, result) in [0, 2, 1, 3].into_iter().zip(row) {
+                        let expected = result.map(|mark| with_class(version, dscp | mark));
+                        assert_eq!(marked(with_class(version, dscp | inner), 0xA8 | outer), expected);
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn marking_does_not_repair_a_wrong_checksum() {
+        let mut packet = with_class(4, 2);
+        packet[10] ^= 0x10;
+        let marked = marked(packet.clone(), 3).expect("it can be marked");
+        assert_eq!(marked[1], 3);
+        assert_eq!(ip::checksum(&marked[..20]), ip::checksum(&packet[..20]));
+        assert_ne!(ip::checksum(&marked[..20]), 0);
+    }
+
+    #[test]
+    fn marking_keeps_every_right_checksum_right() {
+        for number in 0..=u16::MAX {
+            let numbered = |header: &mut [u8]| {
+                header[1] = 2;
+                header[4..6].copy_from_slice(&number.to_be_bytes());
+            };
+            let marked = marked(ipv4_with(&[], &[], numbered), 3).expect("it can be marked");
+            assert_eq!(ip::checksum(&marked), 0);
+        }
+    }
 }

@@ -25,7 +25,7 @@ pub fn esp_in(packet: &[u8], offset: usize, end: usize) -> Result<(usize, usize)
         return Err(Reason::MalformedHeader);
     }
     let (start, stop) = (offset + HEADER_OCTETS, offset + length);
-    match &packet[start..stop] {
+    match packet.get(start..stop).unwrap_or_default() {
         [KEEP_ALIVE] => Err(Reason::KeepAlive),
         [0, 0, 0, 0, ..] => Err(Reason::Ike),
         [_, _, _, _, ..] => Ok((start, stop)),
@@ -48,4 +48,81 @@ pub fn write_header(ports: UdpPorts, source: Address, destination: Address, data
     let checksum = !ip::fold(pseudo + u64::from(ip::ones_complement_sum(datagram)));
     let checksum = if checksum == 0 { 0xFFFF } else { checksum };
     datagram[6..8].copy_from_slice(&checksum.to_be_bytes());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::building::unhex;
+    use super::*;
+
+    const PORTS: UdpPorts = UdpPorts(4500, 40000);
+
+    fn wrapped(version: u8, payload: &[u8]) -> Vec<u8> {
+        let ends = match version {
+            4 => ["c0000201", "c0000202"],
+            _ => ["20010db8000000000000000000000001", "20010db8000000000000000000000002"],
+        };
+        let [source, destination] = ends.map(|end| Address::from_octets(&unhex(end)));
+        let mut datagram = [&[0xAA; HEADER_OCTETS][..], payload].concat();
+        write_header(PORTS, source, destination, &mut datagram);
+        datagram
+    }
+
+    #[test]
+    fn ipv4_has_no_checksum_and_ipv6_has_one() {
+        assert_eq!(wrapped(4, b"payload"), [&unhex("1194 9c40 000f 0000")[..], b"payload"].concat());
+        assert_eq!(wrapped(6, b"payload"), [&unhex("1194 9c40 000f 3957")[..], b"payload"].concat());
+    }
+
+    #[test]
+    fn a_checksum_of_zero_is_written_as_all_ones() {
+        assert_eq!(wrapped(6, &[0xF6, 0x90]), unhex("1194 9c40 000a ffff f690"));
+        assert!((0..=u16::MAX).all(|payload| wrapped(6, &payload.to_be_bytes())[6..8] != [0, 0]));
+    }
+
+    fn found(length: u16, payload: &str) -> Result<(usize, usize), Reason> {
+        let mut packet = vec![0; 20];
+        packet.extend(unhex("11941194"));
+        packet.extend_from_slice(&length.to_be_bytes());
+        packet.extend_from_slice(&[0, 0]);
+        packet.extend(unhex(payload));
+        esp_in(&packet, 20, packet.len())
+    }
+
+    #[test]
+    fn what_may_come() {
+        for (payload, expected) in [
+            ("ff", Err(Reason::KeepAlive)),
+            ("00000000", Err(Reason::Ike)),
+            ("00000000 616263", Err(Reason::Ike)),
+            ("fe", Err(Reason::Runt)),
+            ("ffff", Err(Reason::Runt)),
+            ("", Err(Reason::Runt)),
+            ("000003", Err(Reason::Runt)),
+            ("000003e9", Ok((28, 32))),
+            ("000003e9 00000001", Ok((28, 36))),
+        ] {
+            assert_eq!(found(8 + unhex(payload).len() as u16, payload), expected, "{payload}");
+        }
+    }
+
+    #[test]
+    fn lengths_that_lie() {
+        for length in [0, 7, 16, 0xFFFF] {
+            assert_eq!(found(length, "00010203040506"), Err(Reason::MalformedHeader));
+        }
+        // What follows the datagram is not in it.
+        assert_eq!(found(12, "00010203040506"), Ok((28, 32)));
+        assert_eq!(found(9, "ff0203040506"), Err(Reason::KeepAlive));
+    }
+
+    #[test]
+    fn what_is_cut_off_is_a_runt_wherever_it_ends() {
+        let packet = unhex("11941194 000c0000 000003e9");
+        for end in 0..HEADER_OCTETS {
+            assert_eq!(esp_in(&packet[..end], 0, end), Err(Reason::Runt));
+        }
+        assert_eq!(esp_in(&packet[..9], 0, 12), Err(Reason::Runt));
+        assert_eq!(esp_in(&packet, 40, 12), Err(Reason::Runt));
+    }
 }
