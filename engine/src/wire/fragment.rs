@@ -125,3 +125,126 @@ pub fn unfragmentable(packet: &[u8], datagram: &Datagram) -> (usize, usize) {
     }
     (end, end_named_at)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::building::{chained, ipv4, ipv4_with, ipv6, ipv6_of, octets, parsed, unhex};
+    use super::*;
+
+    const NUMBER: u32 = 0x5EED_1234;
+
+    fn cut(packet: &[u8], mtu: usize) -> Vec<Vec<u8>> {
+        split(packet, &parsed(packet), mtu, NUMBER)
+    }
+
+    /// What the pieces carry, each at its place.
+    fn bodies(pieces: &[Vec<u8>]) -> Vec<u8> {
+        let mut whole = Vec::new();
+        for (at, piece) in pieces.iter().enumerate() {
+            let datagram = parsed(piece);
+            let fragment = datagram.fragment.expect("a piece");
+            assert_eq!((fragment.offset, fragment.more), (whole.len(), at + 1 < pieces.len()));
+            whole.extend_from_slice(&piece[datagram.offset..datagram.length]);
+        }
+        whole
+    }
+
+    #[test]
+    fn only_options_with_the_copied_bit_are_in_every_piece() {
+        let options = unhex("01 07070400000101 01 94040000 000000");
+        let pieces = cut(&ipv4_with(&octets(40), &options, |_| ()), 60);
+        assert_eq!(pieces.len(), 2);
+        assert_eq!(pieces[0][20..36], options[..]);
+        assert_eq!(pieces[1][..4], unhex("46000028"));
+        assert_eq!(pieces[1][20..24], unhex("94040000"));
+        assert!(pieces.iter().all(|piece| ip::checksum(&piece[..parsed(piece).offset]) == 0));
+    }
+
+    #[test]
+    fn the_octets_of_ipv4_pieces() {
+        let made = cut(&ipv4(&octets(12)), 28);
+        let ends = "0a0100090a020009";
+        let first = unhex(&format!("4500001c 00012000 401146bc {ends} 0001020304050607"));
+        assert_eq!(made, [first, unhex(&format!("45000018 00010001 401166bf {ends} 08090a0b"))]);
+    }
+
+    #[test]
+    fn the_octets_of_ipv6_pieces() {
+        let ends = "fd000001000000000000000000000009 fd000002000000000000000000000009";
+        let first = unhex(&format!("60012345 00102c40 {ends} 11000001 5eed1234 0001020304050607"));
+        let second = unhex(&format!("60012345 00102c40 {ends} 11000009 5eed1234 08090a0b0c0d0e0f"));
+        let last = unhex(&format!("60012345 000c2c40 {ends} 11000010 5eed1234 10111213"));
+        assert_eq!(cut(&ipv6(&octets(20)), 59), [first, second, last]);
+    }
+
+    #[test]
+    fn pieces_fit_and_add_up() {
+        for size in [41, 1480, 1481, 9000, 65000] {
+            for mtu in [68, 576, 1280, 1500] {
+                let (four, six) = (ipv4(&octets(size)), ipv6(&octets(size)));
+                for packet in [four, six].iter().filter(|packet| packet.len() > mtu) {
+                    let pieces = cut(packet, mtu);
+                    assert!(pieces.iter().all(|piece| piece.len() <= mtu));
+                    assert_eq!(bodies(&pieces), octets(size));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_fits_is_one_piece_without_what_follows_it() {
+        for packet in [ipv4(&octets(100)), ipv6(&octets(100))] {
+            let padded = [&packet[..], b"padding"].concat();
+            for mtu in [60, 1500] {
+                assert_eq!(split(&padded, &parsed(&packet), mtu, NUMBER), cut(&packet, mtu));
+            }
+            assert_eq!(cut(&packet, packet.len()), [packet]);
+        }
+    }
+
+    #[test]
+    fn a_piece_cut_again_stays_a_piece() {
+        let pieces = cut(&ipv4(&octets(3000)), 1500);
+        let again: Vec<Vec<u8>> = pieces.iter().flat_map(|piece| cut(piece, 300)).collect();
+        assert_eq!(bodies(&again), octets(3000));
+    }
+
+    #[test]
+    fn an_absurd_size_gives_pieces_of_eight_octets() {
+        for packet in [ipv4(&octets(100)), ipv6(&octets(100))] {
+            for mtu in [0, 8, 27] {
+                let pieces = cut(&packet, mtu);
+                assert_eq!((pieces.len(), bodies(&pieces)), (13, octets(100)));
+            }
+        }
+        assert!(cut(&ipv4(&[]), 0).is_empty());
+    }
+
+    #[test]
+    fn damaged_options_end_what_is_copied() {
+        for options in ["83010000", "83000000", "830900ff", "00940400", "01010183"] {
+            let pieces = cut(&ipv4_with(&octets(100), &unhex(options), |_| ()), 60);
+            assert!(pieces[1..].iter().all(|piece| piece[0] == 0x45), "{options}");
+        }
+    }
+
+    #[test]
+    fn headers_for_routers_are_in_every_ipv6_piece() {
+        let packet = chained(&[0, 60, 43, 60], &octets(100));
+        assert_eq!(unfragmentable(&packet, &parsed(&packet)), (64, 56));
+        for piece in cut(&packet, 140) {
+            assert_eq!((&piece[40..56], piece[56], piece[64]), (&packet[40..56], 44, 60));
+        }
+        let no_route = chained(&[0, 60], &octets(40));
+        assert_eq!(unfragmentable(&no_route, &parsed(&no_route)), (48, 40));
+    }
+
+    #[test]
+    fn the_protocol_tells_packets_apart_in_ipv4_only() {
+        let four = parsed(&ipv4_with(&octets(8), &[], |header| header[7] = 1));
+        let six = parsed(&ipv6_of(44, &unhex("11000009 0001e240 0000000000000000")));
+        assert_eq!((key_of(&four).protocol, key_of(&four).identification), (17, 1));
+        assert_eq!((key_of(&six).protocol, key_of(&six).identification), (0, 123_456));
+        assert_eq!((key_of(&six).source, key_of(&six).destination), (six.key.source, six.key.destination));
+    }
+}
