@@ -294,3 +294,6 @@ impl<K: Hash + Eq + Copy, T: Clone> Trail<K, T> {
         self.order.clear();
     }
 }
+
+#[cfg(test)]
+mod tests;
