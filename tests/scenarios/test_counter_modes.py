@@ -55,7 +55,8 @@ def with_gcm(sites: Sites, directory: Path) -> Iterator[None]:
         yield
     finally:
         for node in "ab":
-            for way, name in (("out", "b-to-a" if node == "b" else "a-to-b"), ("in", "a-to-b" if node == "b" else "b-to-a")):
+            names = ("a-to-b", "b-to-a") if node == "a" else ("b-to-a", "a-to-b")
+            for way, name in zip(("out", "in"), names, strict=True):
                 keys = sites.keys[name]
                 sites.tell(
                     node,
