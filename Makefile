@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 BIN := .venv/bin
 .DEFAULT_GOAL := help
-.PHONY: help demo lab test test-kernel check bench fuzz mutants clean
+.PHONY: help demo lab test test-kernel check bench bench-twin fuzz mutants clean
 
 help: ## show this list
 	@bold=; cyan=; plain=; \
@@ -10,7 +10,7 @@ help: ## show this list
 	echo; echo "  $${bold}Culvert$${plain}  an IPsec gateway with manually keyed security associations"; echo; \
 	sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | while IFS=$$'\t' read -r name text; do \
 	    printf '  %smake %-12s%s %s\n' "$$cyan" "$$name" "$$plain" "$$text"; done; \
-	echo; echo "  demo, lab and test need root: they make network namespaces, and take them away again."; echo
+	echo; echo "  demo, lab, test and bench need root: they make network namespaces, and take them away again."; echo
 
 demo: ## two gateways carry real traffic between two sites, then everything is taken down (root, about a minute)
 	@tools/setup lab
@@ -34,7 +34,11 @@ check: ## ruff, mypy --strict, import rules and the other house rules; no root n
 	$(BIN)/mypy
 	@$(BIN)/pytest tests/house
 
-bench: ## how fast this machine's packets go, next to the bare cipher in the same run
+bench: ## plain forwarding, Culvert and its peers end to end, in turns (root; --short, --only NAME, --list, --write-docs)
+	@tools/setup bench
+	@$(BIN)/python -m bench.run $(ARGS)
+
+bench-twin: ## the readable gateway in memory, next to the bare cipher in the same run
 	@tools/setup run
 	@$(BIN)/python bench/twin.py $(ARGS)
 
