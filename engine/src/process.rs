@@ -2,6 +2,7 @@
 
 use std::io;
 use std::os::fd::RawFd;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use zeroize::Zeroize;
 
@@ -75,7 +76,10 @@ impl Process {
             self.poller.remove(fd);
             return;
         }
-        self.worker.serve(door);
+        // A packet must never end the process, not even through a mistake of ours: the mistake is told.
+        if catch_unwind(AssertUnwindSafe(|| self.worker.serve(door))).is_err() {
+            self.worker.count_mistake();
+        }
     }
 
     fn do_chores(&mut self) {

@@ -9,6 +9,7 @@ import os
 import random as seeded
 from collections.abc import Iterator
 from itertools import cycle
+from pathlib import Path
 
 import pytest
 
@@ -22,8 +23,8 @@ from culvert.ipsec.gateway import Gateway
 from culvert.ipsec.sa import Direction, Mode, Protocol
 from culvert.ipsec.verdict import Deliver, Send
 from tests.engine.same import ENGINES, Same, with_plain_cbc
-from tests.fuzz import scenarios
-from tests.fuzz.gateways import BOTH, Play
+from tests.fuzz import gateways, scenarios, script
+from tests.fuzz.gateways import BOTH, INBOUND, OUTBOUND, Act, Play
 from tests.fuzz.parts import NOW
 from tests.fuzz.scenarios import SCENARIOS, Scenario
 from tests.fuzz.script import Step
@@ -115,6 +116,23 @@ def test_scripts_of_packets_come_to_the_same(scenario: Scenario, engine: str) ->
         play.run(list(steps(dice, 200)), BOTH)
         assert isinstance(play.near, Same)
         play.near.compare_counts()
+
+
+CORPUS = Path(gateways.__file__).parent / "corpus"
+PLAYS: dict[str, tuple[Act, ...]] = {"inbound": INBOUND, "outbound": OUTBOUND, "gateway": BOTH}
+
+
+@pytest.mark.parametrize("target", PLAYS)
+def test_what_the_fuzzer_found_comes_to_the_same(target: str, engine: str) -> None:
+    played = 0
+    for path in sorted((CORPUS / target).iterdir()):
+        scenario, script_steps = script.parse(path.read_bytes())
+        play = Play(scenarios.build(SCENARIOS[scenario % len(SCENARIOS)]))
+        play.run(script_steps, PLAYS[target])
+        assert isinstance(play.near, Same)
+        play.near.compare_counts()
+        played += 1
+    assert played >= 40
 
 
 ALGORITHMS = [(name, NONE) if row.combined else (name, "sha1") for name, row in CIPHERS.items()]

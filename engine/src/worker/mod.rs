@@ -215,6 +215,14 @@ impl Worker {
         }
     }
 
+    /// A packet met a mistake of ours. What was half done with the others of its burst is lost with it.
+    pub fn count_mistake(&mut self) {
+        self.batch = OutBatch::default();
+        self.coalescer = Coalescer::default();
+        self.read.resize(READ_OCTETS, 0);
+        self.counters.count_drop(Reason::Internal, now(), "a packet met an internal error");
+    }
+
     fn hold(&mut self, now: f64) {
         self.waiting_until = now + WAIT_SECONDS;
     }
