@@ -200,6 +200,8 @@ mod tests {
             let blank = format!("01 {}", "00".repeat(11));
             assert_eq!(still(&header, true), Some(still4(&blank, Some("c0000202"))));
             assert_eq!(still(&header, false), Some(still4(&blank, None)));
+            let one_stop = header4(&format!("{kind}0704 c0000202 00"));
+            assert_eq!(still(&one_stop, true), Some(still4(&"00".repeat(8), Some("c0000202"))));
             // The pointer is behind the last address: all have been visited.
             let done = header4(&format!("{kind}0708 01020304 00"));
             assert_eq!(still(&done, true), Some(still4(&"00".repeat(8), None)));
@@ -237,6 +239,14 @@ mod tests {
             assert_eq!(still(&header, true), Some(expected));
             assert_eq!(still(&header, false), Some(still6(43, &route(kind, 2, &STOPS))));
         }
+    }
+
+    #[test]
+    fn a_route_of_which_nothing_was_worked_through() {
+        let first = "fd000002000000000000000000000009";
+        let mut expected = still6(43, &route(0, 0, &[first, STOPS[0], STOPS[1]]));
+        expected[24..40].copy_from_slice(&unhex(STOPS[2]));
+        assert_eq!(still(&header6(43, &route(0, 3, &STOPS)), true), Some(expected));
     }
 
     #[test]
