@@ -40,6 +40,12 @@ pub enum Message {
     /// Make these changes, all or none. For each the SA's slot in the counters file; and for each new outbound SA, in
     /// their order, what the counter journal knows of its numbers.
     Apply(Vec<(Change, i64)>, Vec<Known>),
+    /// The same, and what isn't among them goes; what is there already stays as it is.
+    Replace(Vec<(Change, i64)>, Vec<Known>),
+    /// A new parent asks who is there. The answer brings all descriptors along.
+    Hello,
+    /// The end.
+    End,
     /// Zero the packet, octet and drop counts.
     Reset,
 }
@@ -50,7 +56,11 @@ struct Line {
     slots: Option<Vec<i64>>,
     #[serde(default)]
     leases: Vec<Known>,
+    #[serde(default)]
+    replace: bool,
     reset: Option<bool>,
+    hello: Option<bool>,
+    end: Option<bool>,
 }
 
 /// `failed` is the position of the change to blame; None with a sentence blames no single one.
@@ -66,13 +76,25 @@ pub struct Reply {
 pub fn parse(line: &[u8]) -> Result<Message, String> {
     let nonsense = || "not a message between culvertd and the packet process".to_string();
     let line: Line = serde_json::from_slice(line).map_err(|_| nonsense())?;
-    match (line.apply, line.slots, line.reset) {
-        (Some(changes), Some(slots), None) if changes.len() == slots.len() => {
-            Ok(Message::Apply(changes.into_iter().zip(slots).collect(), line.leases))
+    match (line.apply, line.slots) {
+        (Some(changes), Some(slots)) if changes.len() == slots.len() => {
+            let changes = changes.into_iter().zip(slots).collect();
+            let message = if line.replace { Message::Replace } else { Message::Apply };
+            Ok(message(changes, line.leases))
         }
-        (None, None, Some(true)) => Ok(Message::Reset),
+        (None, None) if line.reset == Some(true) => Ok(Message::Reset),
+        (None, None) if line.hello == Some(true) => Ok(Message::Hello),
+        (None, None) if line.end == Some(true) => Ok(Message::End),
         _ => Err(nonsense()),
     }
+}
+
+/// Who is there, for a new parent: the process's number, the version of its words, and the names of the descriptors.
+pub fn emit_welcome(version: &str, names: &[String]) -> Vec<u8> {
+    let welcome = serde_json::json!({ "welcome": [std::process::id(), version, names] });
+    let mut line = welcome.to_string().into_bytes();
+    line.push(b'\n');
+    line
 }
 
 /// The line, with its newline.

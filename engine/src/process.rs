@@ -7,39 +7,68 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use zeroize::Zeroize;
 
 use crate::control::{self, Message};
-use crate::io::poller::{Control, Poller};
+use crate::io::poller::{Control, Poller, accept};
 use crate::worker::{CHORES_SECONDS, Door, Worker, now};
 
-/// What a poller's events are about.
+/// What a poller's events are about, beside doors.
 const CONTROL: u64 = u64::MAX;
+const LISTENER: u64 = u64::MAX - 1;
+
+/// What a later parent is told and given.
+pub struct Estate {
+    /// Of program and words.
+    pub version: String,
+    /// All descriptors but the control socket, by name.
+    pub fds: Vec<(String, RawFd)>,
+}
 
 /// A worker and its parent.
 pub struct Process {
     worker: Worker,
-    control: Control,
+    /// None while there is no parent.
+    control: Option<Control>,
+    estate: Estate,
     poller: Poller,
     doors: Vec<(RawFd, Door)>,
     pending: Vec<u8>,
     configured: bool,
     reading: bool,
     chores_at: f64,
+    ended: bool,
 }
 
 impl Process {
     /// Waits for the first changes before it looks at a packet: a predecessor's packets wait in the sockets.
-    pub fn new(worker: Worker, control: RawFd) -> io::Result<Process> {
+    pub fn new(worker: Worker, control: RawFd, estate: Estate) -> io::Result<Process> {
         let poller = Poller::new()?;
         poller.add(control, CONTROL)?;
-        let doors = worker.doors();
-        let control = Control::from_fd(control)?;
-        let pending = Vec::new();
-        Ok(Process { worker, control, poller, doors, pending, configured: false, reading: false, chores_at: 0.0 })
+        let process = Process {
+            doors: worker.doors(),
+            worker,
+            control: Some(Control::from_fd(control)?),
+            estate,
+            poller,
+            pending: Vec::new(),
+            configured: false,
+            reading: false,
+            chores_at: 0.0,
+            ended: false,
+        };
+        if let Some(listener) = process.listener() {
+            process.poller.add(listener, LISTENER)?;
+        }
+        Ok(process)
     }
 
-    /// Move packets until the control socket closes.
+    /// Where a later parent comes; without, this process ends with its parent.
+    fn listener(&self) -> Option<RawFd> {
+        self.estate.fds.iter().find(|(name, _)| name == "listen").map(|(_, fd)| *fd)
+    }
+
+    /// Move packets until it is told to end.
     pub fn run(&mut self) {
         let mut ready = Vec::new();
-        loop {
+        while !self.ended {
             if self.configured && !self.reading && self.begin_reading().is_err() {
                 return;
             }
@@ -48,12 +77,10 @@ impl Process {
                 return;
             }
             for (token, broken) in ready.drain(..) {
-                if token == CONTROL {
-                    if !self.hear() {
-                        return;
-                    }
-                } else {
-                    self.serve(token as usize, broken);
+                match token {
+                    CONTROL => self.hear(),
+                    LISTENER => self.meet(),
+                    door => self.serve(door as usize, broken),
                 }
             }
             self.do_chores();
@@ -94,42 +121,80 @@ impl Process {
         }
     }
 
-    /// What the parent says; false at its end.
-    fn hear(&mut self) -> bool {
-        let from = self.pending.len();
-        match self.control.receive(&mut self.pending) {
-            Ok(0) => return false,
-            Ok(_) => {}
-            Err(error) => return error.kind() == io::ErrorKind::WouldBlock,
+    /// A successor of the parent.
+    fn meet(&mut self) {
+        let Some(Ok(newcomer)) = self.listener().map(accept) else { return };
+        self.forsaken();
+        self.ended = self.poller.add(newcomer.fd(), CONTROL).is_err();
+        self.control = Some(newcomer);
+    }
+
+    /// The parent is gone: packets go on, and another may come.
+    fn forsaken(&mut self) {
+        self.ended |= self.listener().is_none();
+        self.pending.zeroize();
+        if let Some(control) = self.control.take() {
+            self.poller.remove(control.fd());
+            control.close();
         }
-        // Only the new octets can hold the end of a line; a whole configuration is one long line.
-        let mut searched = from;
+    }
+
+    /// What the parent says.
+    fn hear(&mut self) {
+        let Some(control) = &mut self.control else { return };
+        let from = self.pending.len();
+        match control.receive(&mut self.pending) {
+            Ok(1..) => self.obey_lines(from),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Ok(0) | Err(_) => self.forsaken(),
+        }
+    }
+
+    /// Only the new octets can hold the end of a line; a whole configuration is one long line.
+    fn obey_lines(&mut self, mut searched: usize) {
         while let Some(end) = self.pending[searched..].iter().position(|octet| *octet == b'\n') {
             let mut line: Vec<u8> = self.pending.drain(..=searched + end).collect();
-            let answer = self.obey(&line);
+            let done = self.obey(&line);
             // Keys were in it.
             line.zeroize();
-            if self.control.send(&answer).is_err() {
-                return false;
+            if done.is_err() {
+                self.forsaken();
+                return;
             }
             searched = 0;
         }
-        true
     }
 
-    fn obey(&mut self, line: &[u8]) -> Vec<u8> {
+    fn obey(&mut self, line: &[u8]) -> io::Result<()> {
         let reply = match control::parse(line) {
-            Ok(Message::Apply(changes, leases)) => {
-                let reply = self.worker.apply(changes, leases);
-                self.configured |= reply.sentence.is_empty();
-                reply
-            }
+            Ok(Message::Apply(changes, leases)) => self.worker.apply(changes, leases),
+            Ok(Message::Replace(changes, leases)) => self.worker.replace(changes, leases),
             Ok(Message::Reset) => {
                 self.worker.reset();
                 control::Reply::default()
             }
+            Ok(Message::Hello) => return self.welcome(),
+            Ok(Message::End) => {
+                self.ended = true;
+                control::Reply::default()
+            }
             Err(sentence) => control::Reply { failed: None, sentence },
         };
-        control::emit(&reply)
+        self.configured |= reply.sentence.is_empty();
+        self.answer(&control::emit(&reply), &[])
+    }
+
+    fn welcome(&mut self) -> io::Result<()> {
+        let (names, fds): (Vec<String>, Vec<RawFd>) = self.estate.fds.iter().cloned().unzip();
+        let line = control::emit_welcome(&self.estate.version, &names);
+        self.answer(&line, &fds)
+    }
+
+    fn answer(&mut self, line: &[u8], fds: &[RawFd]) -> io::Result<()> {
+        match &mut self.control {
+            None => Ok(()),
+            Some(control) if fds.is_empty() => control.send(line),
+            Some(control) => control.send_with(line, fds),
+        }
     }
 }

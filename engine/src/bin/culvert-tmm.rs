@@ -1,5 +1,6 @@
 //! The packet process. Only culvertd starts it, and hands it open descriptors: `culvert-tmm tun=3 control=4 counters=5
-//! send4=6 esp4=7 ...` names them. It has no privileges, no configuration file and no name in the file system; it ends
+//! send4=6 esp4=7 ...` names them. It has no privileges, no configuration file and no name in the file system; it goes on
+//! when its parent is gone, waits for another one at the socket `listen`, and ends when it is told to; without that socket,
 //! when the control socket closes.
 
 use std::collections::HashMap;
@@ -14,20 +15,24 @@ use culvert_engine::io::journal::Journal;
 use culvert_engine::io::raw::{RawReceiver, RawSender};
 use culvert_engine::io::tun::Tun;
 use culvert_engine::io::udp::UdpPort;
-use culvert_engine::process::Process;
+use culvert_engine::process::{Estate, Process};
 use culvert_engine::transform::gateway::Gateway;
 use culvert_engine::worker::{Doors, Worker};
 
 type Fds = HashMap<String, RawFd>;
 
-fn parse_arguments() -> Option<Fds> {
-    std::env::args()
-        .skip(1)
-        .map(|argument| {
-            let (name, number) = argument.split_once('=')?;
-            Some((name.to_string(), number.parse().ok()?))
-        })
-        .collect()
+/// Descriptors by name, and the version to tell a later parent.
+fn parse_arguments() -> Option<(Fds, String)> {
+    let (mut fds, mut version) = (Fds::new(), String::new());
+    for argument in std::env::args().skip(1) {
+        let (name, value) = argument.split_once('=')?;
+        if name == "version" {
+            version = value.to_string();
+        } else {
+            fds.insert(name.to_string(), value.parse().ok()?);
+        }
+    }
+    Some((fds, version))
 }
 
 fn open_doors(fds: &Fds) -> Result<Doors, String> {
@@ -55,14 +60,17 @@ fn open_doors(fds: &Fds) -> Result<Doors, String> {
 
 fn open() -> Result<Process, String> {
     let stranger = "culvert-tmm is started by culvertd, which gives it open descriptors";
-    let fds = parse_arguments().ok_or(stranger)?;
+    let (fds, version) = parse_arguments().ok_or(stranger)?;
     let (control, counters) = (fds.get("control").ok_or(stranger)?, fds.get("counters").ok_or(stranger)?);
     let counters = Counters::from_fd(*counters).map_err(|error| format!("the counters file: {error}"))?;
     let chance = || Chance::new().map_err(|error| format!("the kernel has no random numbers: {error}"));
     let gateway = Gateway::new(best_engine(), Box::new(chance()?));
     let journal = Journal::new(fds.get("leases").copied()).map_err(|error| format!("the journal's thread: {error}"))?;
     let worker = Worker::new(gateway, open_doors(&fds)?, counters, journal, Box::new(chance()?));
-    Process::new(worker, *control).map_err(|error| format!("the control socket: {error}"))
+    let mut left: Vec<(String, RawFd)> = fds.iter().map(|(name, fd)| (name.clone(), *fd)).collect();
+    left.retain(|(name, _)| name != "control");
+    let estate = Estate { version, fds: left };
+    Process::new(worker, *control, estate).map_err(|error| format!("the control socket: {error}"))
 }
 
 /// What `show sys version` calls it.

@@ -90,6 +90,49 @@ impl Control {
         if got < 0 { Err(io::Error::last_os_error()) } else { Ok(got as usize) }
     }
 
+    /// Its descriptor.
+    pub fn fd(&self) -> RawFd {
+        self.fd
+    }
+
+    /// One line, and descriptors with it, at most 64.
+    pub fn send_with(&mut self, octets: &[u8], fds: &[RawFd]) -> io::Result<()> {
+        let mut vector = libc::iovec { iov_base: octets.as_ptr().cast_mut().cast(), iov_len: octets.len() };
+        let mut room = [0u64; 64];
+        let data = std::mem::size_of_val(fds);
+        // SAFETY: CMSG_SPACE and CMSG_LEN only calculate.
+        let (space, length) = unsafe { (libc::CMSG_SPACE(data as u32) as usize, libc::CMSG_LEN(data as u32) as usize) };
+        if space > std::mem::size_of_val(&room) {
+            return Err(io::Error::from_raw_os_error(libc::E2BIG));
+        }
+        // SAFETY: all zeros is a valid msghdr.
+        let mut header: libc::msghdr = unsafe { std::mem::zeroed() };
+        header.msg_iov = &mut vector;
+        header.msg_iovlen = 1;
+        header.msg_control = room.as_mut_ptr().cast();
+        header.msg_controllen = space;
+        // SAFETY: `room` is aligned and has `space` octets, as was looked at, which hold one header and the descriptors.
+        unsafe {
+            let said = &mut *libc::CMSG_FIRSTHDR(&header);
+            said.cmsg_level = libc::SOL_SOCKET;
+            said.cmsg_type = libc::SCM_RIGHTS;
+            said.cmsg_len = length;
+            std::ptr::copy_nonoverlapping(fds.as_ptr(), libc::CMSG_DATA(said).cast(), fds.len());
+        }
+        // SAFETY: every pointer in `header` is to memory that lives until the call returns.
+        let sent = unsafe { libc::sendmsg(self.fd, &header, libc::MSG_NOSIGNAL) };
+        if sent < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        self.send(&octets[sent as usize..])
+    }
+
+    /// Close it, where it was accepted or inherited.
+    pub fn close(self) {
+        // SAFETY: this descriptor is the process's own, and nobody uses it any more.
+        unsafe { libc::close(self.fd) };
+    }
+
     /// All of it, whatever it takes.
     pub fn send(&mut self, mut octets: &[u8]) -> io::Result<()> {
         while !octets.is_empty() {
@@ -106,4 +149,11 @@ impl Control {
         }
         Ok(())
     }
+}
+
+/// The next parent that has come to a listening socket.
+pub fn accept(listener: RawFd) -> io::Result<Control> {
+    // SAFETY: null pointers say that nobody wants to know the other's address.
+    let fd = check(unsafe { libc::accept4(listener, std::ptr::null_mut(), std::ptr::null_mut(), libc::SOCK_CLOEXEC) })?;
+    Control::from_fd(fd)
 }

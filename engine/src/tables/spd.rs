@@ -154,6 +154,11 @@ impl Spd {
         self.table(direction).needs_ports(key)
     }
 
+    /// Whether this very entry is there.
+    pub fn has(&self, policy: &Policy) -> bool {
+        self.table(policy.direction).serials.contains_key(policy)
+    }
+
     /// The entries of one direction, in the order in which they are tried.
     pub fn policies(&self, direction: Direction) -> Vec<Arc<Policy>> {
         self.table(direction).policies()

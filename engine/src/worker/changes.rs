@@ -1,6 +1,7 @@
 //! Changes of SAs and policies: all of a message, or none.
 
 use super::{Way, Worker, now};
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use crate::control::{Change, Reply};
@@ -29,6 +30,64 @@ impl Worker {
         }
         self.lease_new_ones();
         Reply::default()
+    }
+
+    /// The same; and what isn't among them goes, what is there already stays as it is.
+    pub fn replace(&mut self, changes: Vec<(Change, i64)>, leases: Vec<Known>) -> Reply {
+        let (mut steps, mut known) = (self.superfluous(&changes), Vec::new());
+        let mut leases = leases.into_iter();
+        let mut positions: Vec<Option<usize>> = vec![None; steps.len()];
+        for (position, (change, slot)) in changes.into_iter().enumerate() {
+            let is_out = matches!(&change, Change::AddSa(sa) if sa.direction == Direction::Out);
+            let lease = if is_out { leases.next() } else { None };
+            if !self.is_there(&change) {
+                known.extend(lease);
+                positions.push(Some(position));
+                steps.push((change, slot));
+            }
+        }
+        let mut reply = self.apply(steps, known);
+        reply.failed = reply.failed.and_then(|step| positions[step]);
+        reply
+    }
+
+    fn superfluous(&self, changes: &[(Change, i64)]) -> Vec<(Change, i64)> {
+        let (mut sas, mut policies) = (HashMap::new(), HashSet::new());
+        for (change, _) in changes {
+            match change {
+                Change::AddSa(sa) => drop(sas.insert((sa.direction, sa.key()), sa)),
+                Change::AddPolicy(policy) => drop(policies.insert(policy)),
+                _ => {}
+            }
+        }
+        let is_wanted =
+            |sa: &SecurityAssociation| sas.get(&(sa.direction, sa.key())).is_some_and(|other| ***other == *sa);
+        let gone = self.services().filter(|sa| !is_wanted(sa)).map(|sa| Change::RemoveSa(Box::new(sa.clone())));
+        let ways = [Direction::In, Direction::Out];
+        let there = ways.into_iter().flat_map(|way| self.gateway.spd.policies(way));
+        let left = there.filter(|policy| !policies.contains(policy.as_ref()));
+        let left = left.map(|policy| Change::RemovePolicy(policy.as_ref().clone()));
+        left.chain(gone).map(|change| (change, crate::control::NO_SLOT)).collect()
+    }
+
+    fn services(&self) -> impl Iterator<Item = &SecurityAssociation> {
+        let sadb = &self.gateway.sadb;
+        let inbound = sadb.all_inbound().map(|(_, record)| record.service.sa.as_ref());
+        inbound.chain(sadb.all_outbound().map(|(_, record)| record.service.sa.as_ref()))
+    }
+
+    fn is_there(&self, change: &Change) -> bool {
+        let sadb = &self.gateway.sadb;
+        match change {
+            Change::AddSa(sa) if sa.direction == Direction::In => sadb
+                .find_in(sa.spi, sa.destination, sa.protocol as u8)
+                .is_some_and(|id| sadb.inbound_ref(id).service.sa.as_ref() == sa.as_ref()),
+            Change::AddSa(sa) => sadb
+                .find_out(sa.spi, sa.destination, sa.protocol as u8)
+                .is_some_and(|id| sadb.outbound_ref(id).service.sa.as_ref() == sa.as_ref()),
+            Change::AddPolicy(policy) => self.gateway.spd.has(policy),
+            _ => false,
+        }
     }
 
     /// Before the first packet of a new SA its first block is on the disk.

@@ -20,7 +20,7 @@ def running(tmp_path: Path) -> object:
     """With a pipe in the place of the TUN, and no sockets."""
     counters = CountersFile(tmp_path / "counters")
     tun, far = os.pipe2(os.O_NONBLOCK)
-    made = PacketProcess({"tun": tun, "counters": counters.fd})
+    made = PacketProcess.start({"tun": tun, "counters": counters.fd})
     yield made
     made.end()
     counters.close()

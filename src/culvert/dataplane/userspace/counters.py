@@ -144,12 +144,19 @@ class Counters:
 class CountersFile(Counters):
     """The parent's side: makes the file, checks it, hands out slots. `sentences` tell what was unusual."""
 
-    def __init__(self, path: Path, *, boot_id: bytes | None = None, journal: Journal | None = None) -> None:
-        """`journal`: which numbers may have been used that never got into this file."""
+    def __init__(
+        self, path: Path, *, boot_id: bytes | None = None, journal: Journal | None = None, inherited: int = -1
+    ) -> None:
+        """`journal`: which numbers may have been used that never got into this file. `inherited`: a packet process
+        works with it already, by this descriptor, which has the lock."""
         boot = running_boot_id() if boot_id is None else boot_id
         self._path = path
         self._journal = journal
         self.sentences: list[str] = []
+        if inherited >= 0:
+            super().__init__(inherited)
+            self._index()
+            return
         fd = _open_locked(path)
         try:
             if os.fstat(fd).st_size:

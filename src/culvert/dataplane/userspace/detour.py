@@ -66,6 +66,11 @@ class Detour:
         self._mtu = marks.TUN_MTU_MIN
         self.fd = -1
 
+    def inherit(self, fd: int) -> None:
+        """Go on with a TUN that is open already. HostError where the device is gone."""
+        self._index = self._kernel.index(self._name)
+        self.fd = fd
+
     def open(self, mtu: int) -> None:
         """Make the TUN, then the routes, then the rules."""
         self._mtu = max(mtu, marks.TUN_MTU_MIN)

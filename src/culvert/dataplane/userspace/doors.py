@@ -1,7 +1,7 @@
 """All sockets of the packet process, held by its parent: those that are always open, and those that an SA asks for."""
 
 import socket
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from culvert.dataplane.userspace import sockets
 from culvert.dataplane.userspace.sockets import UdpPort
@@ -16,7 +16,22 @@ class Doors:
 
     def open(self) -> None:
         """Those that are always open."""
-        self._always = sockets.open_all()
+        self._always = self._always or sockets.open_all()
+
+    def inherit(self, fds: Mapping[str, int]) -> None:
+        """Go on with sockets that are open already; each descriptor by its socket's name."""
+        for name, fd in fds.items():
+            opened = socket.socket(fileno=fd)
+            if name.startswith("udp"):
+                version, _, port = name.removeprefix("udp").partition("-")
+                self._ports[UdpPort(int(version), int(port))] = opened
+            else:
+                self._always[name] = opened
+
+    @property
+    def ports(self) -> frozenset[UdpPort]:
+        """UDP ports that are open."""
+        return frozenset(self._ports)
 
     def open_port(self, port: UdpPort) -> bool:
         """Whether it was opened now; False where it is open already. OSError where another program has it."""

@@ -92,12 +92,16 @@ class Journal:
     `sentences` tell what was unusual. OSError where it can't be read or written at all.
     """
 
-    def __init__(self, path: Path, now: float) -> None:
+    def __init__(self, path: Path, now: float, fd: int = -1) -> None:
+        """`fd`: a packet process writes into the file already, by this descriptor."""
         self.path = path
         self.sentences: list[str] = []
         self.blocks: dict[bytes, Block] = {}
         self.edges: dict[bytes, int] = {}
         torn = self._read()
+        if fd >= 0:
+            self.fd = fd
+            return
         newest = max((record.time for record in torn.good), default=0.0)
         if newest > now + 1:
             self.sentences.append(

@@ -10,10 +10,11 @@ import os
 import socket
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from typing import NamedTuple
 
+from culvert.change import AddPolicy, AddSa, Change, RemovePolicy, RemoveSa
 from culvert.dataplane.userspace import sockets
 from culvert.dataplane.userspace.leases import Lease, Leased, Leases
 from culvert.dataplane.userspace.ledger import Ledger
@@ -23,7 +24,7 @@ from culvert.ipsec.drops import Reason
 from culvert.ipsec.fragment import WAIT_SECONDS
 from culvert.ipsec.gateway import Gateway, Learned
 from culvert.ipsec.icmp import FLOORS
-from culvert.ipsec.sa import SecurityAssociation
+from culvert.ipsec.sa import Direction, SecurityAssociation
 from culvert.ipsec.sadb import Inbound, Outbound, Record
 from culvert.ipsec.verdict import Deliver, Drop, Hold, Send
 
@@ -90,6 +91,24 @@ class Mover:
         else:
             self._edges.discard(record)
         del self._ways[record]
+
+    def differing(self, changes: Sequence[Change]) -> list[Change]:
+        """What it takes to have just what these changes add: what is the same stays as it is."""
+        sas = {change.sa for change in changes if isinstance(change, AddSa)}
+        policies = {change.policy for change in changes if isinstance(change, AddPolicy)}
+        spd = self.gateway.spd
+        there = [policy for direction in Direction for policy in spd.policies(direction)]
+        here = [record.sa for record in self.gateway.sadb]
+        steps: list[Change] = [RemovePolicy(policy) for policy in there if policy not in policies]
+        steps += [RemoveSa(sa) for sa in here if sa not in sas]
+        kept_sas, kept_policies = sas.intersection(here), policies.intersection(there)
+        for change in changes:
+            is_kept = (isinstance(change, AddSa) and change.sa in kept_sas) or (
+                isinstance(change, AddPolicy) and change.policy in kept_policies
+            )
+            if not is_kept:
+                steps.append(change)
+        return steps
 
     # The counter journal
 

@@ -14,7 +14,7 @@ once. It takes the same lock as every call; what it did is told by the next `tic
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
@@ -42,6 +42,7 @@ from culvert.dataplane.userspace.counters import CountersFile
 from culvert.dataplane.userspace.detour import Detour
 from culvert.dataplane.userspace.doors import Doors
 from culvert.dataplane.userspace.host import Host
+from culvert.dataplane.userspace.inheritance import Meeting, version_of
 from culvert.dataplane.userspace.journal import Journal
 from culvert.dataplane.userspace.kernel import Kernel
 from culvert.dataplane.userspace.leases import Journal as CounterJournal
@@ -81,24 +82,30 @@ class UserspacePlane:
         self._log = log
         self._tun_name = tun_name
         self._sentences: list[str] = []
-        self._leases = self._opened_leases(state / "leases")
-        self._counters = CountersFile(state / "counters", journal=self._leases)
+        self._program = program.chosen()
+        self._sentences += self._program.sentences
+        self._meeting = Meeting(state)
+        left = dict(self._found())
+        self._leases = self._opened_leases(state / "leases", left.pop("leases", -1))
+        self._counters = CountersFile(state / "counters", journal=self._leases, inherited=left.pop("counters", -1))
         self._sentences += self._counters.sentences
         self._journal = Journal(state / "host.journal")
         self._is_successor = bool(self._journal.inherited)
         self._kernel = Kernel()
         self._host = Host(self._journal, self._kernel)
-        self._program = program.chosen()
-        self._sentences += self._program.sentences
         self._detour = Detour(self._kernel, tun_name, offloads=self._program.offloads)
         self._wanted = Wanted()
         self._steering: Steering | None = None
         self._counts: dict[str, tuple[int, int]] = {}
         self._counted_when: dict[Reason, float] = {}
         self._doors = Doors()
+        if left:
+            self._detour.inherit(left.pop("tun"))
+            self._doors.inherit(left)
+        self._ports = self._doors.ports
+        """Those that the packet process hears of."""
         self._slots = Slots(self._counters, self._leases)
         self._notices = Notices()
-        self._process: PacketProcess | None = None
         self._backoff = Backoff()
         self._complaint = ""
         self._start_at = 0.0
@@ -113,9 +120,27 @@ class UserspacePlane:
             vlan_tagging=self._kernel.can_tag(),
         )
 
-    def _opened_leases(self, path: Path) -> CounterJournal | None:
+    def _found(self) -> Mapping[str, int]:
+        """The descriptors of the packet process that a predecessor left, if it can go on with this parent."""
+        self._process: PacketProcess | None = None
+        self._is_stranger = False
+        """It moves packets by what a predecessor told it."""
+        found = self._meeting.find()
+        if found is None:
+            return {}
+        names = {"listen", "tun", "counters"}
+        if found.version != version_of(self._program.engine) or not names <= found.fds.keys():
+            found.refuse()
+            return {}
+        self._process, self._is_stranger = found.process, True
+        self._sentences.append("the packet process of before goes on")
+        fds = dict(found.fds)
+        self._meeting.inherit(fds.pop("listen"))
+        return fds
+
+    def _opened_leases(self, path: Path, inherited: int) -> CounterJournal | None:
         try:
-            journal = CounterJournal(path, self._clock())
+            journal = CounterJournal(path, self._clock(), inherited)
         except OSError as error:
             why = f"there is no counter journal, so counter modes are refused: {path}: {error.strerror}"
             self._sentences.append(why)
@@ -206,10 +231,13 @@ class UserspacePlane:
         leases = self._slots.leases(concerned, slots)
         self._slots.begin(concerned, slots, self._clock())
         self._open_ports(concerned, undo)
-        if self._process is None or not self._process.alive or before.udp_ports != after.udp_ports:
+        if self._process is None or not self._process.alive or self._ports != after.udp_ports:
             # It inherits its sockets when it starts; what it knew goes on from the counters file.
             undo.callback(self._start, before)
             self._start(after)
+        elif self._is_stranger:
+            undo.callback(self._start, before)
+            self._tell_all(self._process, after)
         elif concerned:
             undo.callback(self._untell, concerned)
             self._ask_or_restart(wire.Apply(tuple(concerned), tuple(slots), tuple(leases)), after)
@@ -247,18 +275,26 @@ class UserspacePlane:
     def _start(self, wanted: Wanted) -> None:
         """Start the packet process anew and tell it everything."""
         self._end_process()
+        fds = {**self._doors.fds(wanted.udp_ports), "tun": self._detour.fd, "counters": self._counters.fd}
+        fds["listen"] = self._meeting.listener()
+        if self._leases is not None:
+            fds["leases"] = self._leases.fd
+        self._backoff.started()
+        self._process = PacketProcess.start(fds, self._program, version_of(self._program.engine))
+        self._ports = wanted.udp_ports
+        self._meeting.note(self._process.pid)
+        self._tell_all(self._process, wanted)
+
+    def _tell_all(self, process: PacketProcess, wanted: Wanted) -> None:
         changes: list[wire.PacketChange] = [AddSa(sa) for sa in wanted.sas.values()]
         changes += [AddPolicy(policy) for policy in wanted.policies]
         slots = self._slots.of(changes, wanted.sas.values())
         leases = self._slots.leases(changes, slots)
-        fds = {**self._doors.fds(wanted.udp_ports), "tun": self._detour.fd, "counters": self._counters.fd}
-        if self._leases is not None:
-            fds["leases"] = self._leases.fd
-        self._backoff.started()
-        self._process = PacketProcess(fds, self._program)
-        self._watch.follow(self._process.pidfd)
+        self._slots.begin(changes, slots, self._clock())
+        self._watch.follow(process.pidfd)
+        self._is_stranger = False
         try:
-            reply = self._process.ask(wire.Apply(tuple(changes), tuple(slots), tuple(leases)))
+            reply = process.ask(wire.Apply(tuple(changes), tuple(slots), tuple(leases), replace=True))
         except ProcessDown as error:
             raise PlaneError(None, str(error)) from error
         if reply.failed is not None or reply.sentence:
@@ -422,6 +458,7 @@ class UserspacePlane:
             self._host.close_forwarding()
             self._end_process()
             self._host.undo_all()
+            self._meeting.close()
             self._doors.close()
             if self._steering is not None or self._is_successor:
                 self._detour.close()

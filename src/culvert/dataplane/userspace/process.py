@@ -2,6 +2,8 @@
 
 import contextlib
 import os
+import select
+import signal
 import socket
 import subprocess
 import time
@@ -22,30 +24,40 @@ class ProcessDown(Exception):
 
 
 class PacketProcess:
-    """One run of `culvert-tmm`. `fds`: the descriptors that it inherits, by the names that it knows them by."""
+    """One run of `culvert-tmm`, as its parent sees it; it goes on without one, until it is told to end."""
 
-    def __init__(self, fds: Mapping[str, int], program: Program = IN_PYTHON) -> None:
-        self._control, theirs = socket.socketpair()
+    def __init__(self, control: socket.socket, pid: int) -> None:
+        self._control = control
         self._control.settimeout(REPLY_SECONDS)
+        self._pending = b""
+        self._child: subprocess.Popen[bytes] | None = None
+        self.pid = pid
+        self.pidfd = os.pidfd_open(pid)
+
+    @classmethod
+    def start(cls, fds: Mapping[str, int], program: Program = IN_PYTHON, version: str = "") -> "PacketProcess":
+        """`fds`: the descriptors that it inherits, by the names that it knows them by. With `listen` among them, where
+        it hears a later parent, it outlives this one. `version`: what it says to a later parent."""
+        control, theirs = socket.socketpair()
         inherited = {**fds, "control": theirs.fileno()}
+        words = [f"version={version}"] if version else []
         with theirs:
-            self._process = subprocess.Popen(
-                [*program.arguments, *(f"{name}={fd}" for name, fd in inherited.items())],
+            child = subprocess.Popen(
+                [*program.arguments, *words, *(f"{name}={fd}" for name, fd in inherited.items())],
                 pass_fds=tuple(inherited.values()),
                 stdin=subprocess.DEVNULL,
                 # Ctrl-C at culvertd's terminal is culvertd's to answer.
                 start_new_session=True,
             )
-        self.pidfd = os.pidfd_open(self._process.pid)
-        self._pending = b""
-
-    @property
-    def pid(self) -> int:
-        return self._process.pid
+        made = cls(control, child.pid)
+        made._child = child
+        return made
 
     @property
     def alive(self) -> bool:
-        return self._process.poll() is None
+        if self._child is not None:
+            return self._child.poll() is None
+        return not select.select([self.pidfd], [], [], 0)[0]
 
     def ask(self, message: wire.Apply | wire.Reset) -> wire.Reply:
         """Send a message and wait for its reply."""
@@ -69,18 +81,27 @@ class PacketProcess:
 
     def end(self) -> None:
         """End it: politely, then not."""
+        with contextlib.suppress(OSError):
+            self._control.sendall(wire.emit(wire.End()))
         self._control.close()
-        try:
-            self._process.wait(END_SECONDS)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+        if not self._ended_within(END_SECONDS):
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self.pidfd, signal.SIGKILL)
+            self._ended_within(END_SECONDS)
         with contextlib.suppress(OSError):
             os.close(self.pidfd)
 
+    def _ended_within(self, seconds: float) -> bool:
+        ended = bool(select.select([self.pidfd], [], [], seconds)[0])
+        if ended and self._child is not None:
+            self._child.wait()
+        return ended
+
     def epitaph(self) -> str:
         """How it ended, in words."""
-        code = self._process.poll()
+        if self._child is None:
+            return "ended" if not self.alive else "stopped answering"
+        code = self._child.poll()
         if code is None:
             return "stopped answering"
         return f"was ended by signal {-code}" if code < 0 else f"ended with exit status {code}"

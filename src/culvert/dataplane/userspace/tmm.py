@@ -1,8 +1,9 @@
 """The packet process, `culvert-tmm`: one loop between the TUN and the sockets.
 
 It gets everything by inheritance: `culvert-tmm tun=3 control=4 counters=5 send4=6 esp4=7 ...` names the open
-descriptors. It has no privileges, no configuration file and no name in the file system; it ends when the
-control socket closes. What happens to packets is in `mover`; here is what wakes it, and who tells it what to do.
+descriptors. It has no privileges and no configuration file. It goes on when its parent is gone, waits for another one
+at the socket `listen`, and ends when it is told to; without that socket, when the control socket closes. What happens
+to packets is in `mover`; here is what wakes it, and who tells it what to do.
 """
 
 import ctypes
@@ -32,18 +33,22 @@ CHORES_SECONDS = 1.0
 UNPRIVILEGED = 65534
 PR_SET_DUMPABLE = 4
 PR_SET_NO_NEW_PRIVS = 38
-NOT_SOCKETS = ("tun", "counters", "control", "leases")
+NOT_SOCKETS = ("tun", "counters", "control", "leases", "listen")
 
 
 class Tmm:
     """The gateway between open descriptors."""
 
-    def __init__(self, fds: dict[str, int]) -> None:
+    def __init__(self, fds: dict[str, int], version: str = "") -> None:
+        self._fds = fds
+        self._version = version
+        self._listener = socket.socket(fileno=fds["listen"]) if "listen" in fds else None
         self._tun = fds["tun"]
         self._counters = Counters(fds["counters"])
         self._ledger = Ledger(self._counters)
         self._control = socket.socket(fileno=fds["control"])
         self._control.setblocking(False)
+        self._poller = select.epoll()
         opened = {name: socket.socket(fileno=fd) for name, fd in fds.items() if name not in NOT_SOCKETS}
         senders = {int(name[-1]): opened.pop(name) for name in sorted(opened) if name.startswith("send")}
         self._receivers = opened
@@ -63,21 +68,25 @@ class Tmm:
         signal.signal(signal.SIGTERM, lambda *_: self._stop())
         handlers = self._handlers()
         handlers[wakeup.fileno()] = lambda: None
-        poller = select.epoll()
-        for fd in (wakeup.fileno(), self._control.fileno()):
+        poller = self._poller
+        told = {wakeup.fileno(), self._control.fileno()}
+        if self._listener is not None:
+            told.add(self._listener.fileno())
+            handlers[self._listener.fileno()] = self._meet
+        for fd in told:
             poller.register(fd, select.EPOLLIN)
         while self._running:
             if self._configured and not self._reading:
                 # Not before: a predecessor's packets wait in these, and the gateway has to know what to do.
                 self._reading = True
-                for fd in handlers.keys() - {wakeup.fileno(), self._control.fileno()}:
+                for fd in handlers.keys() - told:
                     poller.register(fd, select.EPOLLIN)
             for fd, events in poller.poll(self._patience()):
                 if events & (select.EPOLLERR | select.EPOLLHUP) and fd == self._tun:
                     # The device was deleted by hand. The parent notices too, and gives us a new one by a restart.
                     poller.unregister(fd)
                     continue
-                self._guarded(handlers[fd])
+                self._guarded(handlers.get(fd, self._hear))
                 self._mover.extend_leases()
             self._do_chores()
             self._mover.save_edges()
@@ -123,9 +132,14 @@ class Tmm:
     # Changes
 
     def _hear(self) -> None:
-        octets = self._control.recv(1 << 20)
+        try:
+            octets = self._control.recv(1 << 20)
+        except BlockingIOError:
+            return
+        except OSError:
+            octets = b""
         if not octets:
-            self._stop()
+            self._forsaken()
             return
         self._pending += octets
         # Only the new octets can hold the end of a line; a whole configuration is one long line.
@@ -136,13 +150,44 @@ class Tmm:
         for line in lines:
             self._answer(self._obey(bytes(line)))
 
-    def _answer(self, reply: wire.Reply) -> None:
-        self._control.setblocking(True)
-        self._control.sendall(wire.emit(reply))
-        self._control.setblocking(False)
+    def _forsaken(self) -> None:
+        """The parent is gone: packets go on, and a successor may come."""
+        if self._listener is None:
+            self._stop()
+            return
+        self._poller.unregister(self._control.fileno())
+        self._control.close()
+        self._pending.clear()
 
-    def _obey(self, line: bytes) -> wire.Reply:
+    def _meet(self) -> None:
+        """A successor of the parent."""
+        assert self._listener is not None
+        newcomer, _ = self._listener.accept()
+        if self._control.fileno() >= 0:
+            self._forsaken()
+        self._control = newcomer
+        self._control.setblocking(False)
+        self._poller.register(self._control.fileno(), select.EPOLLIN)
+
+    def _answer(self, reply: wire.Reply | wire.Welcome) -> None:
+        self._control.setblocking(True)
+        try:
+            if isinstance(reply, wire.Welcome):
+                fds = [self._fds[name] for name in reply.names]
+                socket.send_fds(self._control, [wire.emit(reply)], fds)
+            else:
+                self._control.sendall(wire.emit(reply))
+        except OSError:
+            self._forsaken()
+        else:
+            self._control.setblocking(False)
+
+    def _obey(self, line: bytes) -> wire.Reply | wire.Welcome:
         message = wire.parse(line)
+        if isinstance(message, wire.Hello):
+            return wire.Welcome(os.getpid(), self._version, tuple(name for name in self._fds if name != "control"))
+        if isinstance(message, wire.End):
+            self._stop()
         if isinstance(message, wire.Apply):
             return self._apply(message)
         if isinstance(message, wire.Reset):
@@ -159,8 +204,9 @@ class Tmm:
         }
         outbound = (change.sa for change in message.changes if isinstance(change, AddSa) and _is_out(change))
         leases = {id(sa): lease for sa, lease in zip(outbound, message.leases, strict=False)}
+        changes = self._mover.differing(message.changes) if message.replace else message.changes
         try:
-            apply_all(message.changes, lambda change: self._step(change, slots, leases))
+            apply_all(changes, lambda change: self._step(change, slots, leases))
         except PlaneError as error:
             failed = next(at for at, change in enumerate(message.changes) if change is error.change)
             return wire.Reply(failed, error.sentence)
@@ -197,18 +243,17 @@ def _harden() -> None:
             raise OSError(ctypes.get_errno(), f"prctl {option} failed")
 
 
-def _parse_arguments(arguments: list[str]) -> dict[str, int]:
-    fds = {}
-    for argument in arguments:
-        name, _, number = argument.partition("=")
-        fds[name] = int(number)
-    return fds
+def _parse_arguments(arguments: list[str]) -> tuple[dict[str, int], str]:
+    """Descriptors by name, and the version to tell a later parent."""
+    words = dict(argument.split("=", 1) for argument in arguments)
+    version = words.pop("version", "")
+    return {name: int(number) for name, number in words.items()}, version
 
 
 def main() -> None:
     """The program `culvert-tmm`. Only culvertd starts it."""
     try:
-        tmm = Tmm(_parse_arguments(sys.argv[1:]))
+        tmm = Tmm(*_parse_arguments(sys.argv[1:]))
     except (KeyError, ValueError, OSError):
         sys.exit("culvert-tmm is started by culvertd, which gives it open descriptors")
     _harden()

@@ -1,6 +1,6 @@
-"""What the parent and the packet process say to each other: one JSON object per line, over a private socketpair.
+"""What the parent and the packet process say to each other: one JSON object per line, over a private socket.
 
-Keys travel as hex, in these lines and nowhere else: the socketpair has no name, and nobody prints a line.
+Keys travel as hex, in these lines and nowhere else: only root can open the socket, and nobody prints a line.
 """
 
 import json
@@ -34,6 +34,27 @@ class Apply:
     changes: tuple[PacketChange, ...]
     slots: tuple[int, ...]
     leases: tuple[Lease, ...] = ()
+    replace: bool = False
+    """The changes are the whole configuration: what isn't among them goes, what is the same stays as it is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hello:
+    """A new parent asks who is there. The answer brings all descriptors along."""
+
+
+@dataclass(frozen=True, slots=True)
+class Welcome:
+    """`names`: of the descriptors, in their order. `version`: of program and words, which a parent has to share."""
+
+    pid: int
+    version: str
+    names: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """The packet process is to end; without this it outlives its parent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,20 +70,27 @@ class Reply:
     sentence: str = ""
 
 
-Message = Apply | Reset | Reply
+Message = Apply | Reset | Hello | Welcome | End | Reply
 
 
 def emit(message: Message) -> bytes:
     """The line, with its newline."""
     match message:
-        case Apply(changes, slots, leases):
+        case Apply(changes, slots, leases, replace):
             content: dict[str, Any] = {
                 "apply": [_emit_change(change) for change in changes],
                 "slots": list(slots),
                 "leases": [list(lease) for lease in leases],
+                "replace": replace,
             }
         case Reset():
             content = {"reset": True}
+        case Hello():
+            content = {"hello": True}
+        case Welcome(pid, version, names):
+            content = {"welcome": [pid, version, list(names)]}
+        case End():
+            content = {"end": True}
         case Reply(failed, sentence):
             content = {"failed": failed, "sentence": sentence}
     return json.dumps(content, separators=(",", ":")).encode() + b"\n"
@@ -74,13 +102,21 @@ def parse(line: bytes) -> Message:
         content = json.loads(line)
         if "apply" in content:
             leases = tuple(Lease(*each) for each in content["leases"])
-            return Apply(tuple(_parse_change(each) for each in content["apply"]), tuple(content["slots"]), leases)
-        if "reset" in content:
-            return Reset()
+            changes = tuple(_parse_change(each) for each in content["apply"])
+            return Apply(changes, tuple(content["slots"]), leases, content["replace"])
+        for word, kind in _WITHOUT_CONTENT.items():
+            if word in content:
+                return kind()
+        if "welcome" in content:
+            pid, version, names = content["welcome"]
+            return Welcome(pid, version, tuple(names))
         return Reply(content["failed"], content["sentence"])
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         # `from None`: the cause would quote the line, and with it keys.
         raise ValueError("not a message between culvertd and the packet process") from None
+
+
+_WITHOUT_CONTENT: dict[str, type[Reset] | type[Hello] | type[End]] = {"reset": Reset, "hello": Hello, "end": End}
 
 
 def _emit_change(change: PacketChange) -> dict[str, Any]:
