@@ -4,15 +4,14 @@ import json
 import shutil
 import subprocess
 import sys
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median, quantiles
 
 from bench.stage import Stage
-from culvert.lab import daemon, program
+from culvert.lab import daemon, program, traffic
 from culvert.lab.errors import LabError
 from culvert.lab.topology import CLIENT, SERVER, SERVER_ADDRESSES
 
@@ -23,7 +22,12 @@ _IP_AND_UDP_OCTETS = 28
 _SMALL, _LARGE = 64, 1400
 _TCP_WARM_UP_SECONDS = 1
 _PATIENCE_SECONDS = 30.0
-_DRAIN_SECONDS = 0.5
+_DRAIN_SECONDS = 3
+# What is flooded, each to a port of its own, so that a late packet never counts for another measurement.
+_FLOODS = (
+    ("udp64", _SMALL, "single"), ("udp1400", _LARGE, "single"),
+    ("bulk64", _SMALL, "bulk"), ("bulk1400", _LARGE, "bulk"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,22 +52,23 @@ QUANTITIES = (
 )
 
 
-def take(stage: Stage, seconds: float) -> dict[str, float]:
-    """Everything, one after the other. What the machine lacks a program for is left out.
+def take(stage: Stage, seconds: float, found: dict[str, float], renew: Callable[[], None]) -> None:
+    """Everything, one after the other, into `found`. What the machine lacks a program for is left out.
 
-    Round trips come first, since a flood may leave queues behind; and behind each flood they get time to drain.
+    Round trips come first, since a flood may leave queues behind; `renew` sets up anew who doesn't get over one.
     """
-    found: dict[str, float] = {}
     found["rtt50"], found["rtt99"] = round_trip(stage, seconds)
     if not lacks_tcp():
         found["tcp"] = tcp(stage, seconds)
-    for key, octets, manner in (
-        ("udp64", _SMALL, "single"), ("udp1400", _LARGE, "single"),
-        ("bulk64", _SMALL, "bulk"), ("bulk1400", _LARGE, "bulk"),
-    ):
-        found[key] = udp(stage, octets, seconds, manner)
-        time.sleep(_DRAIN_SECONDS)
-    return found
+    for number, (key, octets, manner) in enumerate(_FLOODS):
+        if not drained(stage):
+            renew()
+        found[key] = udp(stage, octets, seconds, manner, _PORT + 1 + number)
+
+
+def drained(stage: Stage) -> bool:
+    """Whether what an earlier flood left in queues is gone in time: a ping goes behind all of it."""
+    return traffic.ping(stage.lab, _ADDRESS, 1, wait_seconds=_DRAIN_SECONDS).lost == 0
 
 
 def lacks_tcp() -> str:
@@ -81,11 +86,11 @@ def tcp(stage: Stage, seconds: float) -> float:
     return float(report["end"]["sum_received"]["bits_per_second"])
 
 
-def udp(stage: Stage, octets: int, seconds: float, manner: str) -> float:
+def udp(stage: Stage, octets: int, seconds: float, manner: str, port: int) -> float:
     """Datagrams per second that arrive while the client sends as fast as it can; `octets` are of the IP packet."""
     payload = str(octets - _IP_AND_UDP_OCTETS)
-    with _background(stage, SERVER, _probe("count", str(_PORT), payload, str(seconds), manner), until="ready") as at:
-        stage.run(CLIENT, _probe("flood", _ADDRESS, str(_PORT), payload, str(seconds), manner))
+    with _background(stage, SERVER, _probe("count", str(port), payload, str(seconds), manner), until="ready") as at:
+        stage.run(CLIENT, _probe("flood", _ADDRESS, str(port), payload, str(seconds), manner))
         counted = json.loads(at.communicate(timeout=_PATIENCE_SECONDS)[0])
     return float(counted["arrived"]) / float(counted["seconds"])
 
@@ -109,8 +114,8 @@ def _probe(*words: str) -> list[str]:
 def _background(stage: Stage, node: str, words: Sequence[str], *, until: str) -> "Iterator[subprocess.Popen[str]]":
     """A program that runs during the block, which begins once the program has said `until`."""
     process = subprocess.Popen(
-        stage.namespace(node).command(words), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True,
-        start_new_session=True,
+        stage.namespace(node).command(words), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL, text=True, start_new_session=True,
     )
     try:
         assert process.stdout is not None

@@ -53,7 +53,8 @@ each in namespaces made afresh. Nothing is pinned or tuned.
 * **One TCP stream**: iperf3 from client to server, what the receiver got, without the first second.
 * **UDP**: the client sends IP packets of 64 or 1400 octets as fast as it can, by sendmmsg; counted is what arrives
   at the server's program, from {warm_up} s after the first one. The sender takes what share of the processor it can
-  get.
+  get, so this is what survives a flood, not the highest rate without loss. Before the next flood a ping has to come
+  through; who still works off the last one after 3 s is set up anew.
 * **UDP in bulk**: the same packets handed over and received as super-packets (UDP_SEGMENT, UDP_GRO), as QUIC does.
   Links that pass super-packets on whole make this far more than a wire would carry: it shows what a gateway costs
   beside it.
@@ -118,9 +119,11 @@ def _capital(text: str) -> str:
 def _conditions(found: Results) -> str:
     own = found.machine
     others = [look["others"] for look in found.noise] or [0.0]
+    minutes = own.get("minutes", "?")
     text = (
         f"{own['date']}: {own['cores']} cores ({own['processor']}), {own['system']}, Linux {own['kernel']}; "
-        f"{found.rounds} round{'s' * (found.rounds > 1)}, {found.seconds:g} s for each measurement, {own.get('minutes', '?')} minutes in all. "
+        f"{found.rounds} round{'s' * (found.rounds > 1)}, {found.seconds:g} s for each measurement, "
+        f"{minutes} minutes in all. "
         f"Between the rounds others used {median(others):.0%} of the processor (most: {max(others):.0%})."
     )
     if median(others) > BUSY_SHARE or found.rounds < 5:

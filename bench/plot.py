@@ -13,14 +13,16 @@ from bench.page import figure
 from bench.results import BASE, Results, Row, Spread
 from bench.stage import Links
 
-_LABELS_WIDTH, _PANEL_WIDTH, _GAP, _RIGHT = 372, 196, 26, 16
-_TOP, _ROW_HEIGHT, _BOTTOM = 62, 25, 42
+_LABELS_WIDTH, _PANEL_WIDTH, _GAP, _RIGHT = 388, 192, 26, 16
+_TOP, _ROW_HEIGHT, _BOTTOM = 88, 25, 42
+_LOWEST = -3
+"""The power of ten below which a dot stands at the edge."""
 _KEYS = ("tcp", "udp64", "udp1400", "rtt50")
 _LINKS_WORDS = {Links.WHOLE: "", Links.SEGMENTED: " ✂", Links.SINGLE: ", no offloads"}
 
 _STYLE = """
  text { font: 12.5px system-ui, sans-serif; fill: #24292f }
- .small { font-size: 11px; fill: #57606a }
+ .small { font-size: 11px; fill: #57606a; stroke: #ffffff; stroke-width: 3px; paint-order: stroke }
  .title { font-weight: 600 }
  .ground { fill: #ffffff }
  .grid { stroke: #d0d7de; stroke-width: 1 }
@@ -30,7 +32,7 @@ _STYLE = """
  .peer { fill: #bc4c00; stroke: #bc4c00 }
  .range { stroke-width: 2.5; stroke-linecap: round; opacity: .45 }
  @media (prefers-color-scheme: dark) {
-  text { fill: #e6edf3 } .small { fill: #9198a1 } .ground { fill: #0d1117 } .grid { stroke: #30363d }
+  text { fill: #e6edf3 } .small { fill: #9198a1; stroke: #0d1117 } .ground { fill: #0d1117 } .grid { stroke: #30363d }
   .one { stroke: #9198a1 } .plain { fill: #9198a1; stroke: #9198a1 } .ours { fill: #58a6ff; stroke: #58a6ff }
   .peer { fill: #f0883e; stroke: #f0883e }
  }
@@ -79,7 +81,7 @@ def _panel(found: Results, rows: list[Row], quantity: Quantity, left: float) -> 
     scale = _scale(left, [spread for spread in spreads if spread])
     bottom = _TOP + len(rows) * _ROW_HEIGHT
     better = "right" if quantity.more else "left"
-    yield _text(left, 42, quantity.title, "title")
+    yield _text(left, _TOP - 18, quantity.title, "title")
     yield _text(left, bottom + 32, f"{better} is better", "small")
     for tick in scale.ticks:
         x = scale.x(tick)
@@ -94,13 +96,12 @@ def _panel(found: Results, rows: list[Row], quantity: Quantity, left: float) -> 
 def _scale(left: float, spreads: list[Spread]) -> Scale:
     least = min([spread.least for spread in spreads if spread.least > 0], default=0.1)
     most = max([spread.most for spread in spreads], default=1.0)
-    low, high = min(-1, floor(log10(least))), max(0, ceil(log10(max(most, 1e-9))))
+    low, high = min(-1, max(_LOWEST, floor(log10(least)))), max(0, ceil(log10(max(most, 1e-9))))
     return Scale(left, low, high)
 
 
 def _mark(row: Row, spread: Spread, scale: Scale, y: float) -> Iterator[str]:
-    floor_value = scale.ticks[0]
-    least, middle, most = (scale.x(max(value, floor_value)) for value in (spread.least, spread.middle, spread.most))
+    least, middle, most = (scale.x(max(value, scale.ticks[0])) for value in (spread.least, spread.middle, spread.most))
     kind = "plain" if row.name == BASE else "ours" if row.name.startswith("culvert") else "peer"
     yield f'<line class="{kind} range" x1="{least:.1f}" x2="{most:.1f}" y1="{y}" y2="{y}"/>'
     yield f'<circle class="{kind}" cx="{middle:.1f}" cy="{y}" r="4.2"/>'

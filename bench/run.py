@@ -82,25 +82,34 @@ class Bench:
         if row.absent:
             return
         stage = Stage(self._lab)
-        self._lab.down()
         try:
             self._measure(entry, stage, row, number)
         except Unavailable as reason:
             row.absent = str(reason)
             self._screen.check(False, entry.name, row.absent)
         except (LabError, OSError, ValueError, KeyError) as failure:
-            row.failures.append(f"round {number + 1}: {failure}")
-            self._screen.check(False, entry.name, str(failure))
+            row.failures.append(f"round {number + 1}: {_shortened(failure)}")
+            self._screen.check(False, entry.name, _shortened(failure))
         finally:
             stage.down()
 
     def _measure(self, entry: Entry, stage: Stage, row: Row, number: int) -> None:
-        stage.up(entry.links)
-        entry.contestant.up(stage)
+        def renew() -> None:
+            stage.down()
+            stage.up(entry.links)
+            entry.contestant.up(stage)
+
+        renew()
         row.seen = proof.prove(stage, entry.contestant.wire)
-        values = measures.take(stage, self._found.seconds)
-        row.rounds[number] = values
+        values = row.rounds[number] = {}
+        measures.take(stage, self._found.seconds, values, renew)
         self._screen.check(True, f"{entry.name:28}", page.one_line(values))
+
+
+def _shortened(failure: Exception) -> str:
+    """What failed, and the last line of what a program said about it."""
+    lines = str(failure).splitlines() or [type(failure).__name__]
+    return lines[0] if len(lines) == 1 else f"{lines[0]}: {lines[-1].strip()}"
 
 
 def chosen(names: list[str]) -> list[Entry]:

@@ -65,11 +65,12 @@ class Stage:
                 program.require(self.namespace(node).command(["ethtool", "-K", link, *words]))
 
     def down(self) -> None:
+        """End what was started here, and take the namespaces away, also those that an earlier run left."""
         for process in self._started:
             daemon.end([process.pid])
             process.wait()
         self._started.clear()
-        self.lab.down(keep_logs=True)
+        self.lab.down()
 
     def address_gateways(self) -> None:
         """What an administrator gives a Linux router: addresses, a default route, forwarding."""
