@@ -78,18 +78,20 @@ def load(sites: Sites) -> Iterator[None]:
 
 
 def kill(sites: Sites, round_number: int) -> None:
-    """The packet process, or the daemon and with it both."""
+    """By turns the packet process, the daemon, and both."""
     victim = sites.tmm("a")
-    if round_number % 3 == 2:
-        daemon = sites.lab.daemon("a")
+    assert victim is not None
+    daemon = sites.lab.daemon("a")
+    with_daemon, with_process = round_number % 3 > 0, round_number % 3 != 1
+    if with_daemon:
         assert daemon.pid is not None
         os.kill(daemon.pid, signal.SIGKILL)
-        daemon.stop()
-        daemon.start()
-    else:
-        assert victim is not None
+        wait_until(lambda: daemon.pid is None)
+    if with_process:
         os.kill(victim, signal.SIGKILL)
-    wait_until(lambda: sites.tmm("a") not in (None, victim))
+    if with_daemon:
+        daemon.start()
+    wait_until(lambda: sites.tmm("a") is not None and (sites.tmm("a") != victim) == with_process)
 
 
 def test_no_number_is_sent_twice_whatever_is_killed(sites: Sites, tmp_path: Path) -> None:
