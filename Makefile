@@ -28,11 +28,12 @@ test-kernel: ## against a real Linux kernel in a small virtual machine (minutes;
 	@tools/setup run
 	@$(BIN)/python -m tests.kernel.run $(ARGS)
 
-check: ## ruff, mypy --strict, import rules and the other house rules; no root needed
+check: ## ruff, mypy --strict, import rules, the other house rules, and the engine's own; no root needed
 	@tools/setup dev
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	@$(BIN)/pytest tests/house
+	@tools/engine check
 
 bench: ## plain forwarding, Culvert and its peers end to end, in turns (root; --short, --only NAME, --list, --write-docs)
 	@tools/setup bench
