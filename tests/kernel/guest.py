@@ -94,10 +94,12 @@ def main() -> int:
     arguments = _arguments()
     rows = chosen(short=arguments.short, names=arguments.row)
     say(f"setting up; {len(rows)} rows")
-    (SHARED / "release").write_text(platform.release())
     results = []
     with tempfile.TemporaryDirectory() as state:
         ground = Ground(Path(state))
+        engine = ground.ours.do("plane.features.engine")
+        say(f"Culvert's engine: {engine}; the kernel: Linux {platform.release()}")
+        (SHARED / "release").write_text(f"{platform.release()}\n{engine}\n")
         wire = Wire(ground.ours, ground.kernel)
         for place, row in enumerate(rows, start=1):
             started = time.monotonic()

@@ -5,7 +5,8 @@ from typing import Any
 HEAD = """# Against a real Linux kernel
 
 `make test-kernel` boots Linux {release} in a small virtual machine and makes its IPsec the peer of Culvert's packet
-plane. Each row is one pair of SAs, installed in Culvert and, by `ip xfrm`, in the kernel. Pings, UDP datagrams of every
+plane (engine: {engine}). Each row is one pair of SAs, installed in Culvert and, by `ip xfrm`, in the kernel. Pings,
+UDP datagrams of every
 padding and beyond the link's MTU, and a TCP connection go both ways with checked content; on the wire there may be
 nothing but protected packets; neither the kernel (`/proc/net/xfrm_stat`) nor Culvert (`show net ipsec drops`) may count
 an error. Rows with a fault are right if both sides count exactly the reason that is theirs and let nothing through, or,
@@ -19,10 +20,10 @@ The page is written by `make test-kernel ARGS=--write-docs`. {passed} of {all} r
 OPTIONS = {"esn": "ESN", "udp": "in UDP", "ipcomp": "IPComp", "bundle": "AH around"}
 
 
-def written(results: list[dict[str, Any]], release: str) -> str:
+def written(results: list[dict[str, Any]], release: str, engine: str) -> str:
     """The whole page."""
     passed = sum(not result["complaint"] for result in results)
-    head = HEAD.format(release=release, passed=passed, all=len(results))
+    head = HEAD.format(release=release, engine=engine, passed=passed, all=len(results))
     return head + "".join(f"| {' | '.join(_cells(result))} |\n" for result in results)
 
 

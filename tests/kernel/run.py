@@ -31,7 +31,7 @@ def main() -> int:
     if len(found) < wanted:
         print(f"the virtual machine ended early: {wanted - len(found)} of {wanted} rows were not tried")
     elif arguments.write_docs:
-        PAGE.write_text(page.written(found, (SHARED / "release").read_text().strip()))
+        PAGE.write_text(page.written(found, *(SHARED / "release").read_text().splitlines()))
         print(f"wrote {PAGE.relative_to(ROOT)}")
     print(f"{len(found) - failed} passed, {failed} failed")
     return status or failed > 0 or len(found) < wanted
