@@ -8,8 +8,8 @@ HEAD = """# Against a real Linux kernel
 plane (engine: {engine}). Each row is one pair of SAs, installed in Culvert and, by `ip xfrm`, in the kernel. Pings, UDP
 datagrams of every padding and beyond the link's MTU, and a TCP connection go both ways with checked content; on the
 wire there may be nothing but protected packets; neither the kernel (`/proc/net/xfrm_stat`) nor Culvert (`show net ipsec
-drops`) may count an error. Rows with a fault are right if both sides count exactly the reason that is theirs and let nothing
-through, or, for path MTU and wrap (of the low half of an extended sequence number), if nothing is lost.
+drops`) may count an error. Rows with a fault are right if both sides count exactly the reason that is theirs and let
+nothing through, or, for path MTU and wrap (of the low half of an extended sequence number), if nothing is lost.
 
 The page is written by `make test-kernel ARGS=--write-docs`. {passed} of {all} rows passed.
 
