@@ -6,9 +6,9 @@
 use std::sync::Arc;
 
 use culvert_engine::control::{self, Change, Message};
-use culvert_engine::crypto::{self, Random, engine_called};
+use culvert_engine::crypto::{self, Job, Random, engine_called};
 use culvert_engine::reason::{REASONS, Reason};
-use culvert_engine::tables::sa::Policy;
+use culvert_engine::tables::sa::{Policy, Secret};
 use culvert_engine::tables::sadb::{Id, Record};
 use culvert_engine::tables::slots::{HeapWords, SLOT_WORDS, Slot};
 use culvert_engine::transform::batch_in::{Admissions, Arrived, In};
@@ -235,6 +235,47 @@ fn label(policy: Option<&Arc<Policy>>) -> Option<String> {
     policy.map(|policy| policy.label.clone())
 }
 
+/// What an ESP packet (from the SPI to the ICV) hides, with its padding; None where it is not authentic.
+#[pyfunction]
+#[allow(clippy::too_many_arguments, reason = "one packet's worth of facts")]
+fn open_esp<'py>(
+    py: Python<'py>,
+    engine: &str,
+    cipher: &str,
+    key: Vec<u8>,
+    auth: &str,
+    auth_key: Vec<u8>,
+    esn: bool,
+    number: u64,
+    mut esp: Vec<u8>,
+) -> PyResult<Option<Bound<'py, PyBytes>>> {
+    let mut engine = engine_called(engine).map_err(refused)?;
+    let (key, auth_key) = (Secret::new(key), Secret::new(auth_key));
+    let keyed =
+        engine.prepare_esp(cipher, &key, auth, &auth_key, esn).map_err(|unfit| refused(format!("{unfit:?}")))?;
+    let mut jobs = [Job { key: &keyed, esp: &mut esp, number, right: false }];
+    engine.open(&mut jobs);
+    let text = 8 + keyed.layout.iv..jobs[0].esp.len().saturating_sub(keyed.layout.icv);
+    Ok(jobs[0].right.then(|| PyBytes::new(py, &jobs[0].esp[text])))
+}
+
+/// The ICV that AH would carry over these octets; of GMAC the number is its IV.
+#[pyfunction]
+fn sign<'py>(
+    py: Python<'py>,
+    engine: &str,
+    auth: &str,
+    key: Vec<u8>,
+    number: u64,
+    covered: &[u8],
+) -> PyResult<Bound<'py, PyBytes>> {
+    let mut engine = engine_called(engine).map_err(refused)?;
+    let keyed = engine.prepare_ah(auth, &Secret::new(key), false).map_err(|unfit| refused(format!("{unfit:?}")))?;
+    let mut icv = vec![0; keyed.icv];
+    engine.sign(&keyed, number, covered, &mut icv);
+    Ok(PyBytes::new(py, &icv))
+}
+
 /// The engines of this build, the fastest first.
 #[pyfunction]
 fn engines() -> Vec<&'static str> {
@@ -251,5 +292,7 @@ fn reasons() -> Vec<(u8, &'static str)> {
 fn culvert_native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<NativeGateway>()?;
     module.add_function(wrap_pyfunction!(engines, module)?)?;
+    module.add_function(wrap_pyfunction!(open_esp, module)?)?;
+    module.add_function(wrap_pyfunction!(sign, module)?)?;
     module.add_function(wrap_pyfunction!(reasons, module)?)
 }
