@@ -22,7 +22,7 @@ _LINKS_WORDS = {Links.WHOLE: "", Links.SEGMENTED: " ✂", Links.SINGLE: ", no of
 
 _STYLE = """
  text { font: 12.5px system-ui, sans-serif; fill: #24292f }
- .small { font-size: 11px; fill: #57606a; stroke: #ffffff; stroke-width: 3px; paint-order: stroke }
+ .small { font-size: 11px; fill: #57606a }
  .title { font-weight: 600 }
  .ground { fill: #ffffff }
  .grid { stroke: #d0d7de; stroke-width: 1 }
@@ -32,7 +32,7 @@ _STYLE = """
  .peer { fill: #bc4c00; stroke: #bc4c00 }
  .range { stroke-width: 2.5; stroke-linecap: round; opacity: .45 }
  @media (prefers-color-scheme: dark) {
-  text { fill: #e6edf3 } .small { fill: #9198a1; stroke: #0d1117 } .ground { fill: #0d1117 } .grid { stroke: #30363d }
+  text { fill: #e6edf3 } .small { fill: #9198a1 } .ground { fill: #0d1117 } .grid { stroke: #30363d }
   .one { stroke: #9198a1 } .plain { fill: #9198a1; stroke: #9198a1 } .ours { fill: #58a6ff; stroke: #58a6ff }
   .peer { fill: #f0883e; stroke: #f0883e }
  }
