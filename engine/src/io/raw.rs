@@ -124,11 +124,20 @@ impl RawSender {
 }
 
 /// Many packets that arrived, one behind the other in one memory.
+#[derive(Default)]
 pub struct Received {
     /// Where they lie.
     pub octets: Vec<u8>,
     /// Each.
     pub packets: Vec<std::ops::Range<usize>>,
+}
+
+impl Received {
+    /// Forget them; the memory stays.
+    pub fn clear(&mut self) {
+        self.octets.clear();
+        self.packets.clear();
+    }
 }
 
 /// A socket that packets of one security protocol, or ICMP, arrive at.

@@ -171,9 +171,9 @@ impl UdpPort {
         Ok(())
     }
 
-    /// Append the payloads that have arrived to `octets`, and what their headers said to `arrived`; how many calls' worth
-    /// of datagrams there were.
-    pub fn receive(&mut self, octets: &mut Vec<u8>, arrived: &mut Vec<Arrived>) -> io::Result<usize> {
+    /// Append what has arrived to `arrived`: where its payload lies in this port's memory, and what its headers said. How
+    /// many runs of datagrams there were.
+    pub fn receive(&mut self, arrived: &mut Vec<Arrived>) -> io::Result<usize> {
         // SAFETY: all zeros is a valid value of each of these structures.
         let (mut messages, mut vectors, mut addresses) = unsafe {
             (zeroed::<[mmsghdr; BATCH]>(), zeroed::<[iovec; BATCH]>(), zeroed::<[sockaddr_storage; BATCH]>())
@@ -195,19 +195,22 @@ impl UdpPort {
             return Err(io::Error::last_os_error());
         }
         for at in 0..got as usize {
-            self.append(at, &messages[at], &addresses[at], octets, arrived);
+            self.append(at, &messages[at], &addresses[at], arrived);
         }
         Ok(got as usize)
     }
 
-    fn append(
-        &self,
-        at: usize,
-        message: &mmsghdr,
-        address: &sockaddr_storage,
-        octets: &mut Vec<u8>,
-        arrived: &mut Vec<Arrived>,
-    ) {
+    /// Its memory, to be opened in place and given back.
+    pub fn lend_octets(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.octets)
+    }
+
+    /// As above.
+    pub fn take_back(&mut self, octets: Vec<u8>) {
+        self.octets = octets;
+    }
+
+    fn append(&self, at: usize, message: &mmsghdr, address: &sockaddr_storage, arrived: &mut Vec<Arrived>) {
         let Some((source, source_port)) = parse_address(address) else { return };
         let facts = self.ancillary[at].datagram_facts(&message.msg_hdr);
         let headers = Headers {
@@ -218,10 +221,7 @@ impl UdpPort {
             source_port,
             destination_port: self.port,
         };
-        let payload = &self.octets[at * PLACE_OCTETS..at * PLACE_OCTETS + message.msg_len as usize];
-        let begin = octets.len();
-        octets.extend_from_slice(payload);
-        for range in pieces(begin, payload.len(), facts.segment_octets) {
+        for range in pieces(at * PLACE_OCTETS, message.msg_len as usize, facts.segment_octets) {
             arrived.push(Arrived { range, headers: Some(headers) });
         }
     }

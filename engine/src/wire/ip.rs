@@ -306,15 +306,20 @@ pub fn ones_complement_sum(octets: &[u8]) -> u16 {
     fold(sum(octets))
 }
 
+/// In the machine's own order, which only turns the octets of the result round (RFC 1071 section 2 B).
 fn sum(octets: &[u8]) -> u64 {
-    let mut chunks = octets.chunks_exact(4);
-    let mut total: u64 = 0;
-    for four in &mut chunks {
-        total += u64::from(u32::from_be_bytes([four[0], four[1], four[2], four[3]]));
+    let four = |octets: &[u8]| u64::from(u32::from_ne_bytes([octets[0], octets[1], octets[2], octets[3]]));
+    let mut lanes = [0u64; 8];
+    let mut chunks = octets.chunks_exact(32);
+    for chunk in &mut chunks {
+        for (lane, octets) in lanes.iter_mut().zip(chunk.chunks_exact(4)) {
+            *lane += four(octets);
+        }
     }
-    let mut rest = [0; 4];
+    let mut rest = [0; 32];
     rest[..chunks.remainder().len()].copy_from_slice(chunks.remainder());
-    total + u64::from(u32::from_be_bytes(rest))
+    let total = lanes.iter().sum::<u64>() + rest.chunks_exact(4).map(four).sum::<u64>();
+    u64::from(u16::from_be(fold(total)))
 }
 
 /// A sum of words, of any width of a multiple of 16 bits, as one word with the carries added in.

@@ -22,20 +22,27 @@ impl Worker {
     /// A burst from a raw socket.
     pub(super) fn arrive_raw(&mut self, at: usize) {
         for _ in 0..ROUNDS_MAX {
-            let mut received = Received { octets: Vec::new(), packets: Vec::new() };
-            let Ok(1..) = self.doors.receivers[at].receive(&mut received) else { return };
+            let mut received = std::mem::take(&mut self.received);
+            received.clear();
+            let got = self.doors.receivers[at].receive(&mut received);
             let arrived: Vec<Arrived> =
-                received.packets.into_iter().map(|range| Arrived { range, headers: None }).collect();
+                received.packets.iter().map(|range| Arrived { range: range.clone(), headers: None }).collect();
             self.open(&mut received.octets, &arrived);
+            self.received = received;
+            if !matches!(got, Ok(1..)) {
+                return;
+            }
         }
     }
 
     /// A burst from a UDP port.
     pub(super) fn arrive_in_udp(&mut self, at: usize) {
         for _ in 0..ROUNDS_MAX {
-            let (mut octets, mut arrived) = (Vec::new(), Vec::new());
-            let Ok(1..) = self.doors.ports[at].receive(&mut octets, &mut arrived) else { return };
+            let mut arrived = Vec::new();
+            let Ok(1..) = self.doors.ports[at].receive(&mut arrived) else { return };
+            let mut octets = self.doors.ports[at].lend_octets();
             self.open(&mut octets, &arrived);
+            self.doors.ports[at].take_back(octets);
         }
     }
 
@@ -103,7 +110,7 @@ impl Worker {
     /// ICMP messages of routers to which a packet of ours was too big.
     pub(super) fn hear_complaints(&mut self, at: usize) {
         let now = now();
-        let mut received = Received { octets: Vec::new(), packets: Vec::new() };
+        let mut received = Received::default();
         let Ok(1..) = self.doors.complaints[at].receive(&mut received) else { return };
         for range in received.packets {
             let packet = &received.octets[range];

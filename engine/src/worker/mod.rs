@@ -20,7 +20,7 @@ use crate::crypto::Random;
 use crate::io::coalesce::Coalescer;
 use crate::io::counters::Counters;
 use crate::io::journal::Journal;
-use crate::io::raw::{RawReceiver, RawSender};
+use crate::io::raw::{RawReceiver, RawSender, Received};
 use crate::io::tun::{READ_OCTETS, Tun};
 use crate::io::udp::UdpPort;
 use crate::reason::Reason;
@@ -70,6 +70,7 @@ pub struct Worker {
     batch: OutBatch,
     coalescer: Coalescer,
     read: Vec<u8>,
+    received: Received,
     ways: HashMap<Id, Way, FxBuildHasher>,
     /// SAs that send by themselves.
     talkative: usize,
@@ -121,6 +122,7 @@ impl Worker {
             batch: OutBatch::default(),
             coalescer: Coalescer::default(),
             read: vec![0; READ_OCTETS],
+            received: Received::default(),
             ways: HashMap::default(),
             talkative: 0,
             waiting_until: 0.0,
