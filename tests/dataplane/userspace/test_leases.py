@@ -177,6 +177,29 @@ def test_what_does_not_fit_the_disk_leaves_nothing_behind_and_is_tried_again(
     assert opened(path).blocks[ONE].last == one.last
 
 
+def test_on_a_full_disk_the_old_journal_is_gone_on_with(path: Path) -> None:
+    written(path)
+    whole = path.read_bytes()
+    path.write_bytes(whole + b"torn")
+    with file_limit(RECORD_OCTETS):
+        journal = Journal(path, NOW)
+    assert journal.blocks == {ONE: Block(5000, OWNER), OTHER: Block(6000, OWNER)}
+    append(journal.fd, [Record(BLOCK, ONE, OWNER, 9000, NOW)])
+    journal.refresh()
+    assert journal.blocks[ONE].last == 9000
+    journal.close()
+    assert path.read_bytes()[: len(whole)] == whole and path.stat().st_size == len(whole) + RECORD_OCTETS
+
+
+def test_a_journal_hears_of_what_the_packet_process_wrote(path: Path) -> None:
+    journal = Journal(path, NOW)
+    for last in (1024, 3072):
+        append(journal.fd, [Record(BLOCK, ONE, OWNER, last, NOW)])
+        journal.refresh()
+        assert journal.blocks == {ONE: Block(last, OWNER)}
+    journal.close()
+
+
 def test_a_file_that_can_only_be_read_extends_nothing(path: Path) -> None:
     written(path)
     fd = os.open(path, os.O_RDONLY)

@@ -98,6 +98,7 @@ class Journal:
         self.sentences: list[str] = []
         self.blocks: dict[bytes, Block] = {}
         self.edges: dict[bytes, int] = {}
+        self._read_octets = 0
         torn = self._read()
         if fd >= 0:
             self.fd = fd
@@ -110,13 +111,26 @@ class Journal:
             )
         if torn.bad:
             self.sentences.append(f"{torn.bad} records of {path} were torn or damaged; all others count")
-        self.fd = self._write_anew(now)
+        self.fd = self._opened(now)
+
+    def _opened(self, now: float) -> int:
+        try:
+            return self._write_anew(now)
+        except OSError:
+            # On a full disk the old one does: what was torn at its end is cut off.
+            fd = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CLOEXEC)
+            os.ftruncate(fd, os.fstat(fd).st_size // RECORD_OCTETS * RECORD_OCTETS)
+            return fd
 
     def _read(self) -> "_Read":
+        """What was written since the last time."""
         try:
-            octets = self.path.read_bytes()
+            with self.path.open("rb") as file:
+                file.seek(self._read_octets)
+                octets = file.read()
         except FileNotFoundError:
             octets = b""
+        self._read_octets += len(octets) // RECORD_OCTETS * RECORD_OCTETS
         read = _records(octets)
         self._learn(read.good)
         return read
@@ -143,6 +157,7 @@ class Journal:
         try:
             append(fd, records)
             fresh.replace(self.path)
+            self._read_octets = len(records) * RECORD_OCTETS
             _sync_directory(self.path.parent)
         except OSError:
             os.close(fd)
