@@ -57,6 +57,9 @@ class Daemon:
         if self.process.poll() is None:
             self.process.kill()
             self.process.wait()
+        # A packet process outlives a daemon that was killed.
+        with contextlib.suppress(OSError, ValueError):
+            os.kill(int((self.place / "state" / "tmm.pid").read_text()), signal.SIGKILL)
         self.notices.close()
         self.log.close()
         (self.place / "notify").unlink()

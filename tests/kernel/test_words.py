@@ -101,7 +101,7 @@ def test_the_page_tells_failures() -> None:
         {"complaint": "", "row": row_fields(Row())},
         {"complaint": "it did not arrive", "row": row_fields(Row(protocol=AH, esn=True, fault="replay"))},
     ]
-    text = page.written(results, "6.1.0")
+    text = page.written(results, "6.1.0", "native (portable)")
     assert "1 of 2 rows passed" in text
     assert "| ESP | tunnel | IPv4 in IPv4 | aes128 | sha1 |  |  | ok |" in text
     assert "| AH | tunnel | IPv4 in IPv4 |  | sha1 | ESN | replay | FAILED |" in text

@@ -29,6 +29,10 @@ def namespace() -> Iterator[str]:
     name = f"cvkill{os.getpid()}"
     subprocess.run(["ip", "netns", "add", name], check=True)
     yield name
+    # A packet process outlives a daemon that was killed.
+    there = subprocess.run(["ip", "netns", "pids", name], check=True, capture_output=True, text=True)
+    for word in there.stdout.split():
+        os.kill(int(word), signal.SIGKILL)
     subprocess.run(["ip", "netns", "del", name], check=True)
 
 

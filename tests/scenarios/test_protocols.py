@@ -181,11 +181,3 @@ def test_what_is_unwise_is_said_on_standard_error(sites: Sites) -> None:
     assert (outcome.status, outcome.output) == (0, "")
     assert "Warning: IPsec manual security association (/Common/sa-out): replay-window-size" in outcome.errors
     sites.tell("a", f"modify {SA} sa-out replay-window-size 64")
-
-
-def test_a_live_gateway_refuses_counter_modes(sites: Sites) -> None:
-    words = f"auth-algorithm none auth-key none encrypt-algorithm aes-gcm128 encrypt-key {digits(20, 1)}"
-    outcome = sites.lab.tmsh("a", [], f"modify {SA} sa-out {words}")
-    assert outcome.status == 1
-    assert "encrypt-algorithm: aes-gcm128 needs a send counter that is never used twice" in outcome.errors
-    assert sites.ping().lost == 0

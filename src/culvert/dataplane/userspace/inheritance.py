@@ -24,11 +24,13 @@ DESCRIPTORS_MAX = 64
 WORDS_VERSION = 1
 """Of `wire`: grows when a message changes its meaning."""
 PROGRAM = b"tmm"
+NAMESPACE = Path("/proc/self/ns/net")
 
 
 def version_of(engine: str) -> str:
-    """What parent and packet process have to share."""
-    return "/".join((str(WORDS_VERSION), __version__, *engine.split()))
+    """What parent and packet process have to share: words, program, and the network namespace."""
+    namespace = NAMESPACE.stat().st_ino
+    return "/".join((str(WORDS_VERSION), __version__, str(namespace), *engine.split()))
 
 
 @dataclass(frozen=True, slots=True)

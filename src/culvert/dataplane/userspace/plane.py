@@ -12,6 +12,7 @@ A thread waits for the end of the packet process and for changes that others mak
 once. It takes the same lock as every call; what it did is told by the next `tick`.
 """
 
+import os
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -100,7 +101,7 @@ class UserspacePlane:
         self._counted_when: dict[Reason, float] = {}
         self._doors = Doors()
         if left:
-            self._detour.inherit(left.pop("tun"))
+            self._inherit_tun(left.pop("tun"))
             self._doors.inherit(left)
         self._ports = self._doors.ports
         """Those that the packet process hears of."""
@@ -137,6 +138,17 @@ class UserspacePlane:
         fds = dict(found.fds)
         self._meeting.inherit(fds.pop("listen"))
         return fds
+
+    def _inherit_tun(self, fd: int) -> None:
+        try:
+            self._detour.inherit(fd)
+        except OSError as error:
+            # Without its device the process is of no use any more.
+            self._sentences.append(f"the packet process of before can't go on: {error}")
+            os.close(fd)
+            if self._process is not None:
+                self._process.end()
+            self._process, self._is_stranger = None, False
 
     def _opened_leases(self, path: Path, inherited: int) -> CounterJournal | None:
         try:
