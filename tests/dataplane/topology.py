@@ -82,6 +82,16 @@ class Namespace:
             ping.kill()
             ping.wait()
 
+    @contextlib.contextmanager
+    def flooding(self, address: str) -> Iterator[None]:
+        """As many pings as are answered, 50 under way all the time."""
+        ping = self.popen("ping", "-n", "-q", "-f", "-l", "50", address, stdout=subprocess.DEVNULL)
+        try:
+            yield
+        finally:
+            ping.kill()
+            ping.wait()
+
     def inside(self, question: Callable[[], Result]) -> Result:
         """Call something with the thread's foot in this namespace."""
         answers: list[Result] = []

@@ -110,7 +110,7 @@ def test_families_are_kept_apart() -> None:
     four, six = protected_sets("out", [anything6, anything])
     assert four.match == "meta nfproto ipv4"
     assert six.match == "meta nfproto ipv6"
-    assert list(six.declaration()) == []
+    assert six.declaration() == []
 
 
 def test_ports_of_any_protocol_are_looked_up_only_where_there_are_ports() -> None:

@@ -1,5 +1,6 @@
 """The nftables text: as it was agreed on, and as the kernel takes it."""
 
+import re
 import time
 from dataclasses import replace
 from ipaddress import ip_address, ip_interface, ip_network
@@ -9,6 +10,7 @@ import pytest
 
 from culvert.change import Address, Forwarder, Service
 from culvert.dataplane.userspace import nftables
+from culvert.dataplane.userspace.nftables import Ruleset, Table
 from culvert.dataplane.userspace.steering import REASONS, Steering, forwarder_counter, render
 from culvert.ipsec.sa import Direction
 from culvert.ipsec.selector import PortRange, Selector
@@ -76,13 +78,22 @@ FULL = Steering(
 COUNTS = {"leak-stopped": (4, 400), "gone": (1, 1)}
 
 
+def text_of(ruleset: Ruleset) -> str:
+    lines = [*ruleset.counter_lines(ruleset.counters, COUNTS), *ruleset.set_lines(ruleset.sets), *ruleset.chain_lines()]
+    return "\n".join([*lines, ""])
+
+
+def load(steering: Steering, table: Table | None = None) -> None:
+    (table or Table(lambda _: None)).replace(render(steering), COUNTS)
+
+
 def test_text_is_as_agreed() -> None:
-    assert render(FULL, COUNTS) == GOLDEN.read_text()
+    assert text_of(render(FULL)) == GOLDEN.read_text()
 
 
 @pytest.mark.network
 def test_kernel_takes_it_and_counts_on(namespace: Namespace) -> None:
-    namespace.inside(lambda: nftables.load(render(FULL, COUNTS)))
+    namespace.inside(lambda: load(FULL))
     counts = namespace.inside(nftables.counters)
     assert counts is not None
     assert counts["leak-stopped"] == (4, 400)
@@ -96,7 +107,7 @@ def test_kernel_takes_it_and_counts_on(namespace: Namespace) -> None:
 
 
 def test_ports_of_esp_in_udp_are_open() -> None:
-    text = render(replace(FULL, udp_ports=frozenset({4500, 5000})), {})
+    text = text_of(render(replace(FULL, udp_ports=frozenset({4500, 5000}))))
     assert text.count("udp dport { 500, 4500, 5000 } accept") == 2
     assert "icmp type 3 icmp code 4 @th,136,8 17 @th,224,16 { 4500, 5000 } accept" in text
     # What another program sends to such a port is no IPsec of ours, which has a mark.
@@ -105,12 +116,12 @@ def test_ports_of_esp_in_udp_are_open() -> None:
 
 @pytest.mark.network
 def test_kernel_takes_ports_of_esp_in_udp(namespace: Namespace) -> None:
-    namespace.inside(lambda: nftables.load(render(replace(FULL, udp_ports=frozenset({4500, 5000})), {})))
+    namespace.inside(lambda: load(replace(FULL, udp_ports=frozenset({4500, 5000}))))
 
 
 @pytest.mark.network
 def test_kernel_takes_the_empty_one(namespace: Namespace) -> None:
-    namespace.inside(lambda: nftables.load(render(Steering(tun="culvert0"), {})))
+    namespace.inside(lambda: load(Steering(tun="culvert0")))
     assert "hook forward" in namespace.run("nft", "list", "ruleset")
 
 
@@ -121,15 +132,15 @@ NOWHERE = Forwarder(
 
 def test_forwarder_on_no_link_allows_nothing_and_keeps_its_counter() -> None:
     counter = forwarder_counter(NOWHERE.label)
-    text = render(Steering(tun="culvert0", forwarders=(NOWHERE,)), {counter: (3, 300)})
-    assert f"counter {counter} {{\npackets 3 bytes 300\n}}" in text
+    text = text_of(render(Steering(tun="culvert0", forwarders=(NOWHERE,))))
+    assert f"counter {counter} {{\npackets 0 bytes 0\n}}" in text
     assert f"counter name {counter}" not in text
     assert 'iifname ""' not in text
 
 
 @pytest.mark.network
 def test_kernel_takes_a_forwarder_on_no_link(namespace: Namespace) -> None:
-    namespace.inside(lambda: nftables.load(render(Steering(tun="culvert0", forwarders=(NOWHERE,)), {})))
+    namespace.inside(lambda: load(Steering(tun="culvert0", forwarders=(NOWHERE,))))
     assert forwarder_counter(NOWHERE.label) in namespace.inside(nftables.counters)  # type: ignore[operator]
 
 
@@ -142,20 +153,23 @@ def test_ten_thousand_selectors_load_fast(namespace: Namespace) -> None:
         for number in range(5000)
         for direction in (OUT, IN)
     ]
-    text = render(Steering(tun="culvert0", policies=tuple(policies)), {})
+    steering, table = Steering(tun="culvert0", policies=tuple(policies)), Table(lambda _: None)
     begun = time.monotonic()
-    namespace.inside(lambda: nftables.load(text))
+    namespace.inside(lambda: load(steering, table))
     assert time.monotonic() - begun < 2
+    begun = time.monotonic()
+    namespace.inside(lambda: load(replace(steering, forwarders=(NOWHERE,)), table))
+    assert time.monotonic() - begun < 1, "what stays the same isn't loaded again"
 
 
 @pytest.mark.network
 def test_refusal_is_a_sentence_and_changes_nothing(namespace: Namespace) -> None:
-    namespace.inside(lambda: nftables.load(render(FULL, COUNTS)))
+    namespace.inside(lambda: load(FULL))
     before = namespace.run("nft", "list", "ruleset")
 
     def refused() -> str:
         with pytest.raises(nftables.NftError) as caught:
-            nftables.load(render(FULL, COUNTS) + "table inet x { nonsense }\n")
+            load(replace(FULL, tun='"', policies=FULL.policies[:1]))
         return str(caught.value)
 
     assert namespace.inside(refused).startswith("nft refused: ")
@@ -166,3 +180,37 @@ def test_missing_nft_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(nftables, "SEARCH_PATH", "/nowhere")
     with pytest.raises(nftables.NftError, match="install the nftables package"):
         nftables.load("")
+
+
+@pytest.mark.network
+def test_sets_come_before_the_rules_and_go_after_them(namespace: Namespace) -> None:
+    """One transaction for both has a moment in which no packet finds what is in a set: see `nftables`."""
+    loads: list[int] = []
+    table = Table(loads.append)
+    namespace.inside(lambda: load(FULL, table))
+    assert len(loads) == 2
+    namespace.inside(lambda: load(replace(FULL, forwarders=FULL.forwarders[:1]), table))
+    assert len(loads) == 4, "the rules, then the counters that nobody counts by any more"
+    namespace.inside(lambda: load(replace(FULL, policies=FULL.policies[:2]), table))
+    assert len(loads) == 7
+    namespace.inside(lambda: load(replace(FULL, policies=FULL.policies[:2]), table))
+    assert len(loads) == 8
+
+
+@pytest.mark.network
+def test_what_another_program_did_is_undone(namespace: Namespace) -> None:
+    table = Table(lambda _: None)
+    namespace.inside(lambda: load(FULL, table))
+    before = namespace.run("nft", "-s", "list", "ruleset")
+    (own4,) = re.findall(r"set (own4-\w+)", before)
+    namespace.run("nft", "flush", "set", "inet", "culvert", own4)
+    namespace.run("nft", "add chain inet culvert extra { type filter hook input priority 0; }")
+    namespace.run("nft", "delete", "chain", "inet", "culvert", "postrouting")
+    table.distrust()
+    namespace.inside(lambda: load(FULL, table))
+    assert _nameless(namespace.run("nft", "-s", "list", "ruleset")) == _nameless(before)
+
+
+def _nameless(listing: str) -> list[str]:
+    """Chains that were deleted come back in another place."""
+    return sorted(re.sub(r"([a-z]+[0-9]+)-[0-9a-f]{12}", r"\1", listing).splitlines())

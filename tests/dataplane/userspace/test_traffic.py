@@ -8,7 +8,7 @@ import time
 import pytest
 
 from culvert.ipsec.drops import Reason
-from tests.dataplane.topology import Gateway, Namespace, Wan, sniffing, wait_until
+from tests.dataplane.topology import Gateway, Namespace, Wan, protocols, sniffing, wait_until
 from tests.dataplane.traffic import transfers
 
 pytestmark = pytest.mark.network
@@ -353,6 +353,27 @@ def test_parent_killed_and_started_again(wan: Wan) -> None:
         assert not sniffer.clear()
     assert [gateway.drops() for gateway in wan.gateways] == [{}, {}]
     assert wan.a.do("plane.usage()[0].sequence") > 15
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        # As after changes by another program, or at a start: everything is loaded anew.
+        "(plane._lock.acquire(), plane._repair_steering(), plane._lock.release())",
+        "[plane.apply([f(selector(OUT, '10.7.0.0/16', '10.8.0.0/16'))]) for f in (lambda x: x, lambda x: x.inverse())]",
+    ],
+)
+def test_no_packet_slips_through_while_rules_change(wan: Wan, change: str) -> None:
+    """A transaction of nftables that brings or takes both rules and sets lets a few pass each time."""
+    wan.start()
+    with sniffing(wan.a, "wan") as sniffer, wan.client.flooding(SERVER4):
+        seen = 0
+        for _ in range(60):
+            wan.a.do(change)
+            packets = sniffer.packets()
+            assert protocols(packets) <= {50}
+            seen += len(packets)
+    assert seen > 1000
 
 
 def test_close_leaves_nothing_in_clear_open(wan: Wan) -> None:

@@ -6,7 +6,7 @@ then `steering` once more if the batch also took protection away. Forwarding is 
 its part. What is never allowed in between is a protected packet that leaves in clear.
 
 The first batch after a start has to be the whole configuration: it replaces whatever a killed predecessor left
-in one transaction, and until it comes, what was left goes on stopping packets.
+at once, and until it comes, what was left goes on stopping packets.
 
 A thread waits for the end of the packet process and for changes that others make to the host, and repairs at
 once. It takes the same lock as every call; what it did is told by the next `tick`.
@@ -113,6 +113,7 @@ class UserspacePlane:
         self._opened = False
         self._lock = threading.RLock()
         self._watch = Watch()
+        self._table = nftables.Table(self._watch.own_loads.add)
         self._watcher = threading.Thread(target=self._look_after, name="culvert-watch", daemon=True)
         self._features = Features(
             engine=self._program.engine,
@@ -225,8 +226,7 @@ class UserspacePlane:
             self._reload(steering)
 
     def _reload(self, steering: Steering) -> None:
-        self._counts = nftables.counters() or self._counts
-        self._watch.own_loads.add(nftables.load(render(steering, self._counts)))
+        self._table.replace(render(steering), self._counts)
         self._steering = steering
 
     def _load_again(self, wanted: Wanted) -> None:
@@ -353,6 +353,7 @@ class UserspacePlane:
 
     def _repair_steering(self) -> None:
         if self._steering is not None:
+            self._table.distrust()
             self._reload(self._steering)
             self._sentences.append("the nftables rules were changed by another program; put them back")
 

@@ -73,18 +73,13 @@ class ProtectedSet:
         """`th dport` reads any four octets behind the IP header, so only protocols with ports may get there."""
         return not self.shape.protocol and (self.shape.source_ports or self.shape.destination_ports)
 
-    def declaration(self) -> Iterator[str]:
-        """The lines of `set name { ... }`."""
-        if not self.shape.fields:
-            return
-        yield f"set {self.name} {{"
-        yield f"typeof {' . '.join(self.shape.fields)}"
-        yield "flags interval"
-        yield "elements = {"
-        for start in range(0, len(self.elements), ELEMENTS_PER_LINE):
-            yield ", ".join(self.elements[start : start + ELEMENTS_PER_LINE]) + ","
-        yield "}"
-        yield "}"
+    def declaration(self) -> list[str]:
+        """The lines within `set name { ... }`; none where there is no element."""
+        if not self.elements:
+            return []
+        starts = range(0, len(self.elements), ELEMENTS_PER_LINE)
+        lines = [", ".join(self.elements[start : start + ELEMENTS_PER_LINE]) + "," for start in starts]
+        return [f"typeof {' . '.join(self.shape.fields)}", "flags interval", "elements = {", *lines, "}"]
 
 
 def protected_sets(prefix: str, selectors: Iterable[Selector]) -> list[ProtectedSet]:

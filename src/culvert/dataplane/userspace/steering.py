@@ -1,6 +1,6 @@
 """The nftables rules that lead packets into the tunnel, and stop those that may not pass. Pure: values to text.
 
-One table, `inet culvert`, always replaced as a whole in one transaction: there is no moment with half of the
+One table, `inet culvert`; `nftables` says how it gets from one state to the next without a moment with half of the
 rules. The order of the questions matters and is the same in every chain:
 
 1. Is it the gateway's own IPsec, or neighbour discovery? A selector may equal the tunnel's addresses, so that
@@ -15,11 +15,12 @@ come back protected may not leave in clear either: an outbound selector with a m
 """
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from culvert.change import Address, Forwarder
 from culvert.dataplane.userspace import marks
+from culvert.dataplane.userspace.nftables import Ruleset
 from culvert.dataplane.userspace.protected import ProtectedSet, protected_sets
 from culvert.ipsec.drops import TABLE, Reason
 from culvert.ipsec.sa import Direction
@@ -36,9 +37,6 @@ NEIGHBOUR_DISCOVERY = "icmpv6 type 133-137 ip6 hoplimit 255 accept"
 
 REASONS = (Reason.CLEAR_INBOUND, Reason.NOT_FORWARDED, Reason.LEAK_STOPPED, Reason.NOT_ALLOWED, Reason.HALF_PROTECTED)
 """The reasons that the kernel counts for us."""
-
-Counts = Mapping[str, tuple[int, int]]
-"""Counter name to (packets, octets)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,35 +68,35 @@ def forwarder_counter(label: str) -> str:
     return "forwarder-" + hashlib.sha256(label.encode()).hexdigest()[:16]
 
 
-def render(steering: Steering, counts: Counts) -> str:
-    """The text for `nft -f -`; counters start at `counts`."""
-    table = f"table inet {marks.NFT_TABLE}"
-    # The first line makes the delete valid where there is no such table yet.
-    return "\n".join([f"{table} {{", "}", f"delete {table}", f"{table} {{", *_table(steering, counts), "}", ""])
-
-
-def _table(steering: Steering, counts: Counts) -> Iterator[str]:
+def render(steering: Steering) -> Ruleset:
+    """What the table has to hold."""
     outbound = _sets("out", steering, Direction.OUT)
     inbound = _sets("in", steering, Direction.IN)
     returning = protected_sets("back", (each.mirrored() for each in _selectors(steering, Direction.IN)))
-    yield from _counters(steering, counts)
-    yield from _endpoint_sets(steering)
-    yield from _address_sets(steering)
-    for protected in (*outbound, *inbound, *returning):
-        yield from protected.declaration()
-    for chain, mark in (("protect", marks.STEERED), ("protect_own", marks.ORIGINATED)):
-        yield from _chain(chain, "", (f"{each.match} meta mark set {mark} accept" for each in outbound))
-    yield from _chain("stop_leak", "", (f"{each.match} {_drop(Reason.LEAK_STOPPED)}" for each in outbound))
-    yield from _chain("stop_clear", "", (f"{each.match} {_drop(Reason.CLEAR_INBOUND)}" for each in inbound))
-    yield from _chain("stop_half", "", (f"{each.match} {_drop(Reason.HALF_PROTECTED)}" for each in returning))
-    yield from _chain("own_ipsec", "", _own_ipsec())
-    yield from _chain("arriving", "", _arriving(steering))
-    yield from _chain("prerouting", "filter hook prerouting priority mangle", _prerouting(steering))
-    yield from _chain("output", "route hook output priority mangle", _output(steering))
-    yield from _chain("postrouting", "filter hook postrouting priority mangle", _postrouting(steering))
-    yield from _chain("forward", "filter hook forward priority filter", _forward(steering))
-    yield from _chain("guard", "", _guard(steering))
-    yield from _chain("input", "filter hook input priority filter", _input(steering))
+    protected = {each.name: each.declaration() for each in (*outbound, *inbound, *returning) if each.elements}
+    return Ruleset(
+        sets={**_endpoint_sets(steering), **_address_sets(steering), **protected},
+        counters=_counters(steering),
+        chains={
+            "protect": [f"{each.match} meta mark set {marks.STEERED} accept" for each in outbound],
+            "protect_own": [f"{each.match} meta mark set {marks.ORIGINATED} accept" for each in outbound],
+            "stop_leak": [f"{each.match} {_drop(Reason.LEAK_STOPPED)}" for each in outbound],
+            "stop_clear": [f"{each.match} {_drop(Reason.CLEAR_INBOUND)}" for each in inbound],
+            "stop_half": [f"{each.match} {_drop(Reason.HALF_PROTECTED)}" for each in returning],
+            "own_ipsec": list(_own_ipsec()),
+            "arriving": list(_arriving(steering)),
+            "prerouting": [_hook("filter hook prerouting priority mangle"), *_prerouting(steering)],
+            "output": [_hook("route hook output priority mangle"), *_output(steering)],
+            "postrouting": [_hook("filter hook postrouting priority mangle"), *_postrouting(steering)],
+            "forward": [_hook("filter hook forward priority filter"), *_forward(steering)],
+            "guard": list(_guard(steering)),
+            "input": [_hook("filter hook input priority filter"), *_input(steering)],
+        },
+    )
+
+
+def _hook(words: str) -> str:
+    return f"type {words}; policy accept;"
 
 
 def _sets(prefix: str, steering: Steering, direction: Direction) -> list[ProtectedSet]:
@@ -109,65 +107,51 @@ def _selectors(steering: Steering, direction: Direction) -> list[Selector]:
     return [policy.selector for policy in steering.policies if policy.direction is direction]
 
 
-def _counters(steering: Steering, counts: Counts) -> Iterator[str]:
+def _counters(steering: Steering) -> list[str]:
     names = [reason_counter(reason) for reason in REASONS]
-    names += sorted({forwarder_counter(forwarder.label) for forwarder in steering.forwarders})
-    for name in names:
-        packets, octets = counts.get(name, (0, 0))
-        yield f"counter {name} {{"
-        yield f"packets {packets} bytes {octets}"
-        yield "}"
+    return names + sorted({forwarder_counter(forwarder.label) for forwarder in steering.forwarders})
 
 
 def _drop(reason: Reason) -> str:
     return f"counter name {reason_counter(reason)} drop"
 
 
-def _chain(name: str, hook: str, rules: Iterable[str]) -> Iterator[str]:
-    yield f"chain {name} {{"
-    if hook:
-        yield f"type {hook}; policy accept;"
-    yield from rules
-    yield "}"
-
-
-def _set(name: str, kind: str, elements: Iterable[str]) -> Iterator[str]:
+def _set(kind: str, elements: Iterable[str]) -> list[str]:
     ordered = sorted(set(elements))
-    yield f"set {name} {{"
-    yield f"typeof {kind}"
-    if ordered:
-        yield f"elements = {{ {', '.join(ordered)} }}"
-    yield "}"
+    return [f"typeof {kind}", *([f"elements = {{ {', '.join(ordered)} }}"] if ordered else [])]
 
 
-def _endpoint_sets(steering: Steering) -> Iterator[str]:
+def _endpoint_sets(steering: Steering) -> dict[str, list[str]]:
     pairs = [(policy.tunnel_source, policy.tunnel_destination) for policy in steering.policies]
-    for version, family in ((4, "ip"), (6, "ip6")):
-        elements = [f"{source} . {remote}" for source, remote in pairs if source and source.version == version]
-        yield from _set(f"tunnels{version}", f"{family} saddr . {family} daddr", elements)
+    return {
+        f"tunnels{version}": _set(
+            f"{family} saddr . {family} daddr",
+            (f"{source} . {remote}" for source, remote in pairs if source and source.version == version),
+        )
+        for version, family in ((4, "ip"), (6, "ip6"))
+    }
 
 
-def _address_sets(steering: Steering) -> Iterator[str]:
+def _address_sets(steering: Steering) -> dict[str, list[str]]:
     """What each address of ours accepts: `own`, `open` (all), `protocols` (all ports) and `services`."""
+    found = {}
     for version, family in ((4, "ip"), (6, "ip6")):
         here = [address for address in steering.addresses if address.interface.version == version]
         listed = [(each.interface.ip, service) for each in here for service in each.services or ()]
-        yield from _set(f"own{version}", f"{family} daddr", (str(each.interface.ip) for each in here))
-        yield from _set(
-            f"open{version}",
+        found[f"own{version}"] = _set(f"{family} daddr", (str(each.interface.ip) for each in here))
+        found[f"open{version}"] = _set(
             f"{family} daddr",
             (str(each.interface.ip) for each in here if each.services is None),
         )
-        yield from _set(
-            f"protocols{version}",
+        found[f"protocols{version}"] = _set(
             f"{family} daddr . meta l4proto",
             (f"{address} . {service.protocol}" for address, service in listed if not service.port),
         )
-        yield from _set(
-            f"services{version}",
+        found[f"services{version}"] = _set(
             f"{family} daddr . meta l4proto . th dport",
             (f"{address} . {service.protocol} . {service.port}" for address, service in listed if service.port),
         )
+    return found
 
 
 def _names(links: Iterable[str]) -> str:
