@@ -1,64 +1,28 @@
-/* A thin layer over libipsec-mb: keys prepared once, batches of ESP packets in place.
+/* A thin layer over libipsec-mb: batches of ESP packets in place.
  *
- * AES-GCM goes packet by packet, since one packet alone fills the processor's vectors. A cipher with an HMAC goes by the
+ * AES-GCM and GMAC go packet by packet, since one packet alone fills the processor's vectors. The rest goes by the
  * library's job manager, which works on many packets side by side, whatever their keys.
  *
- * With extended sequence numbers the HMAC also covers the upper 32 bits of the number, behind the packet and not on the
- * wire (RFC 4303 section 2.2.1). They are put where the ICV will be while it is made: an ICV is longer. */
+ * With extended sequence numbers a hash also covers the upper 32 bits of the number, behind the packet and not on the
+ * wire (RFC 4303 section 2.2.1). They are put where the ICV will be while it is made: an ICV is longer.
+ *
+ * The library decrypts as it hashes. So that nobody can look at what isn't authentic, zeros are put over it; the same
+ * becomes of a packet that could not be sealed, which would otherwise go out in clear. */
 
-#include "ipsec_mb.h"
+#include "inside.h"
 
-#include <intel-ipsec-mb.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
-
-#define HEADER_OCTETS 8
-#define TAG_OCTETS_MAX 64
-#define BATCH_MAX 256
-
-struct culvert_mb {
-    IMB_MGR *manager;
-    uint8_t tags[BATCH_MAX][TAG_OCTETS_MAX];
-    uint8_t icvs[BATCH_MAX][TAG_OCTETS_MAX];
-    uint8_t ivs[BATCH_MAX][16];
-    uint8_t associated[BATCH_MAX][16];
-};
-
-struct expanded {
-    DECLARE_ALIGNED(uint32_t encrypt[15 * 4], 16);
-    DECLARE_ALIGNED(uint32_t decrypt[15 * 4], 16);
-};
-
-/* The last part is as long as its kind needs. */
-struct culvert_key {
-    uint8_t kind, hash, esn, iv_octets, icv_octets, key_octets;
-    uint8_t salt[4];
-    uint8_t inner[64], outer[64];
-    union {
-        struct gcm_key_data gcm;
-        struct expanded aes;
-        uint8_t chacha[32];
-    } of;
-};
 
 static const struct {
     IMB_HASH_ALG algorithm;
-    size_t tag_octets, block_octets;
+    size_t tag_octets;
 } HASHES[] = {
-    [CULVERT_NO_HASH] = {IMB_AUTH_NULL, 0, 0},
-    [CULVERT_SHA1] = {IMB_AUTH_HMAC_SHA_1, 12, IMB_SHA1_BLOCK_SIZE},
-    [CULVERT_SHA256] = {IMB_AUTH_HMAC_SHA_256, 16, IMB_SHA_256_BLOCK_SIZE},
-    [CULVERT_SHA384] = {IMB_AUTH_HMAC_SHA_384, 24, IMB_SHA_384_BLOCK_SIZE},
-    [CULVERT_SHA512] = {IMB_AUTH_HMAC_SHA_512, 32, IMB_SHA_512_BLOCK_SIZE},
+    [CULVERT_NO_HASH] = {IMB_AUTH_NULL, 0},        [CULVERT_MD5] = {IMB_AUTH_MD5, 12},
+    [CULVERT_SHA1] = {IMB_AUTH_HMAC_SHA_1, 12},    [CULVERT_SHA256] = {IMB_AUTH_HMAC_SHA_256, 16},
+    [CULVERT_SHA384] = {IMB_AUTH_HMAC_SHA_384, 24}, [CULVERT_SHA512] = {IMB_AUTH_HMAC_SHA_512, 32},
+    [CULVERT_XCBC] = {IMB_AUTH_AES_XCBC, 12},      [CULVERT_CMAC] = {IMB_AUTH_AES_CMAC, 12},
 };
-
-/* Not a loop that a compiler may leave out. */
-static void wipe(void *place, size_t octets) {
-    volatile uint8_t *at = place;
-    while (octets--)
-        *at++ = 0;
-}
 
 static int differ(const uint8_t *one, const uint8_t *other, size_t octets) {
     uint8_t difference = 0;
@@ -66,6 +30,8 @@ static int differ(const uint8_t *one, const uint8_t *other, size_t octets) {
         difference |= one[at] ^ other[at];
     return difference != 0;
 }
+
+/* The manager */
 
 static const char *instructions(const IMB_MGR *manager) {
     switch (manager->used_arch) {
@@ -76,6 +42,27 @@ static const char *instructions(const IMB_MGR *manager) {
     }
 }
 
+static int works(IMB_MGR *manager) {
+    return imb_get_errno(manager) == 0 && manager->used_arch != IMB_ARCH_NONE &&
+           (!(manager->features & IMB_FEATURE_SELF_TEST) || (manager->features & IMB_FEATURE_SELF_TEST_PASS));
+}
+
+/* Without AVX-512, SHA-256 with the processor's own instructions, which the library's code for SSE uses, is faster than
+ * eight packets side by side. */
+static IMB_MGR *manager_for_sha(IMB_MGR *manager) {
+    IMB_ARCH arch = manager->used_arch;
+    if ((arch != IMB_ARCH_AVX && arch != IMB_ARCH_AVX2) || !(manager->features & IMB_FEATURE_SHANI))
+        return manager;
+    IMB_MGR *sha = alloc_mb_mgr(0);
+    if (sha == NULL)
+        return manager;
+    init_mb_mgr_sse(sha);
+    if (works(sha))
+        return sha;
+    free_mb_mgr(sha);
+    return manager;
+}
+
 struct culvert_mb *culvert_mb_new(char *words, size_t words_octets) {
     struct culvert_mb *mb = calloc(1, sizeof *mb);
     IMB_ARCH arch = IMB_ARCH_NONE;
@@ -84,100 +71,25 @@ struct culvert_mb *culvert_mb_new(char *words, size_t words_octets) {
     mb->manager = alloc_mb_mgr(0);
     if (mb->manager != NULL)
         init_mb_mgr_auto(mb->manager, &arch);
-    if (mb->manager == NULL || imb_get_errno(mb->manager) != 0 || arch == IMB_ARCH_NONE) {
+    if (mb->manager == NULL || arch == IMB_ARCH_NONE || !works(mb->manager)) {
         culvert_mb_free(mb);
         return NULL;
     }
+    mb->sha = manager_for_sha(mb->manager);
     snprintf(words, words_octets, "ipsec-mb %s, %s", imb_get_version_str(), instructions(mb->manager));
     return mb;
 }
 
 void culvert_mb_free(struct culvert_mb *mb) {
+    if (mb->sha != NULL && mb->sha != mb->manager)
+        free_mb_mgr(mb->sha);
     if (mb->manager != NULL)
         free_mb_mgr(mb->manager);
-    wipe(mb, sizeof *mb);
+    imb_clear_mem(mb, sizeof *mb);
     free(mb);
 }
 
-size_t culvert_key_octets(enum culvert_kind kind) {
-    size_t start = offsetof(struct culvert_key, of);
-    switch (kind) {
-    case CULVERT_GCM: return start + sizeof(struct gcm_key_data);
-    case CULVERT_CHACHA: return start + 32;
-    case CULVERT_NULL: return start;
-    default: return start + sizeof(struct expanded);
-    }
-}
-
-static void hash_block(IMB_MGR *manager, enum culvert_hash hash, const uint8_t *block, uint8_t *state) {
-    switch (hash) {
-    case CULVERT_SHA1: IMB_SHA1_ONE_BLOCK(manager, block, state); break;
-    case CULVERT_SHA256: IMB_SHA256_ONE_BLOCK(manager, block, state); break;
-    case CULVERT_SHA384: IMB_SHA384_ONE_BLOCK(manager, block, state); break;
-    case CULVERT_SHA512: IMB_SHA512_ONE_BLOCK(manager, block, state); break;
-    default: break;
-    }
-}
-
-/* RFC 2104: both halves of the key, hashed as far as they don't depend on a packet. Keys are shorter than a block. */
-static void prepare_hash(IMB_MGR *manager, struct culvert_key *key, const uint8_t *auth_key, size_t octets) {
-    size_t block_octets = HASHES[key->hash].block_octets;
-    uint8_t block[IMB_SHA_512_BLOCK_SIZE];
-    for (int half = 0; half < 2; half++) {
-        memset(block, half ? 0x5c : 0x36, block_octets);
-        for (size_t at = 0; at < octets; at++)
-            block[at] ^= auth_key[at];
-        hash_block(manager, key->hash, block, half ? key->outer : key->inner);
-    }
-    wipe(block, sizeof block);
-}
-
-static void prepare_cipher(IMB_MGR *manager, struct culvert_key *key, const uint8_t *octets) {
-    if (key->kind == CULVERT_CHACHA) {
-        memcpy(key->of.chacha, octets, 32);
-    } else if (key->kind == CULVERT_GCM) {
-        switch (key->key_octets) {
-        case 16: IMB_AES128_GCM_PRE(manager, octets, &key->of.gcm); break;
-        case 24: IMB_AES192_GCM_PRE(manager, octets, &key->of.gcm); break;
-        default: IMB_AES256_GCM_PRE(manager, octets, &key->of.gcm); break;
-        }
-    } else if (key->kind != CULVERT_NULL) {
-        switch (key->key_octets) {
-        case 16: IMB_AES_KEYEXP_128(manager, octets, key->of.aes.encrypt, key->of.aes.decrypt); break;
-        case 24: IMB_AES_KEYEXP_192(manager, octets, key->of.aes.encrypt, key->of.aes.decrypt); break;
-        default: IMB_AES_KEYEXP_256(manager, octets, key->of.aes.encrypt, key->of.aes.decrypt); break;
-        }
-    }
-}
-
-struct culvert_key *culvert_key_new(struct culvert_mb *mb, enum culvert_kind kind, const uint8_t *cipher_key,
-                                    size_t key_octets, const uint8_t *salt, enum culvert_hash hash,
-                                    const uint8_t *auth_key, size_t auth_octets, size_t iv_octets, size_t icv_octets,
-                                    int esn) {
-    size_t octets = (culvert_key_octets(kind) + 63) / 64 * 64;
-    struct culvert_key *key = aligned_alloc(64, octets);
-    if (key == NULL)
-        return NULL;
-    memset(key, 0, octets);
-    key->kind = kind;
-    key->hash = hash;
-    key->esn = esn != 0;
-    key->iv_octets = iv_octets;
-    key->icv_octets = icv_octets;
-    key->key_octets = key_octets;
-    memcpy(key->salt, salt, sizeof key->salt);
-    prepare_cipher(mb->manager, key, cipher_key);
-    if (hash != CULVERT_NO_HASH)
-        prepare_hash(mb->manager, key, auth_key, auth_octets);
-    return key;
-}
-
-void culvert_key_free(struct culvert_key *key) {
-    wipe(key, culvert_key_octets(key->kind));
-    free(key);
-}
-
-/* Combined ciphers */
+/* One packet by itself */
 
 /* SPI and number as RFC 4106 section 5 has them; how many octets. */
 static size_t associate(const struct culvert_packet *packet, uint8_t *to) {
@@ -192,24 +104,14 @@ static size_t associate(const struct culvert_packet *packet, uint8_t *to) {
     return 12;
 }
 
-static void make_nonce(const struct culvert_packet *packet, uint8_t *nonce) {
-    memcpy(nonce, packet->key->salt, 4);
-    memcpy(nonce + 4, packet->esp + HEADER_OCTETS, 8);
-}
-
-static size_t text_octets(const struct culvert_packet *packet) {
-    return packet->octets - HEADER_OCTETS - packet->key->iv_octets - packet->key->icv_octets;
-}
-
-static void gcm(IMB_MGR *manager, const struct culvert_packet *packet, uint8_t *tag, int encrypt) {
+static void gcm(struct culvert_mb *mb, const struct culvert_packet *packet, uint8_t *tag, int encrypt) {
     const struct culvert_key *key = packet->key;
-    struct gcm_context_data context;
-    uint8_t nonce[12], associated[16];
+    IMB_MGR *manager = mb->manager;
+    uint8_t nonce[16], associated[16], *at = text_of(packet);
     size_t octets = associate(packet, associated), text = text_octets(packet);
-    uint8_t *at = packet->esp + HEADER_OCTETS + key->iv_octets;
     make_nonce(packet, nonce);
 #define RUN(function) \
-    function(manager, &key->of.gcm, &context, at, at, text, nonce, associated, octets, tag, key->icv_octets)
+    function(manager, cipher_of(key), &mb->context, at, at, text, nonce, associated, octets, tag, key->icv_octets)
     if (encrypt) {
         switch (key->key_octets) {
         case 16: RUN(IMB_AES128_GCM_ENC); break;
@@ -226,58 +128,121 @@ static void gcm(IMB_MGR *manager, const struct culvert_packet *packet, uint8_t *
 #undef RUN
 }
 
+/* RFC 4543 section 3.3: header, IV and text are authenticated, and nothing is encrypted. */
+static void gmac(struct culvert_mb *mb, const struct culvert_packet *packet, uint8_t *tag) {
+    const struct culvert_key *key = packet->key;
+    IMB_MGR *manager = mb->manager;
+    struct gcm_context_data *context = &mb->context;
+    uint8_t nonce[16], associated[16];
+    size_t octets = associate(packet, associated), rest = key->iv_octets + text_octets(packet);
+    make_nonce(packet, nonce);
+#define RUN(bits)                                                                                     \
+    do {                                                                                              \
+        IMB_AES##bits##_GMAC_INIT(manager, cipher_of(key), context, nonce, 12);                       \
+        IMB_AES##bits##_GMAC_UPDATE(manager, cipher_of(key), context, associated, octets);            \
+        IMB_AES##bits##_GMAC_UPDATE(manager, cipher_of(key), context, packet->esp + HEADER_OCTETS, rest); \
+        IMB_AES##bits##_GMAC_FINALIZE(manager, cipher_of(key), context, tag, key->icv_octets);        \
+    } while (0)
+    switch (key->key_octets) {
+    case 16: RUN(128); break;
+    case 24: RUN(192); break;
+    default: RUN(256); break;
+    }
+#undef RUN
+}
+
+static void judge(struct culvert_packet *packet, int right) {
+    packet->right = right;
+    if (!right)
+        memset(text_of(packet), 0, text_octets(packet));
+}
+
+static void run_alone(struct culvert_mb *mb, struct culvert_packet *packet, int encrypt) {
+    uint8_t *icv = icv_of(packet), *tag = encrypt ? icv : mb->tags[0];
+    if (packet->key->kind == CULVERT_GCM)
+        gcm(mb, packet, tag, encrypt);
+    else
+        gmac(mb, packet, tag);
+    judge(packet, encrypt || !differ(tag, icv, packet->key->icv_octets));
+}
+
 /* Jobs */
 
-static void fill_combined(struct culvert_mb *mb, IMB_JOB *job, const struct culvert_packet *packet, size_t slot) {
+static void fill_chacha(struct culvert_mb *mb, IMB_JOB *job, const struct culvert_packet *packet, size_t slot) {
     make_nonce(packet, mb->ivs[slot]);
     job->cipher_mode = IMB_CIPHER_CHACHA20_POLY1305;
     job->hash_alg = IMB_AUTH_CHACHA20_POLY1305;
-    job->enc_keys = job->dec_keys = packet->key->of.chacha;
-    job->key_len_in_bytes = 32;
+    job->enc_keys = job->dec_keys = cipher_of(packet->key);
     job->iv = mb->ivs[slot];
     job->iv_len_in_bytes = 12;
     job->u.CHACHA20_POLY1305.aad = mb->associated[slot];
     job->u.CHACHA20_POLY1305.aad_len_in_bytes = associate(packet, mb->associated[slot]);
-    job->hash_start_src_offset_in_bytes = job->cipher_start_src_offset_in_bytes;
-    job->msg_len_to_hash_in_bytes = job->msg_len_to_cipher_in_bytes;
-    job->auth_tag_output_len_in_bytes = 16;
+}
+
+/* RFC 4309. CCM authenticates the clear text, so its order is the other way round. */
+static void fill_ccm(struct culvert_mb *mb, IMB_JOB *job, const struct culvert_packet *packet, size_t slot) {
+    make_nonce(packet, mb->ivs[slot]);
+    job->cipher_mode = IMB_CIPHER_CCM;
+    job->hash_alg = IMB_AUTH_AES_CCM;
+    job->enc_keys = job->dec_keys = cipher_of(packet->key);
+    job->iv = mb->ivs[slot];
+    job->iv_len_in_bytes = 11;
+    job->u.CCM.aad = mb->associated[slot];
+    job->u.CCM.aad_len_in_bytes = associate(packet, mb->associated[slot]);
+    job->chain_order = job->cipher_direction == IMB_DIR_ENCRYPT ? IMB_ORDER_HASH_CIPHER : IMB_ORDER_CIPHER_HASH;
 }
 
 static void fill_cipher(struct culvert_mb *mb, IMB_JOB *job, const struct culvert_packet *packet, size_t slot) {
+    /* RFC 3686 section 4: nonce, IV, and a block counter that begins at one. */
+    static const uint8_t FIRST_BLOCK[4] = {0, 0, 0, 1};
     const struct culvert_key *key = packet->key;
     job->iv = packet->esp + HEADER_OCTETS;
-    job->iv_len_in_bytes = 16;
-    job->enc_keys = key->of.aes.encrypt;
-    job->dec_keys = key->of.aes.decrypt;
-    job->key_len_in_bytes = key->key_octets;
-    if (key->kind == CULVERT_CBC) {
+    job->iv_len_in_bytes = key->iv_octets;
+    job->enc_keys = job->dec_keys = cipher_of(key);
+    switch (key->kind) {
+    case CULVERT_CBC:
         job->cipher_mode = IMB_CIPHER_CBC;
-    } else if (key->kind == CULVERT_CTR) {
-        /* RFC 3686 section 4: nonce, IV, and a block counter that begins at one. */
-        static const uint8_t FIRST_BLOCK[4] = {0, 0, 0, 1};
+        job->dec_keys = ((const struct expanded *)cipher_of(key))->decrypt;
+        break;
+    case CULVERT_CTR:
         job->cipher_mode = IMB_CIPHER_CNTR;
         make_nonce(packet, mb->ivs[slot]);
         memcpy(mb->ivs[slot] + 12, FIRST_BLOCK, 4);
         job->iv = mb->ivs[slot];
-        job->dec_keys = key->of.aes.encrypt;
-    } else {
-        job->cipher_mode = IMB_CIPHER_NULL;
+        job->iv_len_in_bytes = 16;
+        break;
+    case CULVERT_TRIPLE_DES:
+        job->cipher_mode = IMB_CIPHER_DES3;
+        job->enc_keys = job->dec_keys = ((const struct triple *)cipher_of(key))->of;
+        break;
+    default: job->cipher_mode = IMB_CIPHER_NULL; break;
     }
 }
 
 static void fill_hash(IMB_JOB *job, const struct culvert_packet *packet) {
     const struct culvert_key *key = packet->key;
+    const struct chained *chained = hash_of(key);
     size_t covered = packet->octets - key->icv_octets;
     job->hash_alg = HASHES[key->hash].algorithm;
     job->auth_tag_output_len_in_bytes = HASHES[key->hash].tag_octets;
-    job->u.HMAC._hashed_auth_key_xor_ipad = key->inner;
-    job->u.HMAC._hashed_auth_key_xor_opad = key->outer;
-    job->hash_start_src_offset_in_bytes = 0;
+    if (key->hash == CULVERT_XCBC) {
+        job->u.XCBC._k1_expanded = chained->chain;
+        job->u.XCBC._k2 = chained->one;
+        job->u.XCBC._k3 = chained->other;
+    } else if (key->hash == CULVERT_CMAC) {
+        job->u.CMAC._key_expanded = chained->chain;
+        job->u.CMAC._skey1 = chained->one;
+        job->u.CMAC._skey2 = chained->other;
+    } else {
+        job->u.HMAC._hashed_auth_key_xor_ipad = hash_of(key);
+        job->u.HMAC._hashed_auth_key_xor_opad = outer_of(key);
+    }
     if (key->esn) {
         uint32_t upper = __builtin_bswap32((uint32_t)(packet->number >> 32));
         memcpy(packet->esp + covered, &upper, sizeof upper);
         covered += sizeof upper;
     }
+    job->hash_start_src_offset_in_bytes = 0;
     job->msg_len_to_hash_in_bytes = covered;
 }
 
@@ -285,16 +250,19 @@ static void fill(struct culvert_mb *mb, IMB_JOB *job, struct culvert_packet *pac
     size_t start = HEADER_OCTETS + packet->key->iv_octets;
     job->src = packet->esp;
     job->dst = packet->esp + start;
-    job->cipher_start_src_offset_in_bytes = start;
-    job->msg_len_to_cipher_in_bytes = text_octets(packet);
+    job->key_len_in_bytes = packet->key->key_octets;
+    job->cipher_start_src_offset_in_bytes = job->hash_start_src_offset_in_bytes = start;
+    job->msg_len_to_cipher_in_bytes = job->msg_len_to_hash_in_bytes = text_octets(packet);
     job->cipher_direction = encrypt ? IMB_DIR_ENCRYPT : IMB_DIR_DECRYPT;
     job->chain_order = encrypt ? IMB_ORDER_CIPHER_HASH : IMB_ORDER_HASH_CIPHER;
     job->auth_tag_output = mb->tags[slot];
+    job->auth_tag_output_len_in_bytes = packet->key->icv_octets;
     job->user_data = packet;
     job->user_data2 = (void *)slot;
-    if (packet->key->kind == CULVERT_CHACHA) {
-        fill_combined(mb, job, packet, slot);
-    } else {
+    switch (packet->key->kind) {
+    case CULVERT_CHACHA: fill_chacha(mb, job, packet, slot); break;
+    case CULVERT_CCM: fill_ccm(mb, job, packet, slot); break;
+    default:
         fill_cipher(mb, job, packet, slot);
         fill_hash(job, packet);
     }
@@ -303,38 +271,43 @@ static void fill(struct culvert_mb *mb, IMB_JOB *job, struct culvert_packet *pac
 static void finish(struct culvert_mb *mb, const IMB_JOB *job, int encrypt) {
     struct culvert_packet *packet = job->user_data;
     size_t slot = (size_t)job->user_data2, octets = packet->key->icv_octets;
-    uint8_t *icv = packet->esp + packet->octets - octets;
+    int done = job->status == IMB_STATUS_COMPLETED;
     if (encrypt)
-        memcpy(icv, mb->tags[slot], octets);
+        memcpy(icv_of(packet), mb->tags[slot], octets);
     else
-        packet->right = job->status == IMB_STATUS_COMPLETED && !differ(mb->tags[slot], mb->icvs[slot], octets);
+        done = done && !differ(mb->tags[slot], mb->icvs[slot], octets);
+    judge(packet, done);
+}
+
+static void submit(struct culvert_mb *mb, struct culvert_packet *packet, size_t slot, int encrypt) {
+    IMB_MGR *manager = packet->key->hash == CULVERT_SHA256 ? mb->sha : mb->manager;
+    if (!encrypt)
+        memcpy(mb->icvs[slot], icv_of(packet), packet->key->icv_octets);
+    IMB_JOB *job = IMB_GET_NEXT_JOB(manager);
+    fill(mb, job, packet, slot, encrypt);
+    for (job = IMB_SUBMIT_JOB_NOCHECK(manager); job != NULL; job = IMB_GET_COMPLETED_JOB(manager))
+        finish(mb, job, encrypt);
+}
+
+static void flush(struct culvert_mb *mb, IMB_MGR *manager, int encrypt) {
+    for (IMB_JOB *job = IMB_FLUSH_JOB(manager); job != NULL; job = IMB_FLUSH_JOB(manager))
+        finish(mb, job, encrypt);
 }
 
 static void run(struct culvert_mb *mb, struct culvert_packet *packets, size_t count, int encrypt) {
-    IMB_MGR *manager = mb->manager;
-    IMB_JOB *job;
+    size_t jobs = 0;
     for (size_t at = 0; at < count; at++) {
-        struct culvert_packet *packet = &packets[at];
-        size_t octets = packet->key->icv_octets;
-        uint8_t *icv = packet->esp + packet->octets - octets;
-        if (packet->key->kind == CULVERT_GCM) {
-            if (encrypt) {
-                gcm(manager, packet, icv, 1);
-            } else {
-                gcm(manager, packet, mb->tags[at], 0);
-                packet->right = !differ(mb->tags[at], icv, octets);
-            }
-            continue;
-        }
-        if (!encrypt)
-            memcpy(mb->icvs[at], icv, octets);
-        job = IMB_GET_NEXT_JOB(manager);
-        fill(mb, job, packet, at, encrypt);
-        for (job = IMB_SUBMIT_JOB_NOCHECK(manager); job != NULL; job = IMB_GET_COMPLETED_JOB(manager))
-            finish(mb, job, encrypt);
+        uint8_t kind = packets[at].key->kind;
+        if (kind == CULVERT_GCM || kind == CULVERT_GMAC)
+            run_alone(mb, &packets[at], encrypt);
+        else
+            submit(mb, &packets[at], jobs++, encrypt);
     }
-    while ((job = IMB_FLUSH_JOB(manager)) != NULL)
-        finish(mb, job, encrypt);
+    if (jobs == 0)
+        return;
+    flush(mb, mb->manager, encrypt);
+    if (mb->sha != mb->manager)
+        flush(mb, mb->sha, encrypt);
 }
 
 static void run_all(struct culvert_mb *mb, struct culvert_packet *packets, size_t count, int encrypt) {

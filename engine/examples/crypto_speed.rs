@@ -1,15 +1,21 @@
-//! Bench: how fast packets are sealed and opened in memory, by one core: the whole way out (`protect_run` and
-//! `seal_batch`: look-up, outer header, trailer, cipher) and in (`open_batch`), next to the bare engine over the same
-//! octets. Rounds are interleaved; medians of nanoseconds per packet.
+//! Bench: how fast packets are sealed and opened in memory, by one core. Three things over the same octets, their rounds
+//! interleaved, medians of nanoseconds per packet:
+//!
+//! * `bare`: libipsec-mb in a loop of its own, which makes no IV and compares no ICV;
+//! * `engine`: `Engine::seal` and `Engine::open` over ready frames;
+//! * `way`: the whole way out (`protect_run` and `seal_batch`: look-up, outer header, trailer, cipher) or in
+//!   (`open_batch`).
 //!
 //! cargo run --release --example crypto_speed [ROUNDS]
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use culvert_engine::control::{self, Change, Message};
 use culvert_engine::crypto::chance::Chance;
-use culvert_engine::crypto::{Engine, Job, Random, engine_called, engines};
+#[cfg(culvert_ipsec_mb)]
+use culvert_engine::crypto::ipsec_mb::IpsecMb;
+use culvert_engine::crypto::{Engine, Job, Keyed, engine_called, engines};
 use culvert_engine::tables::sa::Secret;
 use culvert_engine::tables::slots::{HeapWords, SLOT_WORDS, Slot};
 use culvert_engine::transform::batch_in::{Admissions, Arrived, In};
@@ -132,61 +138,121 @@ fn in_again(gateway: &mut Gateway, sealed: &[Vec<u8>]) -> f64 {
     started.elapsed().as_nanos() as f64 / sealed.len() as f64
 }
 
-/// The engine alone, over ready frames.
-fn bare(engine: &mut dyn Engine, suite: &Suite, octets: usize) -> f64 {
-    let secret = |octets: usize| Secret::new((0..octets).map(|at| (at * 7 + 1) as u8).collect());
-    let keyed = engine.prepare_esp(suite.cipher, &secret(suite.key), suite.auth, &secret(suite.auth_key), false);
-    let keyed = keyed.expect("good keys");
-    let sealed = keyed.layout.sealed(octets);
-    let mut frames = vec![vec![1u8; sealed]; BATCH];
-    let mut chance = Chance::new().expect("chance");
-    let started = Instant::now();
-    for round in 0..BATCHES as u64 {
-        let number = |at: usize| round * BATCH as u64 + at as u64 + 1;
-        let mut jobs: Vec<Job<'_>> = frames
-            .iter_mut()
-            .enumerate()
-            .map(|(at, esp)| Job { key: &keyed, esp, number: number(at), right: false })
-            .collect();
-        engine.seal(&mut jobs, &mut chance as &mut dyn Random);
+/// The keys of one SA, and a batch that was sealed with them, which is sealed once more or opened.
+struct Frames {
+    keyed: Keyed,
+    sealed: Vec<Vec<u8>>,
+}
+
+impl Frames {
+    fn new(engine: &mut dyn Engine, suite: &Suite, octets: usize) -> Frames {
+        let secret = |octets: usize| Secret::new((0..octets).map(|at| (at * 7 + 1) as u8).collect());
+        let keyed = engine.prepare_esp(suite.cipher, &secret(suite.key), suite.auth, &secret(suite.auth_key), false);
+        let keyed = keyed.expect("good keys");
+        let mut sealed = vec![vec![1u8; keyed.layout.sealed(octets)]; BATCH];
+        engine.seal(&mut jobs(&keyed, &mut sealed), &mut Chance::new().expect("chance"));
+        Frames { keyed, sealed }
     }
-    started.elapsed().as_nanos() as f64 / (BATCH * BATCHES) as f64
+
+    /// Nanoseconds per packet of what takes so long for one batch of them.
+    fn per_packet(&self, mut once: impl FnMut(&mut [Job<'_>]) -> Option<Duration>) -> Option<f64> {
+        let mut frames = self.sealed.clone();
+        let mut all = Duration::ZERO;
+        for _ in 0..BATCHES {
+            frames.iter_mut().zip(&self.sealed).for_each(|(frame, sealed)| frame.copy_from_slice(sealed));
+            all += once(&mut jobs(&self.keyed, &mut frames))?;
+        }
+        Some(all.as_nanos() as f64 / (BATCH * BATCHES) as f64)
+    }
+
+    fn engine(&self, engine: &mut dyn Engine, seal: bool) -> f64 {
+        let mut chance = Chance::new().expect("chance");
+        let measured = self.per_packet(|jobs| {
+            let started = Instant::now();
+            if seal {
+                engine.seal(jobs, &mut chance);
+            } else {
+                engine.open(jobs);
+            }
+            let took = started.elapsed();
+            assert!(jobs.iter().all(|job| job.right), "all are sealed, or authentic");
+            Some(took)
+        });
+        measured.expect("every engine does it")
+    }
+}
+
+fn jobs<'a>(keyed: &'a Keyed, frames: &'a mut [Vec<u8>]) -> Vec<Job<'a>> {
+    let job = |(at, esp): (usize, &'a mut Vec<u8>)| Job { key: keyed, esp, number: at as u64 + 1, right: false };
+    frames.iter_mut().enumerate().map(job).collect()
+}
+
+/// What the library alone needs, where this engine is the one over it.
+#[cfg(culvert_ipsec_mb)]
+fn bare(name: &str, frames: &Frames, seal: bool) -> Option<f64> {
+    let mut library = (name == "ipsec-mb").then(|| IpsecMb::new().ok()).flatten()?;
+    frames.per_packet(|jobs| library.bare(jobs, seal))
+}
+
+#[cfg(not(culvert_ipsec_mb))]
+fn bare(_: &str, _: &Frames, _: bool) -> Option<f64> {
+    None
 }
 
 fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
+    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
+}
+
+#[derive(Default)]
+struct Row {
+    bare: Vec<f64>,
+    engine: Vec<f64>,
+    way: Vec<f64>,
+}
+
+impl Row {
+    fn print(self, name: &str, octets: usize) {
+        let (bare, engine, way) = (median(self.bare), median(self.engine), median(self.way));
+        println!(
+            "{name:<30}{octets:>7}{bare:>10.0}{engine:>11.0}{way:>9.0}{:>13.2}{:>10.2}{:>13.2}",
+            1000.0 / engine,
+            1000.0 / way,
+            bare / engine
+        );
+    }
+}
+
+fn measure(name: &str, suite: &Suite, octets: usize, rounds: usize) {
+    let mut engine = engine_called(name).expect("it is of this build");
+    let (packet, frames) = (inner_packet(octets), Frames::new(engine.as_mut(), suite, octets));
+    let (mut outward, mut inward) = (Row::default(), Row::default());
+    for _ in 0..rounds {
+        let (mut sender, mut receiver) = (gateway(suite, name, "out"), gateway(suite, name, "in"));
+        let mut sealed = Vec::new();
+        out(&mut sender, &packet, Some(&mut sealed));
+        outward.bare.extend(bare(name, &frames, true));
+        outward.engine.push(frames.engine(engine.as_mut(), true));
+        outward.way.push(out(&mut sender, &packet, None));
+        inward.bare.extend(bare(name, &frames, false));
+        inward.engine.push(frames.engine(engine.as_mut(), false));
+        inward.way.push(in_again(&mut receiver, &sealed));
+    }
+    outward.print(&format!("{} {} seal", suite.cipher, suite.auth), octets);
+    inward.print(&format!("{} {} open", suite.cipher, suite.auth), octets);
 }
 
 fn main() {
     let rounds: usize = std::env::args().nth(1).and_then(|text| text.parse().ok()).unwrap_or(7);
     for name in engines() {
-        let mut engine = engine_called(name).expect("it is of this build");
-        println!("{}", engine.name());
+        println!("{}", engine_called(name).expect("it is of this build").name());
         println!(
-            "{:<26}{:>7}{:>10}{:>10}{:>10}{:>10}{:>9}{:>9}",
-            "", "octets", "bare ns", "out ns", "in ns", "out Mpps", "in Mpps", "bare/out"
+            "{:<30}{:>7}{:>10}{:>11}{:>9}{:>13}{:>10}{:>13}",
+            "", "octets", "bare ns", "engine ns", "way ns", "engine Mpps", "way Mpps", "bare/engine"
         );
         for suite in &SUITES {
             for octets in [64, 512, 1400] {
-                let packet = inner_packet(octets);
-                let (mut ours, mut back, mut floor) = (Vec::new(), Vec::new(), Vec::new());
-                for _ in 0..rounds {
-                    let (mut sender, mut receiver) = (gateway(suite, name, "out"), gateway(suite, name, "in"));
-                    let mut sealed = Vec::new();
-                    out(&mut sender, &packet, Some(&mut sealed));
-                    floor.push(bare(engine.as_mut(), suite, octets));
-                    ours.push(out(&mut sender, &packet, None));
-                    back.push(in_again(&mut receiver, &sealed));
-                }
-                let (floor, ours, back) = (median(floor), median(ours), median(back));
-                println!(
-                    "{:<26}{octets:>7}{floor:>10.0}{ours:>10.0}{back:>10.0}{:>10.2}{:>9.2}{:>9.2}",
-                    format!("{} {}", suite.cipher, suite.auth),
-                    1000.0 / ours,
-                    1000.0 / back,
-                    floor / ours
-                );
+                measure(name, suite, octets, rounds);
             }
         }
     }

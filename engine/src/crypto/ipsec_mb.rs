@@ -1,17 +1,21 @@
 //! Algorithms by Intel's libipsec-mb, which works on many packets side by side.
 //!
-//! It does AES-GCM, ChaCha20-Poly1305, and AES-CBC, AES-CTR or NULL with an HMAC of SHA-1 or SHA-2, in ESP. What else
-//! there is (3DES, CCM, GMAC, MD5, XCBC, CMAC, and AH) goes by the portable engine.
+//! It does every algorithm of ESP but AES-CCM with 192-bit keys, which the library doesn't know. That one goes by the
+//! portable engine, and so does AH, whose packets come one at a time: there the portable crates are no slower.
 //!
-//! A packet that is not authentic may have been decrypted all the same: `right` says that nobody may look at it.
+//! The library decrypts while it authenticates; zeros are put over the text of a packet that is not authentic.
 
 use std::ffi::{CStr, c_char, c_int};
 use std::ptr::NonNull;
+use std::time::{Duration, Instant};
 
 use super::portable::Portable;
 use super::table::{self, Auth, AuthRow, Cipher, CipherRow, check_esp};
 use super::{ESP_HEADER_OCTETS, Engine, Job, Keyed, Random, Unfit};
 use crate::tables::sa::Secret;
+
+/// The library counts in 16 bits.
+const ESP_OCTETS_MAX: usize = u16::MAX as usize;
 
 /// Of the C layer; see csrc/ipsec_mb.h.
 #[repr(C)]
@@ -35,43 +39,52 @@ struct RawPacket {
     right: u32,
 }
 
+/// As above.
+#[repr(C)]
+struct RawTerms {
+    kind: c_int,
+    hash: c_int,
+    cipher_key: *const u8,
+    salt: *const u8,
+    auth_key: *const u8,
+    key_octets: usize,
+    salt_octets: usize,
+    auth_octets: usize,
+    iv_octets: usize,
+    icv_octets: usize,
+    esn: c_int,
+}
+
 unsafe extern "C" {
     fn culvert_mb_new(words: *mut c_char, words_octets: usize) -> *mut RawManager;
     fn culvert_mb_free(manager: *mut RawManager);
-    #[allow(clippy::too_many_arguments, reason = "as the C function has them")]
-    fn culvert_key_new(
-        manager: *mut RawManager,
-        kind: c_int,
-        cipher_key: *const u8,
-        key_octets: usize,
-        salt: *const u8,
-        hash: c_int,
-        auth_key: *const u8,
-        auth_octets: usize,
-        iv_octets: usize,
-        icv_octets: usize,
-        esn: c_int,
-    ) -> *mut RawKey;
+    fn culvert_key_new(manager: *mut RawManager, terms: *const RawTerms) -> *mut RawKey;
     fn culvert_key_free(key: *mut RawKey);
+    fn culvert_key_octets(key: *const RawKey) -> usize;
     fn culvert_seal(manager: *mut RawManager, packets: *mut RawPacket, count: usize);
     fn culvert_open(manager: *mut RawManager, packets: *mut RawPacket, count: usize);
+    fn culvert_bare(manager: *mut RawManager, packets: *mut RawPacket, count: usize, encrypt: c_int) -> c_int;
 }
 
-/// The engine, with a manager of its own.
+/// The engine, with a manager of its own. What the vectors hold means nothing between two batches.
 pub struct IpsecMb {
     manager: NonNull<RawManager>,
     words: String,
     portable: Portable,
+    packets: Vec<RawPacket>,
+    places: Vec<usize>,
+    drawn: Vec<u8>,
 }
 
-// SAFETY: the manager is used through `&mut self` only (or, to prepare keys, without changing it), by one thread at a time.
+// SAFETY: the manager is used through `&mut self` only (or, to prepare keys, without changing it), by one thread at a
+// time, since the engine is not Sync; the pointers of `packets` are followed only within the call that put them there.
 unsafe impl Send for IpsecMb {}
 
 /// Keys as the C layer prepared them.
 struct MbKey {
     raw: NonNull<RawKey>,
-    /// The IV is the number; else chance.
-    counts: bool,
+    /// The IV is chance; else it is the number, if there is one.
+    draws: bool,
 }
 
 // SAFETY: after it was made, nobody changes what it points at until it is dropped.
@@ -86,26 +99,43 @@ impl Drop for MbKey {
     }
 }
 
-fn kind_of(cipher: Cipher) -> Option<c_int> {
-    match cipher {
+fn kind_of(row: &CipherRow) -> Option<c_int> {
+    match row.cipher {
         Cipher::AesGcm => Some(0),
-        Cipher::ChaCha20Poly1305 => Some(1),
-        Cipher::AesCbc => Some(2),
-        Cipher::AesCtr => Some(3),
-        Cipher::Null => Some(4),
-        Cipher::TripleDes | Cipher::AesCcm | Cipher::AesGmac => None,
+        Cipher::AesGmac => Some(1),
+        Cipher::ChaCha20Poly1305 => Some(2),
+        Cipher::AesCcm if row.key - row.salt == 24 => None,
+        Cipher::AesCcm => Some(3),
+        Cipher::AesCbc => Some(4),
+        Cipher::AesCtr => Some(5),
+        Cipher::TripleDes => Some(6),
+        Cipher::Null => Some(7),
     }
 }
 
 fn hash_of(auth: Option<&AuthRow>) -> Option<c_int> {
     match auth.map(|row| row.auth) {
         None => Some(0),
-        Some(Auth::Sha1) => Some(1),
-        Some(Auth::Sha256) => Some(2),
-        Some(Auth::Sha384) => Some(3),
-        Some(Auth::Sha512) => Some(4),
-        Some(Auth::Md5 | Auth::Xcbc | Auth::Cmac | Auth::Gmac) => None,
+        Some(Auth::Md5) => Some(1),
+        Some(Auth::Sha1) => Some(2),
+        Some(Auth::Sha256) => Some(3),
+        Some(Auth::Sha384) => Some(4),
+        Some(Auth::Sha512) => Some(5),
+        Some(Auth::Xcbc) => Some(6),
+        Some(Auth::Cmac) => Some(7),
+        Some(Auth::Gmac) => None,
     }
+}
+
+fn made_here(key: &Keyed) -> Option<&MbKey> {
+    key.prepared.downcast_ref()
+}
+
+/// Whether the packet can be one of this key's at all.
+fn fits(job: &Job<'_>) -> bool {
+    let layout = &job.key.layout;
+    let text = job.esp.len().checked_sub(ESP_HEADER_OCTETS + layout.iv + layout.icv);
+    job.esp.len() <= ESP_OCTETS_MAX && text.is_some_and(|text| text > 0 && text & (layout.alignment - 1) == 0)
 }
 
 impl IpsecMb {
@@ -117,7 +147,8 @@ impl IpsecMb {
         let manager = NonNull::new(manager).ok_or("libipsec-mb does not work on this processor")?;
         // SAFETY: the C layer has ended it by a zero within its length.
         let words = unsafe { CStr::from_ptr(words.as_ptr()) }.to_string_lossy().into_owned();
-        Ok(IpsecMb { manager, words, portable: Portable::new() })
+        let (packets, places, drawn) = (Vec::new(), Vec::new(), Vec::new());
+        Ok(IpsecMb { manager, words, portable: Portable::new(), packets, places, drawn })
     }
 
     fn key(
@@ -128,49 +159,86 @@ impl IpsecMb {
         auth_key: &[u8],
         esn: bool,
     ) -> Option<MbKey> {
-        let (kind, hash) = (kind_of(row.cipher)?, hash_of(auth)?);
-        let (key, given) = material.split_at(row.key - row.salt);
-        let mut salt = [0; 4];
-        salt[..given.len()].copy_from_slice(given);
+        let (key, salt) = material.split_at(row.key - row.salt);
         let layout = table::layout(row, auth);
-        let manager = self.manager.as_ptr();
-        // SAFETY: every pointer is to live memory of the length that is said; `check_esp` has seen to it that keys are as
-        // long as their algorithms want them, and the C layer copies what it needs.
-        let raw = unsafe {
-            culvert_key_new(
-                manager,
-                kind,
-                key.as_ptr(),
-                key.len(),
-                salt.as_ptr(),
-                hash,
-                auth_key.as_ptr(),
-                auth_key.len(),
-                layout.iv,
-                layout.icv,
-                c_int::from(esn),
-            )
+        let terms = RawTerms {
+            kind: kind_of(row)?,
+            hash: hash_of(auth)?,
+            cipher_key: key.as_ptr(),
+            salt: salt.as_ptr(),
+            auth_key: auth_key.as_ptr(),
+            key_octets: key.len(),
+            salt_octets: salt.len(),
+            auth_octets: auth_key.len(),
+            iv_octets: layout.iv,
+            icv_octets: layout.icv,
+            esn: c_int::from(esn),
         };
-        Some(MbKey { raw: NonNull::new(raw)?, counts: row.cipher != Cipher::AesCbc })
+        // SAFETY: every pointer is to live memory of the length that is said; `check_esp` has seen to it that keys are
+        // as long as their algorithms want them, and the C layer copies what it needs.
+        let raw = unsafe { culvert_key_new(self.manager.as_ptr(), &terms) };
+        let draws = matches!(row.cipher, Cipher::AesCbc | Cipher::TripleDes);
+        Some(MbKey { raw: NonNull::new(raw)?, draws })
+    }
+
+    /// Octets that one SA's prepared keys take, or None where the portable engine has them.
+    pub fn key_octets(key: &Keyed) -> Option<usize> {
+        // SAFETY: the key lives as long as what it is of.
+        made_here(key).map(|key| unsafe { culvert_key_octets(key.raw.as_ptr()) })
     }
 
     /// The jobs that are the C layer's, as it takes them, with the place of each.
-    fn packets(jobs: &mut [Job<'_>]) -> (Vec<RawPacket>, Vec<usize>) {
-        let (mut packets, mut places) = (Vec::with_capacity(jobs.len()), Vec::with_capacity(jobs.len()));
+    fn gather(&mut self, jobs: &mut [Job<'_>]) {
+        self.packets.clear();
+        self.places.clear();
         for (place, job) in jobs.iter_mut().enumerate() {
-            let layout = &job.key.layout;
-            let text = job.esp.len().checked_sub(ESP_HEADER_OCTETS + layout.iv + layout.icv);
-            let fits = text.is_some_and(|text| text > 0 && text & (layout.alignment - 1) == 0);
             job.right = false;
-            if let Some(key) = job.key.prepared.downcast_ref::<MbKey>()
-                && fits
-            {
-                let (key, esp, octets) = (key.raw.as_ptr().cast_const(), job.esp.as_mut_ptr(), job.esp.len());
-                packets.push(RawPacket { key, esp, octets, number: job.number, right: 0 });
-                places.push(place);
+            let Some(key) = made_here(job.key).filter(|_| fits(job)) else { continue };
+            let (key, esp, octets) = (key.raw.as_ptr().cast_const(), job.esp.as_mut_ptr(), job.esp.len());
+            self.packets.push(RawPacket { key, esp, octets, number: job.number, right: 0 });
+            self.places.push(place);
+        }
+    }
+
+    fn tell(&self, jobs: &mut [Job<'_>]) {
+        for (packet, place) in self.packets.iter().zip(&self.places) {
+            jobs[*place].right = packet.right != 0;
+        }
+    }
+
+    /// IVs of all packets: the number, or chance, of which all is drawn at once.
+    fn write_ivs(&mut self, jobs: &mut [Job<'_>], random: &mut dyn Random) {
+        let iv_drawn = |job: &Job<'_>| {
+            let draws = made_here(job.key).is_some_and(|key| key.draws) && fits(job);
+            if draws { job.key.layout.iv } else { 0 }
+        };
+        self.drawn.resize(jobs.iter().map(iv_drawn).sum(), 0);
+        if !self.drawn.is_empty() {
+            random.fill(&mut self.drawn);
+        }
+        let mut drawn = &self.drawn[..];
+        for job in jobs {
+            let octets = iv_drawn(job);
+            let iv = ESP_HEADER_OCTETS..ESP_HEADER_OCTETS + job.key.layout.iv;
+            if octets > 0 {
+                let (initial, rest) = drawn.split_at(octets);
+                job.esp[iv].copy_from_slice(initial);
+                drawn = rest;
+            } else if !iv.is_empty() && made_here(job.key).is_some() && fits(job) {
+                job.esp[iv].copy_from_slice(&job.number.to_be_bytes());
             }
         }
-        (packets, places)
+    }
+
+    /// For benchmarks: how long the library alone takes for the same octets, which are worthless afterwards. None for
+    /// algorithms that nobody measures.
+    pub fn bare(&mut self, jobs: &mut [Job<'_>], seal: bool) -> Option<Duration> {
+        self.gather(jobs);
+        let (packets, count) = (self.packets.as_mut_ptr(), self.packets.len());
+        let started = Instant::now();
+        // SAFETY: as in `seal`.
+        let measured = unsafe { culvert_bare(self.manager.as_ptr(), packets, count, c_int::from(seal)) };
+        (measured != 0).then(|| started.elapsed())
     }
 }
 
@@ -178,23 +246,6 @@ impl Drop for IpsecMb {
     fn drop(&mut self) {
         // SAFETY: made by culvert_mb_new, and freed nowhere else.
         unsafe { culvert_mb_free(self.manager.as_ptr()) };
-    }
-}
-
-fn is_portable(job: &Job<'_>) -> bool {
-    !job.key.prepared.is::<MbKey>()
-}
-
-/// IVs of all packets: the number, or chance.
-fn write_ivs(jobs: &mut [Job<'_>], random: &mut dyn Random) {
-    for job in jobs {
-        let Some(key) = job.key.prepared.downcast_ref::<MbKey>() else { continue };
-        let Some(iv) = job.esp.get_mut(ESP_HEADER_OCTETS..ESP_HEADER_OCTETS + job.key.layout.iv) else { continue };
-        if key.counts && iv.len() == 8 {
-            iv.copy_from_slice(&job.number.to_be_bytes());
-        } else if !iv.is_empty() {
-            random.fill(iv);
-        }
     }
 }
 
@@ -224,22 +275,29 @@ impl Engine for IpsecMb {
     }
 
     fn seal(&mut self, jobs: &mut [Job<'_>], random: &mut dyn Random) {
-        write_ivs(jobs, random);
-        let (mut packets, places) = IpsecMb::packets(jobs);
+        self.write_ivs(jobs, random);
+        self.gather(jobs);
+        let (packets, count) = (self.packets.as_mut_ptr(), self.packets.len());
         // SAFETY: each packet is one live job's own octets, of a length that its layout allows, with its own live key.
-        unsafe { culvert_seal(self.manager.as_ptr(), packets.as_mut_ptr(), packets.len()) };
-        places.iter().for_each(|place| jobs[*place].right = true);
-        for job in jobs.iter_mut().filter(|job| is_portable(job)) {
-            self.portable.seal(std::slice::from_mut(job), random);
+        unsafe { culvert_seal(self.manager.as_ptr(), packets, count) };
+        self.tell(jobs);
+        for job in jobs.iter_mut().filter(|job| !job.right) {
+            if made_here(job.key).is_none() {
+                self.portable.seal(std::slice::from_mut(job), random);
+            } else {
+                // What can't be sealed doesn't leave in clear.
+                job.esp.fill(0);
+            }
         }
     }
 
     fn open(&mut self, jobs: &mut [Job<'_>]) {
-        let (mut packets, places) = IpsecMb::packets(jobs);
+        self.gather(jobs);
+        let (packets, count) = (self.packets.as_mut_ptr(), self.packets.len());
         // SAFETY: as in `seal`.
-        unsafe { culvert_open(self.manager.as_ptr(), packets.as_mut_ptr(), packets.len()) };
-        packets.iter().zip(places).for_each(|(packet, place)| jobs[place].right = packet.right != 0);
-        for job in jobs.iter_mut().filter(|job| is_portable(job)) {
+        unsafe { culvert_open(self.manager.as_ptr(), packets, count) };
+        self.tell(jobs);
+        for job in jobs.iter_mut().filter(|job| made_here(job.key).is_none()) {
             self.portable.open(std::slice::from_mut(job));
         }
     }

@@ -4,7 +4,8 @@
 //!
 //! * ESP: `seal` and `open`, in place, over octets laid out as they go on the wire:
 //!   `SPI (4) | sequence (4) | IV | clear or cipher text | ICV`. Sealing fills in IV and ICV and encrypts what lies
-//!   between; opening verifies, and decrypts in place only what is authentic.
+//!   between; opening verifies and decrypts in place. What is not authentic nobody gets to see decrypted: its text is
+//!   left as it came, or is all zeros.
 //! * AH: `sign` over octets that the caller has put together.
 //!
 //! A batch may mix SAs and algorithms: what an engine can do side by side it does side by side.
@@ -62,7 +63,8 @@ pub struct Job<'a> {
     pub esp: &'a mut [u8],
     /// The whole sequence number, of which the packet has the lower 32 bits.
     pub number: u64,
-    /// Set by `open`: whether the packet is authentic. Sealing always succeeds and sets it.
+    /// Set by `open`: whether the packet is authentic. If not, nobody looks at its text any more. Sealing sets it too,
+    /// and always succeeds on a packet whose length fits its layout and an IP packet.
     pub right: bool,
 }
 
@@ -108,7 +110,8 @@ pub trait Engine: Send {
     /// Seal every job in place. Counter modes take the number for their IV, CBC takes chance.
     fn seal(&mut self, jobs: &mut [Job<'_>], random: &mut dyn Random);
 
-    /// Verify every job, in time that doesn't depend on how an ICV is wrong, and decrypt the authentic ones in place.
+    /// Verify every job, in time that doesn't depend on how an ICV is wrong, and decrypt the authentic ones in place. An
+    /// engine may decrypt before it knows; then it puts zeros over the text of those that are not, before it returns.
     fn open(&mut self, jobs: &mut [Job<'_>]);
 
     /// The ICV over these octets (the upper half of the number not among them), as long as `key.icv`.

@@ -88,6 +88,11 @@ fn mac_of_esp(key: &Keyed, mac: &Mac, esp: &[u8], number: u64, icv: &mut [u8; IC
 
 fn seal_one(job: &mut Job<'_>, random: &mut dyn Random) {
     let key = job.key;
+    if parts(job.esp, &key.layout).is_none() {
+        // What can't be sealed doesn't leave in clear.
+        job.esp.fill(0);
+        return;
+    }
     match suite(key) {
         Suite::Separate(cipher, mac) => {
             let Some((iv, text, _)) = parts(job.esp, &key.layout) else { return };
@@ -109,11 +114,11 @@ fn seal_one(job: &mut Job<'_>, random: &mut dyn Random) {
 
 fn open_one(job: &mut Job<'_>) -> bool {
     let key = job.key;
+    if parts(job.esp, &key.layout).is_none() {
+        return false;
+    }
     match suite(key) {
         Suite::Separate(cipher, mac) => {
-            if parts(job.esp, &key.layout).is_none() {
-                return false;
-            }
             let mut icv = [0; ICV_MAX];
             mac_of_esp(key, mac, job.esp, job.number, &mut icv);
             let given = &job.esp[job.esp.len() - key.layout.icv..];
