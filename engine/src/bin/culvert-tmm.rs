@@ -13,8 +13,10 @@ use culvert_engine::io::counters::Counters;
 use culvert_engine::io::harden::{harden, ignore_interrupts};
 use culvert_engine::io::journal::Journal;
 use culvert_engine::io::raw::{RawReceiver, RawSender};
+use culvert_engine::io::routes::Routes;
 use culvert_engine::io::tun::Tun;
 use culvert_engine::io::udp::UdpPort;
+use culvert_engine::io::xsk::Xsk;
 use culvert_engine::process::{Estate, Process};
 use culvert_engine::transform::gateway::Gateway;
 use culvert_engine::worker::{Doors, Worker};
@@ -38,8 +40,15 @@ fn parse_arguments() -> Option<(Fds, String)> {
 fn open_doors(fds: &Fds) -> Result<Doors, String> {
     let broken = |error: std::io::Error| format!("a descriptor that culvertd gave is broken: {error}");
     let tun = Tun::from_fd(*fds.get("tun").ok_or("no TUN was given")?).map_err(broken)?;
-    let mut doors =
-        Doors { tun, senders: HashMap::new(), receivers: Vec::new(), complaints: Vec::new(), ports: Vec::new() };
+    let mut doors = Doors {
+        tun,
+        senders: HashMap::new(),
+        receivers: Vec::new(),
+        complaints: Vec::new(),
+        ports: Vec::new(),
+        queues: Vec::new(),
+        routes: fds.get("routes").map(|fd| Routes::from_fd(*fd)),
+    };
     let mut names: Vec<_> = fds.iter().collect();
     names.sort();
     for (name, fd) in names {
@@ -53,6 +62,10 @@ fn open_doors(fds: &Fds) -> Result<Doors, String> {
         } else if let Some((rest, port)) = name.strip_prefix("udp").and_then(|rest| rest.split_once('-')) {
             let port = port.parse().map_err(|_| "a UDP port without a number")?;
             doors.ports.push(UdpPort::from_fd(*fd, version(rest), port));
+        } else if let Some((link, queue)) = name.strip_prefix("xsk").and_then(|rest| rest.split_once('-')) {
+            let memory = fds.get(&format!("umem{link}-{queue}")).ok_or("a queue without memory")?;
+            let link = link.parse().map_err(|_| "a queue of no link")?;
+            doors.queues.push(Xsk::from_fds(*fd, *memory, link).map_err(broken)?);
         }
     }
     Ok(doors)
@@ -75,7 +88,7 @@ fn open() -> Result<Process, String> {
 
 /// What `show sys version` calls it.
 fn version() -> String {
-    format!("native ({})", best_engine().name())
+    format!("native ({}, af_xdp)", best_engine().name())
 }
 
 fn main() -> ExitCode {

@@ -7,6 +7,8 @@ pub mod harden;
 pub mod journal;
 pub mod poller;
 pub mod raw;
+pub mod routes;
 pub mod segment;
 pub mod tun;
 pub mod udp;
+pub mod xsk;

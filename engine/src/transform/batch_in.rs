@@ -75,7 +75,7 @@ struct Pending {
 }
 
 impl Gateway {
-    /// The verdicts on a batch of packets, which lie in `octets` one behind the other and are opened there.
+    /// The verdicts on a batch of packets, which lie in `octets`, none in another one's, and are opened there.
     pub fn open_batch(
         &mut self,
         octets: &mut [u8],
@@ -151,9 +151,11 @@ impl Gateway {
     }
 
     fn open_pending(&mut self, octets: &mut [u8], pending: &[Pending]) -> Vec<bool> {
+        let mut places: Vec<usize> = (0..pending.len()).collect();
+        places.sort_by_key(|place| pending[*place].esp.start);
         let mut jobs = Vec::with_capacity(pending.len());
         let (mut rest, mut at) = (octets, 0);
-        for each in pending {
+        for each in places.iter().map(|place| &pending[*place]) {
             let (_, behind) = rest.split_at_mut(each.esp.start - at);
             let (esp, behind) = behind.split_at_mut(each.esp.len());
             (rest, at) = (behind, each.esp.end);
@@ -161,7 +163,9 @@ impl Gateway {
             jobs.push(Job { key, esp, number: each.number, right: false });
         }
         self.engine.open(&mut jobs);
-        jobs.iter().map(|job| job.right).collect()
+        let mut right = vec![false; pending.len()];
+        places.iter().zip(&jobs).for_each(|(place, job)| right[*place] = job.right);
+        right
     }
 
     /// Where the inner packet lies and what lets it in, or why nothing does.

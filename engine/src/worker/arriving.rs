@@ -46,6 +46,20 @@ impl Worker {
         }
     }
 
+    /// A burst from one of a link's queues.
+    pub(super) fn arrive_past_the_stack(&mut self, at: usize) {
+        for _ in 0..ROUNDS_MAX {
+            let mut arrived = Vec::new();
+            if self.doors.queues[at].receive(&mut arrived) == 0 {
+                return;
+            }
+            let Some(mut frames) = self.doors.queues[at].lend() else { return };
+            self.open(frames.octets(), &arrived);
+            self.doors.queues[at].take_back(frames);
+            self.doors.queues[at].give_back();
+        }
+    }
+
     fn open(&mut self, octets: &mut [u8], arrived: &[Arrived]) {
         let now = now();
         let verdicts = self.gateway.open_batch(octets, arrived, &mut self.admissions, now);

@@ -234,8 +234,26 @@ impl Worker {
             .collect();
         let mut at = 0;
         while at < framed.len() {
-            at += self.send_some(&framed[at..], octets, now);
+            at += match self.send_past_the_stack(&framed[at..], octets, now) {
+                0 => self.send_some(&framed[at..], octets, now),
+                done => done,
+            };
         }
+    }
+
+    /// Packets of one destination from the first on, by a link's queue; how many are done with. 0 where the first has to
+    /// go by the raw socket: no queue, no known neighbour, too large, no room.
+    fn send_past_the_stack(&mut self, framed: &[&Framed], octets: &[u8], now: f64) -> usize {
+        let Some(routes) = &mut self.doors.routes else { return 0 };
+        let destination = |framed: &Framed| self.gateway.sadb.outbound_ref(framed.record).service.sa.destination;
+        let first = destination(framed[0]);
+        let Some(hop) = routes.hop(first, now) else { return 0 };
+        let Some(queue) = self.doors.queues.iter_mut().find(|queue| queue.link == hop.link) else { return 0 };
+        let fits = |framed: &&&Framed| framed.range.len() <= hop.mtu && destination(framed) == first;
+        let taken = framed.iter().take_while(fits);
+        let sent = taken.take_while(|each| queue.put(&hop.header, &octets[each.range.clone()])).count();
+        queue.flush();
+        sent
     }
 
     /// Packets of one IP version from the first on; how many are done with.

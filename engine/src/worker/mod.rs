@@ -21,8 +21,10 @@ use crate::io::coalesce::Coalescer;
 use crate::io::counters::Counters;
 use crate::io::journal::Journal;
 use crate::io::raw::{RawReceiver, RawSender, Received};
+use crate::io::routes::Routes;
 use crate::io::tun::{READ_OCTETS, Tun};
 use crate::io::udp::UdpPort;
+use crate::io::xsk::Xsk;
 use crate::reason::Reason;
 use crate::tables::leases::Lease;
 use crate::tables::reassembly::WAIT_SECONDS;
@@ -49,6 +51,10 @@ pub struct Doors {
     pub complaints: Vec<RawReceiver>,
     /// Where ESP in UDP leaves and arrives.
     pub ports: Vec<UdpPort>,
+    /// Where ESP leaves and arrives past the kernel's stack.
+    pub queues: Vec<Xsk>,
+    /// What says where it leaves to.
+    pub routes: Option<Routes>,
 }
 
 /// How an outbound SA's packets leave.
@@ -96,6 +102,10 @@ pub enum Door {
     Complaints(usize),
     /// One of `Doors::ports`.
     Port(usize),
+    /// One of `Doors::queues`.
+    Queue(usize),
+    /// `Doors::routes`.
+    Routes,
 }
 
 /// Seconds since the epoch.
@@ -148,6 +158,9 @@ impl Worker {
         doors.extend(complaints.map(|(at, receiver)| (receiver.fd(), Door::Complaints(at))));
         let ports = self.doors.ports.iter().enumerate();
         doors.extend(ports.map(|(at, port)| (port.fd(), Door::Port(at))));
+        let queues = self.doors.queues.iter().enumerate();
+        doors.extend(queues.map(|(at, queue)| (queue.fd(), Door::Queue(at))));
+        doors.extend(self.doors.routes.iter().map(|routes| (routes.fd(), Door::Routes)));
         doors
     }
 
@@ -158,6 +171,8 @@ impl Worker {
             Door::Receiver(at) => self.arrive_raw(at),
             Door::Complaints(at) => self.hear_complaints(at),
             Door::Port(at) => self.arrive_in_udp(at),
+            Door::Queue(at) => self.arrive_past_the_stack(at),
+            Door::Routes => self.doors.routes.iter_mut().for_each(Routes::forget),
         }
     }
 

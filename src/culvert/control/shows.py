@@ -228,6 +228,7 @@ def _tmm_info(view: Sight, filters: Mapping[str, Json]) -> list[Record]:
             "process": process,
             "state": "running" if process else "down",
             "engine": view.plane.features.engine,
+            "doors": view.plane.features.doors,
             "events": [{"when": when, "what": what} for when, what in view.events],
         }
         for worker in range(view.plane.features.workers)

@@ -24,12 +24,14 @@ class Features:
     """What this plane is and can do. `engine` is the word that `show sys version` prints.
 
     `counter_journal`: whether its counters are written ahead to a disk, so that a loss of power repeats none.
+    `doors`: how plain ESP comes and goes, in words.
     """
 
     engine: str
     workers: int
     vlan_tagging: bool
     counter_journal: bool = False
+    doors: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -173,6 +173,7 @@ def _tmm_info(records: Sequence[Record], options: Options) -> str:
             f"  State    {own['state']}",
             f"  Process  {own['process'] or '-'}",
             f"  Engine   {own['engine']}",
+            f"  ESP by   {own['doors'] or '-'}",
         ]
     events = records[0]["events"] if records else []
     return "\n".join([*lines, *(f"  {moment(event['when'])}  {event['what']}" for event in events)])

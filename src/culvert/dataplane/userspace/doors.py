@@ -1,25 +1,33 @@
 """All sockets of the packet process, held by its parent: those that are always open, and those that an SA asks for."""
 
 import socket
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
 from culvert.dataplane.userspace import sockets
 from culvert.dataplane.userspace.sockets import UdpPort
+from culvert.dataplane.userspace.wanted import Wanted
+from culvert.dataplane.userspace.xdp import FastLinks
+from culvert.ipsec.sa import SecurityAssociation
 
 
 class Doors:
     """Sockets by the names that the packet process knows them by."""
 
-    def __init__(self) -> None:
+    def __init__(self, choice: str) -> None:
+        """`choice`: how plain ESP comes and goes; see `xdp`."""
         self._always: dict[str, socket.socket] = {}
         self._ports: dict[UdpPort, socket.socket] = {}
+        self._fast = FastLinks(choice)
+        self._heard: frozenset[UdpPort] = frozenset()
+        """Ports that the packet process hears of."""
 
     def open(self) -> None:
         """Those that are always open."""
         self._always = self._always or sockets.open_all()
 
-    def inherit(self, fds: Mapping[str, int]) -> None:
-        """Go on with sockets that are open already; each descriptor by its socket's name."""
+    def inherit(self, fds: dict[str, int]) -> None:
+        """Go on with sockets that are open already, and that a packet process has; descriptors by their names."""
+        self._fast.inherit(fds)
         for name, fd in fds.items():
             opened = socket.socket(fileno=fd)
             if name.startswith("udp"):
@@ -27,11 +35,16 @@ class Doors:
                 self._ports[UdpPort(int(version), int(port))] = opened
             else:
                 self._always[name] = opened
+        self._heard = frozenset(self._ports)
 
     @property
-    def ports(self) -> frozenset[UdpPort]:
-        """UDP ports that are open."""
-        return frozenset(self._ports)
+    def words(self) -> str:
+        """How plain ESP comes and goes."""
+        return f"AF_XDP at {self._fast.words}" if self._fast.words else "raw sockets"
+
+    def lacks(self, wanted: Wanted) -> bool:
+        """Whether the packet process has to be given others, which means a new one."""
+        return self._heard != wanted.udp_ports or self._fast.differs(wanted.esp_links)
 
     def open_port(self, port: UdpPort) -> bool:
         """Whether it was opened now; False where it is open already. OSError where another program has it."""
@@ -48,12 +61,24 @@ class Doors:
         for port in self._ports.keys() - set(wanted):
             self.close_port(port)
 
-    def fds(self, ports: Iterable[UdpPort]) -> dict[str, int]:
-        """What the packet process inherits, to hear of these ports."""
-        opened = {**self._always, **{port.name: self._ports[port] for port in ports}}
-        return {name: each.fileno() for name, each in opened.items()}
+    def renew(self, wanted: Wanted) -> dict[str, int]:
+        """What a new packet process inherits."""
+        self._fast.renew(wanted.esp_links)
+        self._heard = wanted.udp_ports
+        opened = {**self._always, **{port.name: self._ports[port] for port in self._heard}}
+        return {name: each.fileno() for name, each in opened.items()} | self._fast.fds()
+
+    def steer(self, sas: Iterable[SecurityAssociation]) -> None:
+        """These are all that there are: see `xdp`."""
+        self._fast.steer(sas)
+
+    def sentences(self) -> list[str]:
+        """What happened since the last time."""
+        told, self._fast.sentences = self._fast.sentences, []
+        return told
 
     def close(self) -> None:
         self.close_ports_but(())
+        self._fast.close()
         for opened in self._always.values():
             opened.close()

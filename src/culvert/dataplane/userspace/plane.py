@@ -17,6 +17,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
+from dataclasses import replace
 from pathlib import Path
 
 from culvert.change import (
@@ -38,7 +39,7 @@ from culvert.dataplane.plane import (
     SaUsage,
     WorkerStat,
 )
-from culvert.dataplane.userspace import marks, nftables, program, wire
+from culvert.dataplane.userspace import marks, nftables, program, wire, xdp
 from culvert.dataplane.userspace.counters import CountersFile
 from culvert.dataplane.userspace.detour import Detour
 from culvert.dataplane.userspace.doors import Doors
@@ -94,17 +95,15 @@ class UserspacePlane:
         self._is_successor = bool(self._journal.inherited)
         self._kernel = Kernel()
         self._host = Host(self._journal, self._kernel)
-        self._detour = Detour(self._kernel, tun_name, offloads=self._program.offloads)
+        self._detour = Detour(self._kernel, tun_name, offloads=self._program.is_native)
         self._wanted = Wanted()
         self._steering: Steering | None = None
         self._counts: dict[str, tuple[int, int]] = {}
         self._counted_when: dict[Reason, float] = {}
-        self._doors = Doors()
+        self._doors = Doors(xdp.chosen() if self._program.is_native else xdp.RAW)
         if left:
             self._inherit_tun(left.pop("tun"))
             self._doors.inherit(left)
-        self._ports = self._doors.ports
-        """Those that the packet process hears of."""
         self._slots = Slots(self._counters, self._leases)
         self._notices = Notices()
         self._backoff = Backoff()
@@ -163,7 +162,7 @@ class UserspacePlane:
 
     @property
     def features(self) -> Features:
-        return self._features
+        return replace(self._features, doors=self._doors.words)
 
     @property
     def process_id(self) -> int | None:
@@ -243,7 +242,7 @@ class UserspacePlane:
         leases = self._slots.leases(concerned, slots)
         self._slots.begin(concerned, slots, self._clock())
         self._open_ports(concerned, undo)
-        if self._process is None or not self._process.alive or self._ports != after.udp_ports:
+        if self._process is None or not self._process.alive or self._doors.lacks(after):
             # It inherits its sockets when it starts; what it knew goes on from the counters file.
             undo.callback(self._start, before)
             self._start(after)
@@ -253,6 +252,8 @@ class UserspacePlane:
         elif concerned:
             undo.callback(self._untell, concerned)
             self._ask_or_restart(wire.Apply(tuple(concerned), tuple(slots), tuple(leases)), after)
+            undo.callback(self._doors.steer, before.sas.values())
+            self._doors.steer(after.sas.values())
 
     def _open_ports(self, changes: Sequence[wire.PacketChange], undo: ExitStack) -> None:
         for change in changes:
@@ -287,13 +288,13 @@ class UserspacePlane:
     def _start(self, wanted: Wanted) -> None:
         """Start the packet process anew and tell it everything."""
         self._end_process()
-        fds = {**self._doors.fds(wanted.udp_ports), "tun": self._detour.fd, "counters": self._counters.fd}
+        fds = {**self._doors.renew(wanted), "tun": self._detour.fd, "counters": self._counters.fd}
+        self._sentences += self._doors.sentences()
         fds["listen"] = self._meeting.listener()
         if self._leases is not None:
             fds["leases"] = self._leases.fd
         self._backoff.started()
         self._process = PacketProcess.start(fds, self._program, version_of(self._program.engine))
-        self._ports = wanted.udp_ports
         self._meeting.note(self._process.pid)
         self._tell_all(self._process, wanted)
 
@@ -312,6 +313,7 @@ class UserspacePlane:
         if reply.failed is not None or reply.sentence:
             self._end_process()
             raise PlaneError(None if reply.failed is None else changes[reply.failed], reply.sentence)
+        self._doors.steer(wanted.sas.values())
 
     def _end_process(self) -> None:
         self._watch.follow(-1)
@@ -363,7 +365,7 @@ class UserspacePlane:
         self._host.heal()
         self._sentences += _taken(self._host.sentences)
         self._host.open_forwarding(self._tun_name)
-        if is_new_tun:
+        if is_new_tun or (self._process is not None and self._doors.lacks(self._wanted)):
             self._start(self._wanted)
 
     def _repair_process(self) -> None:

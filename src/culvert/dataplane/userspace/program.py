@@ -19,13 +19,13 @@ ANSWER_SECONDS = 5.0
 class Program(NamedTuple):
     """`arguments`: the program and what stands in front of the descriptors. `engine`: what `show sys version` calls it.
 
-    `offloads`: whether it takes super-packets, with a virtio header in front, from the TUN. `sentences`: why it is not
-    another one, where somebody wants to know.
+    `is_native`: it takes super-packets, with a virtio header in front, from the TUN, and the sockets of AF_XDP.
+    `sentences`: why it is not another one, where somebody wants to know.
     """
 
     arguments: tuple[str, ...]
     engine: str
-    offloads: bool
+    is_native: bool
     sentences: tuple[str, ...] = ()
 
 
@@ -33,7 +33,7 @@ class NoSuchEngine(OSError):
     """What CULVERT_ENGINE asks for isn't to be had."""
 
 
-IN_PYTHON = Program((sys.executable, "-I", "-m", "culvert.dataplane.userspace.tmm"), "python", offloads=False)
+IN_PYTHON = Program((sys.executable, "-I", "-m", "culvert.dataplane.userspace.tmm"), "python", is_native=False)
 
 
 def native_path() -> Path:
@@ -68,4 +68,4 @@ def _native(path: Path) -> Program:
         timeout=ANSWER_SECONDS,
         check=True,
     )
-    return Program((str(path),), asked.stdout.strip(), offloads=True)
+    return Program((str(path),), asked.stdout.strip(), is_native=True)

@@ -27,6 +27,7 @@ from culvert.change import (
 from culvert.dataplane.plane import PlaneError
 from culvert.dataplane.userspace.sockets import UdpPort
 from culvert.dataplane.userspace.steering import Steering
+from culvert.dataplane.userspace.xdp import is_steered
 from culvert.ipsec.sa import Direction, SaKey, SecurityAssociation
 from culvert.ipsec.spd import Policy
 
@@ -106,6 +107,12 @@ class Wanted:
     def udp_ports(self) -> frozenset[UdpPort]:
         """Where ESP in UDP arrives."""
         return frozenset(port for sa in self.sas.values() if (port := udp_port(sa)) is not None)
+
+    @property
+    def esp_links(self) -> frozenset[str]:
+        """Links with an address that plain ESP arrives at."""
+        ends = {sa.destination for sa in self.sas.values() if is_steered(sa)}
+        return frozenset(each.link for each in self.addresses if each.interface.ip in ends)
 
     def guarding_both(self, later: "Wanted") -> "Wanted":
         """The rules for the time of the change itself: what either of the two protects is protected."""
