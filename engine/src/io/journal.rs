@@ -98,7 +98,14 @@ impl Journal {
         let (wishes, asked) = channel();
         let file = File { fd, turn: Arc::default() };
         let writers = file.clone();
-        thread::Builder::new().name("journal".into()).spawn(move || write_wishes(&writers, &asked))?;
+        let (begun, begins) = channel();
+        thread::Builder::new().name("journal".into()).spawn(move || {
+            // A send that fails has nobody to wait for it.
+            begun.send(()).unwrap_or(());
+            write_wishes(&writers, &asked);
+        })?;
+        // What a thread asks of the kernel at its start is not what it may ask later: see `harden::confine`.
+        begins.recv().map_err(io::Error::other)?;
         Ok(Journal { file: Some(file), wishes: Some(wishes) })
     }
 

@@ -12,7 +12,7 @@ from culvert.dataplane.userspace import process, wire
 from culvert.dataplane.userspace.counters import CountersFile
 from culvert.dataplane.userspace.process import Backoff, PacketProcess, ProcessDown
 from tests.dataplane.sites import OUT, association, associations
-from tests.dataplane.topology import wait_until
+from tests.dataplane.topology import Gateway, wait_until
 
 
 @pytest.fixture
@@ -51,6 +51,17 @@ def test_it_has_no_privileges_and_leaves_no_core(running: PacketProcess) -> None
     assert Path(f"/proc/{running.pid}/environ").stat().st_uid == 0
 
 
+@pytest.mark.network
+def test_the_native_one_is_confined_to_what_packets_need(gateway: Gateway) -> None:
+    gateway.start()
+    gateway.apply("site('a')")
+    status = Path(f"/proc/{gateway.process_id}/status").read_text()
+    assert "NoNewPrivs:\t1" in status
+    if gateway.do("plane.features.engine").startswith("native"):
+        assert "Seccomp:\t2" in status
+    gateway.stop()
+
+
 def test_no_key_in_its_arguments(running: PacketProcess) -> None:
     running.ask(wire.Apply(tuple(associations("a")), (0, 1)))  # type: ignore[arg-type]
     arguments = Path(f"/proc/{running.pid}/cmdline").read_bytes()
@@ -74,6 +85,13 @@ def test_its_end_is_noticed(running: PacketProcess, number: signal.Signals) -> N
     assert running.epitaph() == told
     with pytest.raises(ProcessDown):
         running.ask(wire.Apply((), ()))
+
+
+def test_a_forbidden_system_call_is_told_in_words(running: PacketProcess) -> None:
+    running.ask(wire.Apply((), ()))
+    os.kill(running.pid, signal.SIGSYS)
+    wait_until(lambda: not running.alive)
+    assert "for a system call that moving packets doesn't need" in running.epitaph()
 
 
 def test_ctrl_c_is_not_for_it(running: PacketProcess) -> None:

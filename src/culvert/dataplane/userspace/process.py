@@ -104,6 +104,8 @@ class PacketProcess:
         code = self._child.poll()
         if code is None:
             return "stopped answering"
+        if code == -signal.SIGSYS:
+            return "was ended by the kernel for a system call that moving packets doesn't need (seccomp, SIGSYS)"
         return f"was ended by signal {-code}" if code < 0 else f"ended with exit status {code}"
 
 
