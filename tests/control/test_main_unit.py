@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-UNIT = Path(__file__).parents[2] / "packaging" / "culvertd.service"
+PACKAGING = Path(__file__).parents[2] / "packaging"
+UNIT = PACKAGING / "culvertd.service"
 
 
 def settings() -> dict[str, str]:
@@ -15,10 +16,14 @@ def settings() -> dict[str, str]:
 
 
 @pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="needs systemd-analyze")
-def test_systemd_understands_it(tmp_path: Path) -> None:
+@pytest.mark.parametrize("addition", [None, "culvertd-xdp.conf"])
+def test_systemd_understands_it(tmp_path: Path, addition: str | None) -> None:
     # The program is not installed where the tests run; everything else is read as it is.
     unit = tmp_path / UNIT.name
     unit.write_text(UNIT.read_text().replace("/usr/local/bin/culvertd", shutil.which("true") or ""))
+    if addition:
+        (tmp_path / f"{UNIT.name}.d").mkdir()
+        (tmp_path / f"{UNIT.name}.d" / addition).write_text((PACKAGING / addition).read_text())
     done = subprocess.run(["systemd-analyze", "verify", unit], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout + done.stderr) == (0, "")
 

@@ -1,9 +1,9 @@
 //! Where frames go: the link and the two link addresses for a destination, asked of the kernel (rtnetlink).
 //!
 //! The kernel finds neighbours out and looks after them; what it doesn't know yet, or no more, is for the raw socket, which
-//! makes it look. So an answer is good for some seconds only: then one burst goes by the raw socket, whose packets have the
-//! kernel ask a silent neighbour whether it is still there. Whatever changes on the host (addresses, links, neighbours,
-//! routes, rules) makes all answers void at once.
+//! makes it look. So now and then one burst goes by the raw socket all the same: its packets have the kernel ask a silent
+//! neighbour whether it is still there. Whatever changes on the host (addresses, links, neighbours, routes, rules) makes
+//! all answers void at once.
 
 use std::io;
 use std::os::fd::RawFd;
@@ -13,8 +13,8 @@ use rustc_hash::FxHashMap;
 use super::xsk::LINK_HEADER_OCTETS;
 use crate::wire::address::Address;
 
-/// An answer is good for so long, in seconds.
-const GOOD_SECONDS: f64 = 5.0;
+/// An answer is good for so long, in seconds. Then one burst is the kernel's.
+const GOOD_SECONDS: f64 = 1.0;
 /// After which the kernel is asked again where it had none.
 const SILENCE_SECONDS: f64 = 0.1;
 const RECEIVE_OCTETS: usize = 1 << 16;
@@ -88,10 +88,10 @@ impl Routes {
             return answer.hop;
         }
         let had_one = self.answers.remove(&destination).is_some_and(|answer| answer.hop.is_some());
-        let hop = if had_one { None } else { self.ask(destination) };
+        let hop = self.ask(destination);
         let patience = if hop.is_some() { GOOD_SECONDS } else { SILENCE_SECONDS };
         self.answers.insert(destination, Answer { hop, until: now + patience });
-        hop
+        hop.filter(|_| !had_one)
     }
 
     /// Something changed on the host.

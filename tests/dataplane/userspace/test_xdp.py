@@ -1,0 +1,191 @@
+"""Plain ESP past the kernel's stack: the same packets as by raw sockets, whatever changes around it."""
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from culvert.dataplane.userspace import program, xdp
+from culvert.ipsec.drops import Reason
+from tests.dataplane.topology import Gateway, Wan, protocols, sniffing, wait_until
+from tests.dataplane.traffic import transfers
+
+pytestmark = pytest.mark.network
+
+SERVER4 = "10.2.0.5"
+SERVER6 = "fd02::5"
+
+
+@pytest.fixture(autouse=True)
+def _native() -> None:
+    if not program.chosen().is_native:
+        pytest.skip("no native engine in this environment")
+
+
+@contextmanager
+def chosen(io: str) -> Iterator[None]:
+    """What is started meanwhile has this choice."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(xdp.CHOICE, io)
+        yield
+
+
+def start(wan: Wan, a: str = "xdp", b: str = "raw", configuration: str = "site(side)") -> None:
+    """Both gateways; B by raw sockets, so that a sniffer there sees all that A sends."""
+    for gateway, io in ((wan.a, a), (wan.b, b)):
+        with chosen(io):
+            gateway.start()
+        gateway.apply(configuration.replace("side", repr(gateway.side)))
+
+
+def doors(gateway: Gateway) -> str:
+    words: str = gateway.do("plane.features.doors")
+    return words
+
+
+@pytest.mark.parametrize(("inner", "outer"), [(4, 4), (6, 6), (6, 4), (4, 6)])
+def test_one_end_past_the_stack_the_other_by_raw_sockets(wan: Wan, inner: int, outer: int) -> None:
+    start(wan, configuration=f"site(side, inner={inner}, outer={outer})")
+    address = SERVER4 if inner == 4 else SERVER6
+    assert wan.client.pings(address, "-s", "1200", count=20)
+    with sniffing(wan.a, "wan") as at_a, sniffing(wan.b, "wan") as at_b:
+        assert wan.client.pings(address, count=20)
+        assert transfers(wan.client, wan.server, address)
+        seen = at_b.packets()
+        assert protocols(seen) == {50}
+        assert len(seen) > 200
+        assert len(at_a.packets()) < 50, "the stack of A has nothing to do with it"
+    assert [gateway.drops() for gateway in wan.gateways] == [{}, {}]
+    assert doors(wan.a) == "AF_XDP at wan (driver)"
+    assert doors(wan.b) == "raw sockets"
+
+
+def test_both_ends_past_the_stack(wan: Wan) -> None:
+    start(wan, b="xdp")
+    assert wan.client.pings(SERVER4, count=20)
+    assert transfers(wan.client, wan.server, SERVER4)
+    assert [gateway.drops() for gateway in wan.gateways] == [{}, {}]
+
+
+def test_where_the_driver_has_no_place_for_a_program_it_hangs_in_the_stack(
+    wan: Wan,
+) -> None:
+    wan.a.run("ip", "link", "set", "wan", "name", "leg")
+    wan.a.run("ip", "link", "add", "name", "wan", "type", "bridge")
+    wan.a.run("ip", "link", "set", "leg", "master", "wan", "up")
+    start(wan)
+    assert doors(wan.a) == "AF_XDP at wan (generic)"
+    assert wan.client.pings(SERVER4, count=20)
+    assert transfers(wan.client, wan.server, SERVER4)
+
+
+def test_what_is_not_ours_passes(wan: Wan) -> None:
+    start(wan)
+    wan.b.apply("[change.inverse() for change in associations('b')]")
+    wan.b.apply("associations('b', spi=7000)")
+    assert not wan.server.pings("10.1.0.5")
+    assert wan.a.drops() == {Reason.NO_SA_IN.name: 2}
+    assert wan.b.pings("2.2.2.2"), "and what is no ESP"
+
+
+def test_fragments_come_by_the_stack(wan: Wan) -> None:
+    """B cuts what it has protected; the kernel of A puts it together."""
+    rules = "'fragmentation': Fragmentation.AFTER, 'header': HeaderRules(dont_fragment=Copy.CLEAR)"
+    start(wan, configuration=f"shaped(site(side), sa={{{rules}, 'path_mtu': 1000}})")
+    with sniffing(wan.b, "wan") as sniffer:
+        assert wan.client.pings(SERVER4, "-s", "1330", "-M", "do")
+        assert [packet for packet in sniffer.packets() if int.from_bytes(packet[6:8]) & 0x3FFF]
+    assert [gateway.drops() for gateway in wan.gateways] == [{}, {}]
+
+
+def test_an_sa_that_goes_and_comes(wan: Wan) -> None:
+    start(wan)
+    assert wan.client.pings(SERVER4)
+    wan.a.apply("[AddSa(association('a', IN)).inverse()]")
+    assert not wan.client.pings(SERVER4)
+    assert wan.a.drops() == {Reason.NO_SA_IN.name: 2}
+    wan.a.apply("[AddSa(association('a', IN))]")
+    assert wan.client.pings(SERVER4)
+
+
+def test_neighbour_that_is_forgotten_or_another_one(wan: Wan) -> None:
+    start(wan)
+    assert wan.client.pings(SERVER4, count=10)
+    wan.a.run("ip", "neigh", "flush", "all")
+    assert wan.client.pings(SERVER4, count=10)
+    wan.b.run("ip", "link", "set", "wan", "address", "02:00:00:00:00:77")
+    assert not wan.client.pings(SERVER4)
+    # As when it announces itself (RFC 5227 section 3).
+    wan.a.run("ip", "neigh", "replace", "3.3.3.3", "lladdr", "02:00:00:00:00:77", "dev", "wan", "nud", "stale")
+    assert wan.client.pings(SERVER4, count=10)
+    with sniffing(wan.a, "wan") as sniffer:
+        assert wan.client.pings(SERVER4, count=50)
+        assert len(sniffer.packets()) < 20
+
+
+def test_route_that_moves(wan: Wan) -> None:
+    """A blackhole route to the peer: what the kernel wouldn't send isn't sent."""
+    start(wan)
+    assert wan.client.pings(SERVER4, count=10)
+    wan.a.run("ip", "rule", "add", "priority", "100", "to", "3.3.3.3", "blackhole")
+    assert not wan.client.pings(SERVER4, count=3)
+    wan.a.run("ip", "rule", "del", "priority", "100")
+    assert wan.client.pings(SERVER4, count=10)
+
+
+def test_packet_process_killed(wan: Wan) -> None:
+    start(wan)
+    assert wan.client.pings(SERVER4)
+    os.kill(wan.a.process_id, signal.SIGKILL)
+    wait_until(lambda: wan.client.pings(SERVER4), 5)
+    assert doors(wan.a) == "AF_XDP at wan (driver)"
+    assert wan.a.drops() == {}
+
+
+def test_parent_killed_and_followed(wan: Wan) -> None:
+    start(wan)
+    before = wan.a.process_id
+    wan.a.kill()
+    assert wan.client.pings(SERVER4, count=20)
+    with chosen("xdp"):
+        wan.a.start()
+    wan.a.apply("site('a')")
+    assert wan.a.process_id == before
+    assert doors(wan.a) == "AF_XDP at wan (driver)"
+    assert wan.client.pings(SERVER4, count=20)
+    wan.a.apply("[AddSa(association('a', IN)).inverse()]")
+    assert not wan.client.pings(SERVER4)
+    assert wan.a.drops() == {Reason.NO_SA_IN.name: 2}
+
+
+def test_link_with_frames_that_do_not_fit_stays_with_raw_sockets(wan: Wan) -> None:
+    start(wan, configuration="[*site(side)[:4], *links(9000), *ground(side)[2:]]")
+    assert doors(wan.a) == "raw sockets"
+    (told,) = [sentence for sentence in wan.a.do("plane.tick(time.time())") if "AF_XDP" in sentence]
+    assert told == "wan: AF_XDP can't be used, raw sockets are: its MTU of 9000 is more than fits a page"
+    assert wan.client.pings(SERVER4)
+
+
+def test_nothing_is_left_at_the_link(wan: Wan) -> None:
+    start(wan)
+    assert "xdp" in wan.a.run("ip", "link", "show", "wan")
+    wan.a.stop()
+    wait_until(lambda: "xdp" not in wan.a.run("ip", "link", "show", "wan"))
+
+
+def test_link_that_vanishes_and_returns(wan: Wan) -> None:
+    start(wan)
+    assert wan.client.pings(SERVER4)
+    wan.a.run("ip", "link", "set", "wan", "name", "gone")
+    time.sleep(0.3)
+    wan.a.run("ip", "link", "set", "gone", "name", "wan", "up")
+    wait_until(lambda: wan.client.pings(SERVER4), 10)
+
+
+def test_choice_that_there_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(xdp.CHOICE, "dpdk")
+    with pytest.raises(xdp.NoSuchIo, match="CULVERT_IO: 'dpdk' is none of auto, raw, xdp"):
+        xdp.chosen()
