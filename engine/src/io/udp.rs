@@ -28,7 +28,8 @@ const PMTUDISC_INTERFACE: c_int = 4;
 pub const SEGMENTS_MAX: usize = 64;
 /// Of one datagram, or of a run of them.
 pub const OCTETS_MAX: usize = 65507;
-const BATCH: usize = 16;
+/// Runs of datagrams in one call.
+pub const BATCH: usize = 16;
 const PLACE_OCTETS: usize = 65536;
 
 /// A port that ESP in UDP leaves from and arrives at.

@@ -5,8 +5,9 @@ use std::ops::Range;
 use super::leaving::{reason_of, sentence};
 use super::{Worker, now};
 use crate::account::mode_row;
-use crate::io::raw::Received;
+use crate::io::raw::{self, Received};
 use crate::io::tun::VirtioHeader;
+use crate::io::udp;
 use crate::reason::Reason;
 use crate::tables::sadb::{Id, Record};
 use crate::transform::batch_in::{Arrived, In};
@@ -15,7 +16,8 @@ use crate::transform::verdict::{Delivered, Dropped, Verdict};
 use crate::wire::icmp::PATH_SECONDS;
 use crate::wire::ip;
 
-/// Calls for more before others get their turn.
+/// Calls for more before others get their turn. Where a call brought less than it could there is no more, and the poller
+/// tells of what comes after: so a lone packet costs one call.
 const ROUNDS_MAX: usize = 4;
 
 impl Worker {
@@ -29,7 +31,7 @@ impl Worker {
                 received.packets.iter().map(|range| Arrived { range: range.clone(), headers: None }).collect();
             self.open(&mut received.octets, &arrived);
             self.received = received;
-            if !matches!(got, Ok(1..)) {
+            if !matches!(got, Ok(raw::BATCH..)) {
                 return;
             }
         }
@@ -39,10 +41,13 @@ impl Worker {
     pub(super) fn arrive_in_udp(&mut self, at: usize) {
         for _ in 0..ROUNDS_MAX {
             let mut arrived = Vec::new();
-            let Ok(1..) = self.doors.ports[at].receive(&mut arrived) else { return };
+            let Ok(got @ 1..) = self.doors.ports[at].receive(&mut arrived) else { return };
             let mut octets = self.doors.ports[at].lend_octets();
             self.open(&mut octets, &arrived);
             self.doors.ports[at].take_back(octets);
+            if got < udp::BATCH {
+                return;
+            }
         }
     }
 
