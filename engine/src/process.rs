@@ -3,6 +3,7 @@
 use std::io;
 use std::os::fd::RawFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::{Duration, Instant};
 
 use zeroize::Zeroize;
 
@@ -34,12 +35,17 @@ pub struct Process {
     configured: bool,
     reading: bool,
     chores_at: f64,
+    /// So long it looks for more packets before it sleeps; zero where it sleeps at once.
+    busy_poll: Duration,
+    /// Until then it doesn't sleep.
+    awake_until: Option<Instant>,
     ended: bool,
 }
 
 impl Process {
-    /// Waits for the first changes before it looks at a packet: a predecessor's packets wait in the sockets.
-    pub fn new(worker: Worker, control: RawFd, estate: Estate) -> io::Result<Process> {
+    /// Waits for the first changes before it looks at a packet: a predecessor's packets wait in the sockets. `busy_poll`:
+    /// how long it looks for more packets, after it has had some, before it sleeps.
+    pub fn new(worker: Worker, control: RawFd, estate: Estate, busy_poll: Duration) -> io::Result<Process> {
         let poller = Poller::new()?;
         poller.add(control, CONTROL)?;
         let process = Process {
@@ -52,6 +58,8 @@ impl Process {
             configured: false,
             reading: false,
             chores_at: 0.0,
+            busy_poll,
+            awake_until: None,
             ended: false,
         };
         if let Some(listener) = process.listener() {
@@ -72,9 +80,12 @@ impl Process {
             if self.configured && !self.reading && self.begin_reading().is_err() {
                 return;
             }
-            let patience = if self.worker.has_chores() { Some(self.chores_at - now()) } else { None };
-            if self.poller.wait(patience, &mut ready).is_err() {
+            if self.poller.wait(self.patience(), &mut ready).is_err() {
                 return;
+            }
+            if ready.is_empty() && self.is_awake() {
+                // Who could bring the next packet may want this processor.
+                std::thread::yield_now();
             }
             for (token, broken) in ready.drain(..) {
                 match token {
@@ -86,6 +97,18 @@ impl Process {
             self.do_chores();
             self.worker.look_after_journal();
         }
+    }
+
+    /// How long it may sleep; None for ever.
+    fn patience(&self) -> Option<f64> {
+        if self.is_awake() {
+            return Some(0.0);
+        }
+        self.worker.has_chores().then(|| self.chores_at - now())
+    }
+
+    fn is_awake(&self) -> bool {
+        self.awake_until.is_some_and(|until| Instant::now() < until)
     }
 
     fn begin_reading(&mut self) -> io::Result<()> {
@@ -106,6 +129,9 @@ impl Process {
         // A packet must never end the process, not even through a mistake of ours: the mistake is told.
         if catch_unwind(AssertUnwindSafe(|| self.worker.serve(door))).is_err() {
             self.worker.count_mistake();
+        }
+        if !self.busy_poll.is_zero() {
+            self.awake_until = Some(Instant::now() + self.busy_poll);
         }
     }
 

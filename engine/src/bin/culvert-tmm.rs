@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 use std::os::fd::RawFd;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use culvert_engine::crypto::best_engine;
 use culvert_engine::crypto::chance::Chance;
@@ -23,18 +24,26 @@ use culvert_engine::worker::{Doors, Worker};
 
 type Fds = HashMap<String, RawFd>;
 
-/// Descriptors by name, and the version to tell a later parent.
-fn parse_arguments() -> Option<(Fds, String)> {
-    let (mut fds, mut version) = (Fds::new(), String::new());
+/// Descriptors by name, and what isn't one.
+#[derive(Default)]
+struct Arguments {
+    fds: Fds,
+    /// To tell a later parent.
+    version: String,
+    busy_poll: Duration,
+}
+
+fn parse_arguments() -> Option<Arguments> {
+    let mut arguments = Arguments::default();
     for argument in std::env::args().skip(1) {
         let (name, value) = argument.split_once('=')?;
-        if name == "version" {
-            version = value.to_string();
-        } else {
-            fds.insert(name.to_string(), value.parse().ok()?);
+        match name {
+            "version" => arguments.version = value.to_string(),
+            "busy-poll" => arguments.busy_poll = Duration::from_micros(value.parse().ok()?),
+            _ => drop(arguments.fds.insert(name.to_string(), value.parse().ok()?)),
         }
     }
-    Some((fds, version))
+    Some(arguments)
 }
 
 fn open_doors(fds: &Fds) -> Result<Doors, String> {
@@ -73,7 +82,7 @@ fn open_doors(fds: &Fds) -> Result<Doors, String> {
 
 fn open() -> Result<Process, String> {
     let stranger = "culvert-tmm is started by culvertd, which gives it open descriptors";
-    let (fds, version) = parse_arguments().ok_or(stranger)?;
+    let Arguments { fds, version, busy_poll } = parse_arguments().ok_or(stranger)?;
     let (control, counters) = (fds.get("control").ok_or(stranger)?, fds.get("counters").ok_or(stranger)?);
     let counters = Counters::from_fd(*counters).map_err(|error| format!("the counters file: {error}"))?;
     let chance = || Chance::new().map_err(|error| format!("the kernel has no random numbers: {error}"));
@@ -83,7 +92,7 @@ fn open() -> Result<Process, String> {
     let mut left: Vec<(String, RawFd)> = fds.iter().map(|(name, fd)| (name.clone(), *fd)).collect();
     left.retain(|(name, _)| name != "control");
     let estate = Estate { version, fds: left };
-    Process::new(worker, *control, estate).map_err(|error| format!("the control socket: {error}"))
+    Process::new(worker, *control, estate, busy_poll).map_err(|error| format!("the control socket: {error}"))
 }
 
 /// What `show sys version` calls it.

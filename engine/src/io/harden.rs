@@ -76,6 +76,7 @@ const CALLS: &[c_long] = &[
     libc::SYS_ftruncate,
     libc::SYS_fdatasync,
     libc::SYS_futex,
+    libc::SYS_sched_yield,
     libc::SYS_clock_gettime,
     libc::SYS_clock_nanosleep,
     libc::SYS_restart_syscall,

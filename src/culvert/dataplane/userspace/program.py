@@ -2,6 +2,9 @@
 
 CULVERT_ENGINE in the daemon's environment chooses: `native`, `python`, or `auto`, which is the default. Both obey the
 same words over the same descriptors, and say the same of every packet.
+
+CULVERT_BUSY_POLL, in microseconds, is how long the native one looks for more packets, after it has had some, before it
+sleeps. It costs a processor while there is traffic, so the default is 0: it sleeps at once.
 """
 
 import os
@@ -13,6 +16,8 @@ from typing import NamedTuple
 CHOICE = "CULVERT_ENGINE"
 AUTO, NATIVE, PYTHON = "auto", "native", "python"
 CHOICES = (AUTO, NATIVE, PYTHON)
+BUSY_POLL = "CULVERT_BUSY_POLL"
+BUSY_POLL_MAX = 1_000_000
 ANSWER_SECONDS = 5.0
 
 
@@ -30,7 +35,7 @@ class Program(NamedTuple):
 
 
 class NoSuchEngine(OSError):
-    """What CULVERT_ENGINE asks for isn't to be had."""
+    """What CULVERT_ENGINE or CULVERT_BUSY_POLL asks for isn't to be had."""
 
 
 IN_PYTHON = Program((sys.executable, "-I", "-m", "culvert.dataplane.userspace.tmm"), "python", is_native=False)
@@ -46,10 +51,11 @@ def chosen() -> Program:
     choice = os.environ.get(CHOICE, AUTO)
     if choice not in CHOICES:
         raise NoSuchEngine(f"{CHOICE}: {choice!r} is none of {', '.join(CHOICES)}")
+    busy_poll = _busy_poll()
     if choice == PYTHON:
         return IN_PYTHON
     try:
-        return _native(native_path())
+        return _native(native_path(), busy_poll)
     except (OSError, subprocess.SubprocessError) as error:
         if choice == NATIVE:
             raise NoSuchEngine(f"{CHOICE}: the native engine can't be used: {error}") from error
@@ -58,7 +64,14 @@ def chosen() -> Program:
         return IN_PYTHON._replace(sentences=(why,) if there else ())
 
 
-def _native(path: Path) -> Program:
+def _busy_poll() -> int:
+    text = os.environ.get(BUSY_POLL, "0")
+    if not (text.isascii() and text.isdigit() and int(text) <= BUSY_POLL_MAX):
+        raise NoSuchEngine(f"{BUSY_POLL}: {text!r} is no number of microseconds in 0..{BUSY_POLL_MAX}")
+    return int(text)
+
+
+def _native(path: Path, busy_poll: int) -> Program:
     """Ask it what it is, which also says whether it runs on this processor."""
     asked = subprocess.run(
         [path, "--version"],
@@ -68,4 +81,7 @@ def _native(path: Path) -> Program:
         timeout=ANSWER_SECONDS,
         check=True,
     )
-    return Program((str(path),), asked.stdout.strip(), is_native=True)
+    engine = asked.stdout.strip()
+    if busy_poll:
+        return Program((str(path), f"busy-poll={busy_poll}"), f"{engine}, busy poll {busy_poll} us", is_native=True)
+    return Program((str(path),), engine, is_native=True)
