@@ -35,7 +35,7 @@ def test_busy_polling_is_handed_over_and_told(native: Path, monkeypatch: pytest.
 @pytest.mark.parametrize("text", ["", "-1", "1.5", "soon", "1000001", "²"])
 def test_what_is_no_time_is_refused(native: Path, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
     monkeypatch.setenv(program.BUSY_POLL, text)
-    with pytest.raises(NoSuchEngine, match="no number of microseconds in 0..1000000"):
+    with pytest.raises(NoSuchEngine, match=r"no number of microseconds in 0\.\.1000000"):
         chosen()
 
 
