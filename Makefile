@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 BIN := .venv/bin
 .DEFAULT_GOAL := help
-.PHONY: help demo lab test test-kernel check bench bench-twin fuzz mutants clean
+.PHONY: help demo lab test test-kernel check bench bench-twin fuzz fuzz-engine mutants clean
 
 help: ## show this list
 	@bold=; cyan=; plain=; \
@@ -46,6 +46,10 @@ bench-twin: ## the readable gateway in memory, next to the bare cipher in the sa
 fuzz: ## hostile octets, steered by coverage, at every parser (--short, --seconds 60, --runs 1000000, --target NAME)
 	@tools/setup fuzz
 	@$(BIN)/python -m tests.fuzz.run $(ARGS)
+
+fuzz-engine: ## the same for the native engine: its parsers, and batches against single packets (--short, --seconds, --target)
+	@tools/setup run
+	@$(BIN)/python -m tests.fuzz.native $(ARGS)
 
 mutants: ## whether the tests notice small mistakes put into the code (some minutes)
 	@tools/setup fuzz
