@@ -294,9 +294,21 @@ static void flush(struct culvert_mb *mb, IMB_MGR *manager, int encrypt) {
         finish(mb, job, encrypt);
 }
 
+/* With many SAs, keys are not in the cache: the next one's comes while this packet is worked on. */
+static void fetch_ahead(const struct culvert_packet *packets, size_t at, size_t count) {
+    if (at + 2 < count)
+        __builtin_prefetch(packets[at + 2].key);
+    if (at + 1 == count || packets[at + 1].key == packets[at].key)
+        return;
+    const char *next = (const char *)packets[at + 1].key;
+    for (size_t line = 64; line < packets[at + 1].key->octets; line += 64)
+        __builtin_prefetch(next + line);
+}
+
 static void run(struct culvert_mb *mb, struct culvert_packet *packets, size_t count, int encrypt) {
     size_t jobs = 0;
     for (size_t at = 0; at < count; at++) {
+        fetch_ahead(packets, at, count);
         uint8_t kind = packets[at].key->kind;
         if (kind == CULVERT_GCM || kind == CULVERT_GMAC)
             run_alone(mb, &packets[at], encrypt);
