@@ -17,7 +17,7 @@ from culvert.control.errors import ControlError
 from culvert.control.gateway import Gateway
 from culvert.control.server import Peer
 from culvert.dataplane.memory import MemoryPlane
-from culvert.dataplane.plane import PlaneError
+from culvert.dataplane.plane import JournalState, PlaneError
 from culvert.ipsec.drops import Reason
 from culvert.ipsec.verdict import Drop
 from culvert.lab import keys
@@ -314,6 +314,21 @@ def test_what_happened_to_the_packet_process_is_shown(site: Site, monkeypatch: p
     (tmm,) = site.call("show", what="sys tmm-info")
     assert (tmm["state"], tmm["process"]) == ("running", os.getpid())
     assert tmm["events"] == [{"when": NOW + 1, "what": "the packet process was ended by signal 9"}]
+
+
+def test_how_the_counter_journal_does_is_shown(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmm,) = site.call("show", what="sys tmm-info")
+    assert tmm["journal"] is None
+    full = JournalState("/state/leases", "no space is left on the disk", NOW - 60, ("/Common/sa-out",))
+    monkeypatch.setattr(MemoryPlane, "counter_journal", lambda self: full)
+    (tmm,) = site.call("show", what="sys tmm-info")
+    assert tmm["journal"] == {
+        "path": "/state/leases",
+        "writable": False,
+        "trouble": "no space is left on the disk",
+        "written": NOW - 60,
+        "short": ["/Common/sa-out"],
+    }
 
 
 def test_counter_modes_are_refused_while_no_journal_keeps_the_counters(site: Site) -> None:

@@ -100,6 +100,18 @@ class ForwarderStat:
     octets: int
 
 
+@dataclass(frozen=True, slots=True)
+class JournalState:
+    """The counter journal. `trouble`: why it can't be written, "" where it can. `written`: when it last was, in seconds
+    since the epoch, 0.0 for never. `short`: labels of outbound SAs that should have had further numbers by now.
+    """
+
+    path: str
+    trouble: str
+    written: float
+    short: tuple[str, ...] = ()
+
+
 class DataPlane(Protocol):
     """One mover of packets. All calls come from one thread."""
 
@@ -122,6 +134,9 @@ class DataPlane(Protocol):
     def links(self) -> list[LinkState]: ...
 
     def forwarder_stats(self) -> list[ForwarderStat]: ...
+
+    def counter_journal(self) -> JournalState | None:
+        """How the counter journal does; None without one."""
 
     def reset_stats(self) -> None:
         """Zero packet, octet and drop counts. Sequence numbers and replay windows stay."""

@@ -98,16 +98,18 @@ class Journal:
         self.sentences: list[str] = []
         self.blocks: dict[bytes, Block] = {}
         self.edges: dict[bytes, int] = {}
+        self.written = 0.0
+        """When the newest record was, in seconds since the epoch."""
         self._read_octets = 0
         torn = self._read()
         if fd >= 0:
             self.fd = fd
             return
-        newest = max((record.time for record in torn.good), default=0.0)
-        if newest > now + 1:
+        if self.written > now + 1:
             self.sentences.append(
-                f"the clock is {newest - now:,.0f} seconds behind the counter journal: if this machine was set back to "
-                "an earlier state, its disk with it, counters may repeat and keys of counter modes have to be replaced"
+                f"the clock is {self.written - now:,.0f} seconds behind the counter journal: if this machine was set "
+                "back to an earlier state, its disk with it, counters may repeat and keys of counter modes have to be "
+                "replaced"
             )
         if torn.bad:
             self.sentences.append(f"{torn.bad} records of {path} were torn or damaged; all others count")
@@ -137,6 +139,7 @@ class Journal:
 
     def _learn(self, records: Iterable[Record]) -> None:
         for record in records:
+            self.written = max(record.time, self.written)
             if record.kind == EDGE:
                 self.edges[record.name] = max(record.number, self.edges.get(record.name, 0))
             elif record.number >= self.blocks.get(record.name, Block(0, NOBODY)).last:
@@ -157,6 +160,7 @@ class Journal:
         try:
             append(fd, records)
             fresh.replace(self.path)
+            self.written = now if records else 0.0
             self._read_octets = len(records) * RECORD_OCTETS
             _sync_directory(self.path.parent)
         except OSError:
