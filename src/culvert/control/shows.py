@@ -222,7 +222,7 @@ def _version(view: Sight, filters: Mapping[str, Json]) -> list[Record]:
 
 def _tmm_info(view: Sight, filters: Mapping[str, Json]) -> list[Record]:
     process = view.plane.process_id
-    journal = _journal(view.plane.counter_journal())
+    journal = _journal(view.plane.counter_journal(), view.plane.features.journal_doubt)
     return [
         {
             "tmm": worker,
@@ -237,7 +237,7 @@ def _tmm_info(view: Sight, filters: Mapping[str, Json]) -> list[Record]:
     ]
 
 
-def _journal(state: JournalState | None) -> Record | None:
+def _journal(state: JournalState | None, doubt: str) -> Record | None:
     """The counter journal: null where there is none."""
     if state is None:
         return None
@@ -247,6 +247,7 @@ def _journal(state: JournalState | None) -> Record | None:
         "trouble": state.trouble,
         "written": state.written,
         "short": list(state.short),
+        "doubt": doubt,
     }
 
 

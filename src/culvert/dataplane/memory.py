@@ -193,6 +193,9 @@ class MemoryPlane:
     def counter_journal(self) -> None:
         """What is in memory only has none."""
 
+    def trust_counter_journal(self) -> None:
+        """There is none to trust."""
+
     def reset_stats(self) -> None:
         for record in self._gateway.sadb:
             usage = record.usage

@@ -24,7 +24,8 @@ class Features:
     """What this plane is and can do. `engine` is the word that `show sys version` prints.
 
     `counter_journal`: whether its counters are written ahead to a disk, so that a loss of power repeats none.
-    `doors`: how plain ESP comes and goes, in words.
+    `journal_doubt`: why that may be of an earlier state of this machine, "" where nothing says so. `doors`: how plain
+    ESP comes and goes, in words.
     """
 
     engine: str
@@ -32,6 +33,7 @@ class Features:
     vlan_tagging: bool
     counter_journal: bool = False
     doors: str = ""
+    journal_doubt: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +139,9 @@ class DataPlane(Protocol):
 
     def counter_journal(self) -> JournalState | None:
         """How the counter journal does; None without one."""
+
+    def trust_counter_journal(self) -> None:
+        """It is in doubt no more. Raises PlaneError where that can't be kept."""
 
     def reset_stats(self) -> None:
         """Zero packet, octet and drop counts. Sequence numbers and replay windows stay."""

@@ -189,6 +189,8 @@ def _journal(own: Record | None) -> Iterator[str]:
     yield f"    Last written  {moment(own['written'])}"
     if own["short"]:
         yield f"    Short of numbers: {', '.join(relative(name, COMMON) for name in own['short'])}"
+    if own["doubt"]:
+        yield f"    In doubt      {own['doubt']}"
 
 
 LAYOUTS: Mapping[str, Callable[[Sequence[Record], Options], str]] = {

@@ -28,6 +28,7 @@ class Files:
         self.counters = CountersFile(state / "counters", journal=self.journal)
         self.slots = Slots(self.counters, self.journal)
         (self.slot,) = self.slots.of([AddSa(GCM)], ())
+        self.slots.leases([AddSa(GCM)], [self.slot])
 
     def grant(self, last: int) -> None:
         append(self.journal.fd, [Record(BLOCK, key_name(GCM), GCM.identity(), last, NOW + 5)])

@@ -5,11 +5,11 @@ the counters file, and whether there is room is known to the file system.
 """
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 
-from culvert.dataplane.plane import JournalState
-from culvert.dataplane.userspace.leases import BLOCK_NUMBERS_MIN, NOBODY, Block, Journal, key_name
+from culvert.dataplane.plane import JournalState, PlaneError
+from culvert.dataplane.userspace.leases import BLOCK_NUMBERS_MIN, Journal
 from culvert.dataplane.userspace.slots import Slots
 from culvert.ipsec.sa import Direction, SecurityAssociation
 
@@ -28,17 +28,22 @@ def opened(path: Path, now: float, inherited: int, sentences: list[str]) -> Jour
 def state(journal: Journal, slots: Slots, sas: Iterable[SecurityAssociation]) -> JournalState:
     """`sas`: all that the packet process has."""
     journal.refresh()
-    short = tuple(sorted(_short(journal, slots, sas)))
+    short = tuple(sorted(sa.label for sa in sas if sa.direction is Direction.OUT and _is_short(slots, sa)))
     return JournalState(str(journal.path), _trouble(journal.fd, bool(short)), journal.written, short)
 
 
-def _short(journal: Journal, slots: Slots, sas: Iterable[SecurityAssociation]) -> Iterator[str]:
-    """Outbound SAs that should have had a further block by now."""
-    for sa in sas:
-        if sa.direction is Direction.OUT:
-            last = journal.blocks.get(key_name(sa), Block(0, NOBODY)).last
-            if last < sa.sequence_max and last - slots.reading(sa).sequence < BLOCK_NUMBERS_MIN // 4:
-                yield sa.label
+def settle(journal: Journal) -> None:
+    """Somebody who knows vouches for it. PlaneError where the doubt would come back."""
+    try:
+        journal.doubt.settle()
+    except OSError as error:
+        raise PlaneError(None, f"{journal.path}.doubt: {error.strerror}") from error
+
+
+def _is_short(slots: Slots, sa: SecurityAssociation) -> bool:
+    """It should have had a further block by now."""
+    last = slots.granted(sa)
+    return last < sa.sequence_max and last - slots.reading(sa).sequence < BLOCK_NUMBERS_MIN // 4
 
 
 def _trouble(fd: int, is_short: bool) -> str:

@@ -26,6 +26,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+from culvert.dataplane.userspace.doubt import Doubt
 from culvert.ipsec.algorithms import CIPHERS, auth_row
 from culvert.ipsec.sa import Protocol, SecurityAssociation
 
@@ -100,16 +101,18 @@ class Journal:
         self.edges: dict[bytes, int] = {}
         self.written = 0.0
         """When the newest record was, in seconds since the epoch."""
+        self.doubt = Doubt(path.with_name(path.name + ".doubt"))
         self._read_octets = 0
         torn = self._read()
         if fd >= 0:
             self.fd = fd
             return
         if self.written > now + 1:
+            self.doubt.begin(f"the clock was {self.written - now:,.0f} seconds behind the counter journal")
+        if self.doubt.sentence:
             self.sentences.append(
-                f"the clock is {self.written - now:,.0f} seconds behind the counter journal: if this machine was set "
-                "back to an earlier state, its disk with it, counters may repeat and keys of counter modes have to be "
-                "replaced"
+                f"{self.doubt.sentence}: if this machine was set back to an earlier state, its disk with it, counters "
+                "may repeat: replace the keys of counter modes, then say: run sys counter-journal trust"
             )
         if torn.bad:
             self.sentences.append(f"{torn.bad} records of {path} were torn or damaged; all others count")

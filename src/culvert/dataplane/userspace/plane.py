@@ -152,7 +152,8 @@ class UserspacePlane:
 
     @property
     def features(self) -> Features:
-        return replace(self._features, doors=self._doors.words)
+        doubt = "" if self._leases is None else self._leases.doubt.sentence
+        return replace(self._features, doors=self._doors.words, journal_doubt=doubt)
 
     @property
     def process_id(self) -> int | None:
@@ -440,6 +441,11 @@ class UserspacePlane:
     def counter_journal(self) -> JournalState | None:
         with self._lock:
             return None if self._leases is None else custody.state(self._leases, self._slots, self._wanted.sas.values())
+
+    def trust_counter_journal(self) -> None:
+        with self._lock:
+            if self._leases is not None:
+                custody.settle(self._leases)
 
     def reset_stats(self) -> None:
         """Zero packet, octet and drop counts. Sequence numbers and replay windows stay."""
