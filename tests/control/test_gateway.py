@@ -3,6 +3,7 @@
 import logging
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from culvert.control.errors import ControlError
 from culvert.control.gateway import Gateway
 from culvert.control.server import Peer
 from culvert.dataplane.memory import MemoryPlane
-from culvert.dataplane.plane import PlaneError
+from culvert.dataplane.plane import Features, JournalState, PlaneError
 from culvert.ipsec.drops import Reason
 from culvert.ipsec.verdict import Drop
 from culvert.lab import keys
@@ -32,9 +33,9 @@ NOW = 1_700_000_000.0
 class Site:
     """A gateway with a real store, vault and publisher in a directory of its own."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, plane: MemoryPlane | None = None) -> None:
         self.directory = directory
-        self.plane = MemoryPlane(random=os.urandom, clock=lambda: NOW)
+        self.plane = plane or MemoryPlane(random=os.urandom, clock=lambda: NOW)
         self.publisher = Publisher(directory / "log" / "ipsec.log", lambda: NOW, syslog=str(directory / "no-syslog"))
         store = Store(directory / "culvert.conf", directory / "history")
         self.gateway = Gateway(store, Vault.open(directory / "master.key"), self.plane, self.publisher, lambda: NOW)
@@ -47,6 +48,9 @@ class Site:
         with pytest.raises(ControlError) as caught:
             self.call(name, **args)
         return caught.value
+
+    def tmsh(self, line: str) -> str:
+        return command.run(line, self)
 
     @property
     def log(self) -> str:
@@ -314,6 +318,64 @@ def test_what_happened_to_the_packet_process_is_shown(site: Site, monkeypatch: p
     (tmm,) = site.call("show", what="sys tmm-info")
     assert (tmm["state"], tmm["process"]) == ("running", os.getpid())
     assert tmm["events"] == [{"when": NOW + 1, "what": "the packet process was ended by signal 9"}]
+
+
+def test_how_the_counter_journal_does_is_shown(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmm,) = site.call("show", what="sys tmm-info")
+    assert tmm["journal"] is None
+    full = JournalState("/state/leases", "no space is left on the disk", NOW - 60, ("/Common/sa-out",))
+    monkeypatch.setattr(MemoryPlane, "counter_journal", lambda self: full)
+    (tmm,) = site.call("show", what="sys tmm-info")
+    assert tmm["journal"] == {
+        "path": "/state/leases",
+        "writable": False,
+        "trouble": "no space is left on the disk",
+        "written": NOW - 60,
+        "short": ["/Common/sa-out"],
+        "doubt": "",
+    }
+
+
+class Doubtful(MemoryPlane):
+    """With a counter journal of which somebody has to say that it is right."""
+
+    features = Features(
+        engine="python",
+        workers=1,
+        vlan_tagging=True,
+        counter_journal=True,
+        journal_doubt="the clock was 9 seconds behind",
+    )
+
+    def trust_counter_journal(self) -> None:
+        self.features = replace(self.features, journal_doubt="")
+
+
+def test_a_journal_in_doubt_stops_counter_modes_only_where_that_was_chosen(tmp_path: Path) -> None:
+    site = Site(tmp_path, Doubtful(random=os.urandom, clock=lambda: NOW))
+    site.call("load", text=SITE_A)
+    properties = {"encrypt-algorithm": "aes-gcm128", "auth-algorithm": "none", "auth-key": "none"}
+    properties["encrypt-key"] = "0x" + bytes(range(20)).hex()
+    site.call("modify", kind="net ipsec manual-security-association", names=["sa-out"], properties=properties)
+
+    def running() -> set[str]:
+        return {own["name"] for own in site.call("show", what="net ipsec ipsec-sa")}
+
+    assert running() == {"/Common/sa-in", "/Common/sa-out"}
+    site.tmsh("modify sys global-settings counter-journal-set-back refuse")
+    assert running() == {"/Common/sa-in"}
+    (version,) = site.call("show", what="sys version")
+    (note,) = version["notes"]
+    assert note.startswith("manual security association /Common/sa-out waits: the clock was 9 seconds behind, ")
+    assert note.endswith("then say: run sys counter-journal trust")
+    assert site.tmsh("run sys counter-journal trust") == "trusted from now on, though the clock was 9 seconds behind"
+    assert running() == {"/Common/sa-in", "/Common/sa-out"}
+    assert "root trusts the counter journal again, though the clock was 9 seconds behind" in site.log
+    assert site.tmsh("run sys counter-journal trust") == "the counter journal is not in doubt"
+    for line in ("run", "run sys counter-journal", "run sys counter-journal trust me", "run util bash"):
+        with pytest.raises(ControlError):
+            site.tmsh(line)
+    site.publisher.close()
 
 
 def test_counter_modes_are_refused_while_no_journal_keeps_the_counters(site: Site) -> None:

@@ -6,16 +6,18 @@ CULVERT_COUNTER_KILLS asks for more rounds.
 import os
 import signal
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+from culvert.dataplane.userspace.leases import EDGE, Record
 from culvert.lab.tap import Tap
 from culvert.lab.topology import WAN
 from tests.scenarios.test_protocols import KEY_OF, SA, digits, merge
-from tests.scenarios.two_sites import SERVER_V4, Sites, wait_until
+from tests.scenarios.two_sites import SERVER_V4, SERVER_V6, Sites, wait_until
 
 pytestmark = [pytest.mark.network, pytest.mark.timeout(60 + 10 * int(os.environ.get("CULVERT_COUNTER_KILLS", "6")))]
 
@@ -118,6 +120,29 @@ def test_no_number_is_sent_twice_whatever_is_killed(sites: Sites, tmp_path: Path
         sites.tell(node, "save sys config")
     # A flood leaves long queues behind it.
     wait_until(sites.is_healthy, seconds=30)
+
+
+def test_a_machine_that_was_set_back_sends_only_when_it_is_trusted(sites: Sites, tmp_path: Path) -> None:
+    daemon = sites.lab.daemon("a")
+    with with_gcm(sites, tmp_path):
+        wait_until(lambda: sites.ping(count=1).lost == 0)
+        sites.tell("a", "modify sys global-settings counter-journal-set-back refuse", "save sys config")
+        daemon.stop()
+        # As if it had been written an hour from now.
+        with (daemon.directory / daemon.name / "leases").open("ab") as file:
+            file.write(Record(EDGE, bytes(16), bytes(16), 1, time.time() + 3600).emit())
+        daemon.start()
+        assert sites.ping(count=2).lost == 2
+        # What has no counter mode goes on.
+        wait_until(lambda: sites.ping(SERVER_V6, count=1).lost == 0)
+        assert "In doubt      the clock was " in sites.show("a", "sys tmm-info")
+        assert "sa-out waits: the clock was" in sites.show("a", "sys version")
+        assert "trusted from now on" in sites.tell("a", "run sys counter-journal trust")
+        wait_until(lambda: sites.ping(count=1).lost == 0)
+        assert "In doubt" not in sites.show("a", "sys tmm-info")
+        sites.tell("a", "modify sys global-settings counter-journal-set-back warn")
+    sites.tell("a", "save sys config")
+    wait_until(sites.is_healthy)
 
 
 def test_a_key_under_another_name_and_spi_does_not_begin_again(sites: Sites, tmp_path: Path) -> None:

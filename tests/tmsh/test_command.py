@@ -172,6 +172,27 @@ def test_ipsec_sa_in_the_shape_of_the_manual() -> None:
     assert "  Path MTU: unknown;  Lost: 2;  Compression: deflate;  Extended sequence numbers" in details
 
 
+TMM = {"tmm": 0, "state": "running", "process": 77, "engine": "native", "doors": "raw", "events": []}
+JOURNAL = {"path": "/state/leases", "writable": True, "trouble": "", "written": 1355416740.0, "short": [], "doubt": ""}
+
+
+def test_tmm_info_tells_of_the_counter_journal() -> None:
+    assert layout.lay_out("sys tmm-info", [TMM | {"journal": JOURNAL}], set()).splitlines()[-3:] == [
+        "  Counter journal: /state/leases",
+        "    Writable      yes",
+        "    Last written  12/13/2012:16:39",
+    ]
+    full = JOURNAL | {"writable": False, "trouble": "no space is left on the disk", "short": ["/Common/a", "/Common/b"]}
+    told = layout.lay_out("sys tmm-info", [TMM | {"journal": full}], set())
+    assert "    Writable      no: no space is left on the disk\n" in told
+    assert told.endswith("    Short of numbers: a, b")
+    doubted = layout.lay_out("sys tmm-info", [TMM | {"journal": JOURNAL | {"doubt": "the clock was behind"}}], set())
+    assert doubted.endswith("    In doubt      the clock was behind")
+    assert "Counter journal: none, so no counter modes" in layout.lay_out(
+        "sys tmm-info", [TMM | {"journal": None}], set()
+    )
+
+
 def test_ipsec_stat_in_the_shape_of_the_manual() -> None:
     row = {
         "worker": 1,

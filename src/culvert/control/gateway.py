@@ -72,6 +72,7 @@ class Gateway:
             "generations": self._generations,
             "delete-sas": self._delete_sas,
             "reset-stats": self._reset_stats,
+            "trust-counter-journal": self._trust_counter_journal,
             "describe": self._describe,
         }
 
@@ -104,7 +105,8 @@ class Gateway:
         return work
 
     def _intend(self, snapshot: Snapshot) -> Intent:
-        return intend(snapshot, counter_journal=self._plane.features.counter_journal)
+        features = self._plane.features
+        return intend(snapshot, counter_journal=features.counter_journal, journal_doubt=features.journal_doubt)
 
     def _troubled(self, sentence: str) -> None:
         self._trouble = sentence
@@ -299,6 +301,16 @@ class Gateway:
     def _reset_stats(self, args: Mapping[str, Json], peer: Peer) -> Json:
         self._plane.reset_stats()
         return None
+
+    def _trust_counter_journal(self, args: Mapping[str, Json], peer: Peer) -> Json:
+        """Somebody has replaced the keys of counter modes, or knows that nothing was set back: what waits may send."""
+        doubt = self._plane.features.journal_doubt
+        if doubt:
+            self._plane.trust_counter_journal()
+            self._publisher.emit("notify", f"{peer.user} trusts the counter journal again, though {doubt}")
+            if not self._blocked:
+                self._commit(Transaction(self._snapshot, self._reader()))
+        return {"doubt": doubt}
 
     def _describe(self, args: Mapping[str, Json], peer: Peer) -> Json:
         settings = self._snapshot.get(sys.GLOBAL_SETTINGS, "")

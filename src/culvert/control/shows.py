@@ -9,7 +9,7 @@ from typing import Any
 
 from culvert.config.snapshot import Snapshot
 from culvert.control import errors
-from culvert.dataplane.plane import DataPlane, SaUsage
+from culvert.dataplane.plane import DataPlane, JournalState, SaUsage
 from culvert.ipsec.algorithms import cipher_row
 from culvert.ipsec.drops import TABLE
 from culvert.ipsec.lifetime import Limits
@@ -222,6 +222,7 @@ def _version(view: Sight, filters: Mapping[str, Json]) -> list[Record]:
 
 def _tmm_info(view: Sight, filters: Mapping[str, Json]) -> list[Record]:
     process = view.plane.process_id
+    journal = _journal(view.plane.counter_journal(), view.plane.features.journal_doubt)
     return [
         {
             "tmm": worker,
@@ -229,10 +230,25 @@ def _tmm_info(view: Sight, filters: Mapping[str, Json]) -> list[Record]:
             "state": "running" if process else "down",
             "engine": view.plane.features.engine,
             "doors": view.plane.features.doors,
+            "journal": journal,
             "events": [{"when": when, "what": what} for when, what in view.events],
         }
         for worker in range(view.plane.features.workers)
     ]
+
+
+def _journal(state: JournalState | None, doubt: str) -> Record | None:
+    """The counter journal: null where there is none."""
+    if state is None:
+        return None
+    return {
+        "path": state.path,
+        "writable": not state.trouble,
+        "trouble": state.trouble,
+        "written": state.written,
+        "short": list(state.short),
+        "doubt": doubt,
+    }
 
 
 def _nothing(view: Sight, filters: Mapping[str, Json]) -> list[Record]:

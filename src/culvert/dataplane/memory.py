@@ -190,6 +190,12 @@ class MemoryPlane:
     def forwarder_stats(self) -> list[ForwarderStat]:
         return [ForwarderStat(thing.label, 0, 0) for thing in self._things if isinstance(thing, Forwarder)]
 
+    def counter_journal(self) -> None:
+        """What is in memory only has none."""
+
+    def trust_counter_journal(self) -> None:
+        """There is none to trust."""
+
     def reset_stats(self) -> None:
         for record in self._gateway.sadb:
             usage = record.usage

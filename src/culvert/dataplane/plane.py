@@ -24,7 +24,8 @@ class Features:
     """What this plane is and can do. `engine` is the word that `show sys version` prints.
 
     `counter_journal`: whether its counters are written ahead to a disk, so that a loss of power repeats none.
-    `doors`: how plain ESP comes and goes, in words.
+    `journal_doubt`: why that may be of an earlier state of this machine, "" where nothing says so. `doors`: how plain
+    ESP comes and goes, in words.
     """
 
     engine: str
@@ -32,6 +33,7 @@ class Features:
     vlan_tagging: bool
     counter_journal: bool = False
     doors: str = ""
+    journal_doubt: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +102,18 @@ class ForwarderStat:
     octets: int
 
 
+@dataclass(frozen=True, slots=True)
+class JournalState:
+    """The counter journal. `trouble`: why it can't be written, "" where it can. `written`: when it last was, in seconds
+    since the epoch, 0.0 for never. `short`: labels of outbound SAs that should have had further numbers by now.
+    """
+
+    path: str
+    trouble: str
+    written: float
+    short: tuple[str, ...] = ()
+
+
 class DataPlane(Protocol):
     """One mover of packets. All calls come from one thread."""
 
@@ -122,6 +136,12 @@ class DataPlane(Protocol):
     def links(self) -> list[LinkState]: ...
 
     def forwarder_stats(self) -> list[ForwarderStat]: ...
+
+    def counter_journal(self) -> JournalState | None:
+        """How the counter journal does; None without one."""
+
+    def trust_counter_journal(self) -> None:
+        """It is in doubt no more. Raises PlaneError where that can't be kept."""
 
     def reset_stats(self) -> None:
         """Zero packet, octet and drop counts. Sequence numbers and replay windows stay."""

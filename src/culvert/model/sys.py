@@ -11,6 +11,9 @@ from culvert.model.problems import Problem
 LOCAL_SYSLOG = ("sys", "log-config", "destination", "local-syslog")
 GLOBAL_SETTINGS = ("sys", "global-settings")
 
+SET_BACK = "counter-journal-set-back"
+WARN, REFUSE = "warn", "refuse"
+
 FACILITIES = tuple(f"local{number}" for number in range(8))
 SEVERITIES = ("emerg", "alert", "crit", "err", "warn", "notice", "info", "debug")
 HOSTNAME = "culvert.example"
@@ -55,6 +58,13 @@ GLOBAL_SETTINGS_KIND = Kind(
     fields=(
         DESCRIPTION,
         Field("hostname", Text(), "Name of this system", HOSTNAME, always=True, label="Host Name"),
+        Field(
+            SET_BACK,
+            Choice((WARN, REFUSE)),
+            "Counter modes while the counter journal may be of an earlier state of this machine: go on with a warning, "
+            "or send nothing",
+            WARN,
+        ),
     ),
 )
 

@@ -10,7 +10,7 @@ from culvert.config.snapshot import Snapshot
 from culvert.ipsec.sa import Direction, Mode, Protocol, SecurityAssociation
 from culvert.ipsec.selector import ICMP_BASE, IPNetwork, PortRange, Selector
 from culvert.ipsec.spd import Action, Policy
-from culvert.model import ltm, net, net_ipsec
+from culvert.model import ltm, net, net_ipsec, sys
 from culvert.model.kind import Object
 from culvert.model.net_ipsec_rules import algorithm_rows
 from culvert.model.problems import Invalid
@@ -35,10 +35,11 @@ class Intent:
     notes: tuple[str, ...] = ()
 
 
-def intend(snapshot: Snapshot, *, counter_journal: bool) -> Intent:
+def intend(snapshot: Snapshot, *, counter_journal: bool, journal_doubt: str = "") -> Intent:
     """The intent of a checked snapshot. Raises Invalid for what the plane can't do.
 
-    `counter_journal`: the plane never uses a send counter twice, whatever happens to it.
+    `counter_journal`: the plane never uses a send counter twice, whatever happens to it. `journal_doubt`: why it might
+    all the same.
     """
     _refuse_route_domains(snapshot)
     if not counter_journal:
@@ -48,6 +49,9 @@ def intend(snapshot: Snapshot, *, counter_journal: bool) -> Intent:
     addresses = tuple(_addresses(snapshot, links, notes))
     reqids = _reqids(snapshot.all(net_ipsec.POLICY))
     sas = tuple(security_associations(snapshot, reqids, links, notes))
+    settings = snapshot.get(sys.GLOBAL_SETTINGS, "")
+    if journal_doubt and settings is not None and settings[sys.SET_BACK] == sys.REFUSE:
+        sas = tuple(_trusted(sas, snapshot, journal_doubt, notes))
     return Intent(
         links=tuple(links.values()),
         addresses=addresses,
@@ -109,6 +113,22 @@ def _refuse_counter_modes(snapshot: Snapshot) -> None:
     ]
     if problems:
         raise Invalid(*problems)
+
+
+def _trusted(
+    sas: Iterable[SecurityAssociation], snapshot: Snapshot, doubt: str, notes: list[str]
+) -> Iterator[SecurityAssociation]:
+    """All but those that would send by a counter of which nobody knows how far it was."""
+    manual = snapshot.all(net_ipsec.MANUAL_SA)
+    counting = {own.name for own in manual if any(row.counter for _, row in algorithm_rows(own))}
+    for sa in sas:
+        if sa.direction is Direction.OUT and sa.label in counting:
+            notes.append(
+                f"manual security association {sa.label} waits: {doubt}, which may be of an earlier state of this "
+                "machine; replace the keys of counter modes, then say: run sys counter-journal trust"
+            )
+        else:
+            yield sa
 
 
 def _links(snapshot: Snapshot) -> dict[str, Link]:

@@ -159,6 +159,14 @@ def _warned(answer: Mapping[str, Any]) -> str:
     return ""
 
 
+def _run(items: Words, client: Caller) -> str:
+    _expect(items, "sys", "counter-journal", "trust")
+    if items:
+        raise BadSyntax(f'unexpected argument "{_word(items).text}"')
+    doubt = client.call("trust-counter-journal")["doubt"]
+    return f"trusted from now on, though {doubt}" if doubt else "the counter journal is not in doubt"
+
+
 def _reset_stats(items: Words, client: Caller) -> str:
     client.call("reset-stats")
     return ""
@@ -276,4 +284,5 @@ COMMANDS: Mapping[str, Callable[[Words, Caller], str]] = {
     "save": _save,
     "load": _load,
     "reset-stats": _reset_stats,
+    "run": _run,
 }

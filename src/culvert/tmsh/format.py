@@ -1,7 +1,7 @@
 """How `show` looks: records in, the vendor's layouts out."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -174,9 +174,23 @@ def _tmm_info(records: Sequence[Record], options: Options) -> str:
             f"  Process  {own['process'] or '-'}",
             f"  Engine   {own['engine']}",
             f"  ESP by   {own['doors'] or '-'}",
+            *_journal(own["journal"]),
         ]
     events = records[0]["events"] if records else []
     return "\n".join([*lines, *(f"  {moment(event['when'])}  {event['what']}" for event in events)])
+
+
+def _journal(own: Record | None) -> Iterator[str]:
+    if own is None:
+        yield "  Counter journal: none, so no counter modes"
+        return
+    yield f"  Counter journal: {own['path']}"
+    yield f"    Writable      {'yes' if own['writable'] else 'no: ' + own['trouble']}"
+    yield f"    Last written  {moment(own['written'])}"
+    if own["short"]:
+        yield f"    Short of numbers: {', '.join(relative(name, COMMON) for name in own['short'])}"
+    if own["doubt"]:
+        yield f"    In doubt      {own['doubt']}"
 
 
 LAYOUTS: Mapping[str, Callable[[Sequence[Record], Options], str]] = {

@@ -111,6 +111,30 @@ def test_a_clock_behind_the_journal_is_told(path: Path) -> None:
     assert "3,600 seconds behind" in sentence and "earlier state" in sentence
 
 
+def test_the_doubt_outlives_a_restart_until_it_is_settled(path: Path) -> None:
+    written(path)
+    assert opened(path, NOW).doubt.sentence == ""
+    opened(path, NOW - 3600)
+    # Written anew, the journal itself knows nothing of it any more.
+    again = opened(path, NOW)
+    assert again.doubt.sentence == "the clock was 3,600 seconds behind the counter journal"
+    assert "run sys counter-journal trust" in again.sentences[0]
+    again.doubt.settle()
+    assert again.doubt.sentence == "" and opened(path, NOW).sentences == []
+
+
+def test_a_doubt_that_lost_its_words_is_still_one(path: Path) -> None:
+    path.with_name("leases.doubt").touch()
+    assert opened(path).doubt.sentence == "it was in doubt before"
+
+
+def test_on_a_full_disk_the_doubt_lasts_as_long_as_the_process(path: Path) -> None:
+    written(path)
+    with file_limit(0):
+        journal = opened(path, NOW - 3600)
+    assert journal.doubt.sentence
+
+
 # Blocks
 
 

@@ -26,6 +26,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+from culvert.dataplane.userspace.doubt import Doubt
 from culvert.ipsec.algorithms import CIPHERS, auth_row
 from culvert.ipsec.sa import Protocol, SecurityAssociation
 
@@ -98,16 +99,20 @@ class Journal:
         self.sentences: list[str] = []
         self.blocks: dict[bytes, Block] = {}
         self.edges: dict[bytes, int] = {}
+        self.written = 0.0
+        """When the newest record was, in seconds since the epoch."""
+        self.doubt = Doubt(path.with_name(path.name + ".doubt"))
         self._read_octets = 0
         torn = self._read()
         if fd >= 0:
             self.fd = fd
             return
-        newest = max((record.time for record in torn.good), default=0.0)
-        if newest > now + 1:
+        if self.written > now + 1:
+            self.doubt.begin(f"the clock was {self.written - now:,.0f} seconds behind the counter journal")
+        if self.doubt.sentence:
             self.sentences.append(
-                f"the clock is {newest - now:,.0f} seconds behind the counter journal: if this machine was set back to "
-                "an earlier state, its disk with it, counters may repeat and keys of counter modes have to be replaced"
+                f"{self.doubt.sentence}: if this machine was set back to an earlier state, its disk with it, counters "
+                "may repeat: replace the keys of counter modes, then say: run sys counter-journal trust"
             )
         if torn.bad:
             self.sentences.append(f"{torn.bad} records of {path} were torn or damaged; all others count")
@@ -137,6 +142,7 @@ class Journal:
 
     def _learn(self, records: Iterable[Record]) -> None:
         for record in records:
+            self.written = max(record.time, self.written)
             if record.kind == EDGE:
                 self.edges[record.name] = max(record.number, self.edges.get(record.name, 0))
             elif record.number >= self.blocks.get(record.name, Block(0, NOBODY)).last:
@@ -157,6 +163,7 @@ class Journal:
         try:
             append(fd, records)
             fresh.replace(self.path)
+            self.written = now if records else 0.0
             self._read_octets = len(records) * RECORD_OCTETS
             _sync_directory(self.path.parent)
         except OSError:

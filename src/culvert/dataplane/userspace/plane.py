@@ -34,12 +34,13 @@ from culvert.dataplane.plane import (
     DropCount,
     Features,
     ForwarderStat,
+    JournalState,
     LinkState,
     PlaneError,
     SaUsage,
     WorkerStat,
 )
-from culvert.dataplane.userspace import marks, nftables, program, wire, xdp
+from culvert.dataplane.userspace import custody, marks, nftables, program, wire, xdp
 from culvert.dataplane.userspace.counters import CountersFile
 from culvert.dataplane.userspace.detour import Detour
 from culvert.dataplane.userspace.doors import Doors
@@ -47,7 +48,6 @@ from culvert.dataplane.userspace.host import Host
 from culvert.dataplane.userspace.inheritance import Meeting, version_of
 from culvert.dataplane.userspace.journal import Journal
 from culvert.dataplane.userspace.kernel import Kernel
-from culvert.dataplane.userspace.leases import Journal as CounterJournal
 from culvert.dataplane.userspace.process import Backoff, PacketProcess, ProcessDown
 from culvert.dataplane.userspace.replacing import host_changes
 from culvert.dataplane.userspace.slots import Slots
@@ -88,7 +88,7 @@ class UserspacePlane:
         self._sentences += self._program.sentences
         self._meeting = Meeting(state)
         left = dict(self._found())
-        self._leases = self._opened_leases(state / "leases", left.pop("leases", -1))
+        self._leases = custody.opened(state / "leases", clock(), left.pop("leases", -1), self._sentences)
         self._counters = CountersFile(state / "counters", journal=self._leases, inherited=left.pop("counters", -1))
         self._sentences += self._counters.sentences
         self._journal = Journal(state / "host.journal")
@@ -150,19 +150,10 @@ class UserspacePlane:
                 self._process.end()
             self._process, self._is_stranger = None, False
 
-    def _opened_leases(self, path: Path, inherited: int) -> CounterJournal | None:
-        try:
-            journal = CounterJournal(path, self._clock(), inherited)
-        except OSError as error:
-            why = f"there is no counter journal, so counter modes are refused: {path}: {error.strerror}"
-            self._sentences.append(why)
-            return None
-        self._sentences += journal.sentences
-        return journal
-
     @property
     def features(self) -> Features:
-        return replace(self._features, doors=self._doors.words)
+        doubt = "" if self._leases is None else self._leases.doubt.sentence
+        return replace(self._features, doors=self._doors.words, journal_doubt=doubt)
 
     @property
     def process_id(self) -> int | None:
@@ -446,6 +437,15 @@ class UserspacePlane:
             counts = self._nft_counts()
             labels = dict.fromkeys(forwarder.label for forwarder in self._wanted.forwarders)
             return [ForwarderStat(label, *counts.get(forwarder_counter(label), (0, 0))) for label in labels]
+
+    def counter_journal(self) -> JournalState | None:
+        with self._lock:
+            return None if self._leases is None else custody.state(self._leases, self._slots, self._wanted.sas.values())
+
+    def trust_counter_journal(self) -> None:
+        with self._lock:
+            if self._leases is not None:
+                custody.settle(self._leases)
 
     def reset_stats(self) -> None:
         """Zero packet, octet and drop counts. Sequence numbers and replay windows stay."""

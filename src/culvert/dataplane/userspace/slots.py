@@ -21,6 +21,8 @@ class Slots:
         self._counters = counters
         self._journal = journal
         self._known: dict[tuple[Direction, SaKey], int] = {}
+        self._names: dict[SaKey, bytes] = {}
+        """Which blocks are whose, of outbound SAs."""
 
     def of(self, changes: Sequence[wire.PacketChange], others: Iterable[SecurityAssociation]) -> list[int]:
         """For each change the slot of its SA, or -1. `others`: SAs whose slots nobody else may get."""
@@ -53,6 +55,7 @@ class Slots:
 
     def _lease(self, journal: Journal, sa: SecurityAssociation, slot: int) -> Lease:
         name, owner = key_name(sa), sa.identity()
+        self._names[sa.key] = name
         block = journal.blocks.get(name, Block(0, NOBODY))
         if self._counters.is_new(slot) or block.owner not in (owner, NOBODY):
             self._counters.go_behind(slot, block.last)
@@ -63,6 +66,11 @@ class Slots:
         for change, slot in zip(changes, slots, strict=True):
             if isinstance(change, AddSa):
                 self._counters.begin(slot, now)
+
+    def granted(self, sa: SecurityAssociation) -> int:
+        """The last number of an outbound SA that is in the journal, as it was read last."""
+        blocks = self._journal.blocks if self._journal is not None else {}
+        return blocks.get(self._names[sa.key], Block(0, NOBODY)).last
 
     def reading(self, sa: SecurityAssociation) -> Reading:
         base = self._base(sa)

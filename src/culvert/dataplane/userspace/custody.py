@@ -1,0 +1,57 @@
+"""How the counter journal does, for `show sys tmm-info`: whether it can be written, and which SAs run out of numbers.
+
+The packet process writes it, and its parent doesn't have to ask: what was granted is in the file, what was used is in
+the counters file, and whether there is room is known to the file system.
+"""
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from culvert.dataplane.plane import JournalState, PlaneError
+from culvert.dataplane.userspace.leases import BLOCK_NUMBERS_MIN, Journal
+from culvert.dataplane.userspace.slots import Slots
+from culvert.ipsec.sa import Direction, SecurityAssociation
+
+
+def opened(path: Path, now: float, inherited: int, sentences: list[str]) -> Journal | None:
+    """The journal; None where there can't be one. `sentences` is told what is unusual."""
+    try:
+        journal = Journal(path, now, inherited)
+    except OSError as error:
+        sentences.append(f"there is no counter journal, so counter modes are refused: {path}: {error.strerror}")
+        return None
+    sentences += journal.sentences
+    return journal
+
+
+def state(journal: Journal, slots: Slots, sas: Iterable[SecurityAssociation]) -> JournalState:
+    """`sas`: all that the packet process has."""
+    journal.refresh()
+    short = tuple(sorted(sa.label for sa in sas if sa.direction is Direction.OUT and _is_short(slots, sa)))
+    return JournalState(str(journal.path), _trouble(journal.fd, bool(short)), journal.written, short)
+
+
+def settle(journal: Journal) -> None:
+    """Somebody who knows vouches for it. PlaneError where the doubt would come back."""
+    try:
+        journal.doubt.settle()
+    except OSError as error:
+        raise PlaneError(None, f"{journal.path}.doubt: {error.strerror}") from error
+
+
+def _is_short(slots: Slots, sa: SecurityAssociation) -> bool:
+    """It should have had a further block by now."""
+    last = slots.granted(sa)
+    return last < sa.sequence_max and last - slots.reading(sa).sequence < BLOCK_NUMBERS_MIN // 4
+
+
+def _trouble(fd: int, is_short: bool) -> str:
+    if not os.fstat(fd).st_nlink:
+        return "the file was deleted: stop culvertd and start it again"
+    system = os.statvfs(fd)
+    if system.f_flag & os.ST_RDONLY:
+        return "the file system can only be read"
+    if not system.f_bavail:
+        return "no space is left on the disk"
+    return "numbers were asked for and not written: the log of culvertd says why" if is_short else ""
