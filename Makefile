@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 BIN := .venv/bin
 .DEFAULT_GOAL := help
-.PHONY: help demo lab test test-kernel check bench bench-twin fuzz fuzz-engine mutants clean
+.PHONY: help demo lab test test-kernel check bench bench-twin fuzz fuzz-engine soak mutants clean
 
 help: ## show this list
 	@bold=; cyan=; plain=; \
@@ -50,6 +50,10 @@ fuzz: ## hostile octets, steered by coverage, at every parser (--short, --second
 fuzz-engine: ## the same for the native engine: its parsers, and batches against single packets (--short, --seconds, --target)
 	@tools/setup run
 	@$(BIN)/python -m tests.fuzz.native $(ARGS)
+
+soak: ## two gateways under traffic while everything about them changes, two hours long (root; --minutes 30, --short)
+	@tools/setup lab
+	@$(BIN)/python -m tests.soak.run $(ARGS)
 
 mutants: ## whether the tests notice small mistakes put into the code (some minutes)
 	@tools/setup fuzz
