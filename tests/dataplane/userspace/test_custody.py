@@ -122,10 +122,10 @@ def test_a_full_disk_is_seen_and_gone_on_from(small_disk: Path, wan: Wan) -> Non
             file.write(bytes(4096))
     # Until the page that the journal's end is in is full, and the last block used up.
     with wan.client.flooding("10.2.0.5"):
-        wait_until(lambda: wan.a.do("plane.counter_journal().short") == ["/Common/sa-out-4"], 30)
+        wait_until(lambda: "COUNTER_JOURNAL" in wan.a.drops(), 30)
     assert not wan.client.pings("10.2.0.5")
+    assert wan.a.do("plane.counter_journal().short") == ["/Common/sa-out-4"]
     assert wan.a.do("plane.counter_journal().trouble") == "no space is left on the disk"
-    assert "COUNTER_JOURNAL" in wan.a.drops()
     ballast.unlink()
     wait_until(lambda: wan.client.pings("10.2.0.5"))
     assert wan.a.do("(plane.counter_journal().trouble, plane.counter_journal().short)") == ["", []]
