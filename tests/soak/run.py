@@ -37,8 +37,11 @@ MINUTES = 120.0
 
 TUNNELS = 10
 """That come in one batch, each with two SAs and a selector."""
+BATCHES = 50
+"""That are different. The counter journal never forgets an SA's numbers while the daemon runs, so these come again."""
 CHANGES_PER_SECOND = 100
-EXPIRY_EVERY, RELOAD_EVERY, KILL_EVERY = 7.0, 11.0, 29.0
+EXPIRY_EVERY, RELOAD_EVERY, KILL_EVERY = 7.0, 11.0, 37.0
+"""Kills are further apart than `process.STEADY_SECONDS`: what ends again and again is started more and more slowly."""
 RECOVERY_SECONDS = 2.0
 LOST_BY_A_KILL_MAX = 200
 """What it has read and not sent: the TUN is read in bursts of up to 32 super-packets."""
@@ -148,7 +151,7 @@ class Soak:
 
     def _change(self, begun: float) -> None:
         """SAs and selectors come, and go again, some at a time, at each gateway."""
-        first = next(self._numbers) * TUNNELS
+        first = next(self._numbers) % BATCHES * TUNNELS
         batch = (
             f"[change for number in range({first}, {first + TUNNELS}) for change in"
             " [*shaped(associations('{side}', spi=10000 + number * 2),"
@@ -165,7 +168,7 @@ class Soak:
 
     def _expire(self) -> None:
         """The reverse way's SA of A dies by its packets, and is replaced."""
-        number = 500_000 + next(self._numbers)
+        number = 500_000 + next(self._numbers) % BATCHES
         dying = (
             f"shaped([AddSa(association('a', IN, spi={number * 2}))],"
             " sa={'reqid': 90, 'label': '/Common/dying', 'lifetime': Lifetime(hard=Limits(seconds=1))})"

@@ -3,9 +3,11 @@
 import json
 import re
 import time
+import tracemalloc
 
 import pytest
 
+from culvert.dataplane.userspace.kernel import Kernel
 from tests.dataplane.topology import Gateway, wait_until
 
 pytestmark = pytest.mark.network
@@ -43,6 +45,24 @@ def picture(gateway: Gateway) -> dict[str, object]:
         "nftables": sorted(gateway.run("nft", "list", "ruleset").splitlines()),
         "settings": gateway.run("bash", "-c", SETTINGS, check=False),
     }
+
+
+def test_asking_for_links_keeps_nothing() -> None:
+    """It is done every second for as long as the daemon lives."""
+    kernel = Kernel()
+    try:
+        facts = kernel.link("lo")
+        assert facts is not None
+        assert facts.index == 1
+        assert kernel.link("there-is-none") is None
+        tracemalloc.start()
+        before = tracemalloc.get_traced_memory()[0]
+        for _ in range(300):
+            kernel.link("lo")
+        assert tracemalloc.get_traced_memory()[0] - before < 10_000
+    finally:
+        tracemalloc.stop()
+        kernel.close()
 
 
 def test_close_leaves_the_host_as_it_was(gateway: Gateway) -> None:
