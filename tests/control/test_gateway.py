@@ -25,6 +25,7 @@ from culvert.lab import keys
 from culvert.lab.sites import SITES, lines
 from culvert.observe.publisher import Publisher
 from culvert.tmsh import command
+from culvert.tmsh.session import Session
 
 ME = Peer(pid=os.getpid(), uid=0, gid=0, user="root")
 NOW = 1_700_000_000.0
@@ -50,7 +51,7 @@ class Site:
         return caught.value
 
     def tmsh(self, line: str) -> str:
-        return command.run(line, self)
+        return command.run(line, Session(self))
 
     @property
     def log(self) -> str:
@@ -174,11 +175,11 @@ def test_save_restart_same_configuration(site: Site) -> None:
 
 
 def test_a_damaged_saved_file_is_told_and_nothing_runs_from_it(tmp_path: Path) -> None:
-    (tmp_path / "culvert.conf").write_text("net vlan v {\n  nonsense 1\n}\n")
+    (tmp_path / "culvert.conf").write_text("net ipsec ipsec-policy p {\n  nonsense 1\n}\n")
     made = Site(tmp_path)
     assert "line 2, column 3" in made.trouble
     assert made.plane.usage() == []
-    assert (tmp_path / "culvert.conf").read_text().startswith("net vlan v {")
+    assert (tmp_path / "culvert.conf").read_text().startswith("net ipsec ipsec-policy p {")
     assert "load a configuration first" in made.refused("save").text
     assert "load a configuration first" in made.refused("create", kind="net vlan", name="x", properties={}).text
     assert made.trouble in made.call("show", what="sys version")[0]["notes"]
@@ -372,7 +373,7 @@ def test_a_journal_in_doubt_stops_counter_modes_only_where_that_was_chosen(tmp_p
     assert running() == {"/Common/sa-in", "/Common/sa-out"}
     assert "root trusts the counter journal again, though the clock was 9 seconds behind" in site.log
     assert site.tmsh("run sys counter-journal trust") == "the counter journal is not in doubt"
-    for line in ("run", "run sys counter-journal", "run sys counter-journal trust me", "run util bash"):
+    for line in ("run", "run sys counter-journal", "run sys counter-journal trust me", "run util nonsense"):
         with pytest.raises(ControlError):
             site.tmsh(line)
     site.publisher.close()
@@ -426,11 +427,11 @@ def test_the_lab_is_configured_by_tmsh_lines(tmp_path: Path, name: str) -> None:
             return made.gateway.call(name, args, ME)
 
     for line in lines(SITES[name], keys.fresh()):
-        assert command.run(line.text, Door()) == ""
+        assert command.run(line.text, Session(Door())) == ""
     assert len(made.plane.usage()) == 4
-    assert command.run("show net ipsec ipsec-sa", Door()).endswith("Total records returned: 4")
-    assert "selector-out" in command.run("list net ipsec traffic-selector", Door())
-    assert command.run("list net self external-self address", Door()).startswith(
+    assert command.run("show net ipsec ipsec-sa", Session(Door())).endswith("Total records returned: 4")
+    assert "selector-out" in command.run("list net ipsec traffic-selector", Session(Door()))
+    assert command.run("list net self external-self address", Session(Door())).startswith(
         "net self external-self {\n    address"
     )
     made.publisher.close()

@@ -8,6 +8,7 @@ from culvert.control.errors import ControlError
 from culvert.tmsh import command
 from culvert.tmsh import format as layout
 from culvert.tmsh.main import join, split, statements
+from culvert.tmsh.session import Session
 
 
 class Recorder:
@@ -24,41 +25,49 @@ class Recorder:
 
 def said(line: str) -> tuple[str, dict[str, Any]]:
     recorder = Recorder()
-    command.run(line, recorder)
+    command.run(line, Session(recorder))
     (only,) = recorder.calls
     return only
 
 
+def changed(line: str) -> dict[str, Any]:
+    """The one operation that a command asks for, in the folder that it was typed in."""
+    name, args = said(line)
+    assert name == "transaction"
+    (operation,) = args["operations"]
+    assert operation.pop("folder") == "/Common"
+    return dict(operation)
+
+
 def test_create_with_and_without_braces_is_the_same() -> None:
-    bare = said("create net ipsec ipsec-policy p mode tunnel tunnel-local-address 2.2.2.2")
-    assert bare == said("create /net ipsec ipsec-policy p { mode tunnel tunnel-local-address 2.2.2.2 }")
-    assert bare == (
-        "create",
-        {
-            "kind": "net ipsec ipsec-policy",
-            "name": "p",
-            "properties": {"mode": "tunnel", "tunnel-local-address": "2.2.2.2"},
-        },
-    )
+    bare = changed("create net ipsec ipsec-policy p mode tunnel tunnel-local-address 2.2.2.2")
+    assert bare == changed("create /net ipsec ipsec-policy p { mode tunnel tunnel-local-address 2.2.2.2 }")
+    assert bare == {
+        "verb": "create",
+        "kind": "net ipsec ipsec-policy",
+        "name": "p",
+        "properties": {"mode": "tunnel", "tunnel-local-address": "2.2.2.2"},
+    }
 
 
 def test_the_procedure_of_the_manual() -> None:
-    assert said("create sys log-config publisher ipsec { destinations add { local-syslog }}")[1]["properties"] == {
+    assert changed("create sys log-config publisher ipsec { destinations add { local-syslog }}")["properties"] == {
         "destinations": {"verb": "add", "items": [{"name": "local-syslog"}]}
     }
-    assert said("modify net ipsec ike-daemon ikedaemon log-level debug2")[1] == {
+    assert changed("modify net ipsec ike-daemon ikedaemon log-level debug2") == {
+        "verb": "modify",
         "kind": "net ipsec ike-daemon",
         "names": ["ikedaemon"],
         "properties": {"log-level": "debug2"},
     }
-    assert said("modify net ipsec ike-daemon ikedaemon log-publisher ipsec")[1]["properties"] == {
+    assert changed("modify net ipsec ike-daemon ikedaemon log-publisher ipsec")["properties"] == {
         "log-publisher": "ipsec"
     }
 
 
 def test_flags_stand_alone() -> None:
-    made = said("create ltm virtual v destination 0.0.0.0:any mask any ip-forward vlans-enabled vlans add { internal }")
-    assert made[1]["properties"] == {
+    made = changed("create ltm virtual v destination 0.0.0.0:any mask any ip-forward vlans-enabled vlans add { internal }")
+    assert made["properties"] == {
         "destination": "0.0.0.0:any",
         "mask": "any",
         "ip-forward": True,
@@ -70,7 +79,7 @@ def test_flags_stand_alone() -> None:
 @pytest.mark.parametrize("word", ["src_addr", "src-addr"])
 def test_show_filters_take_both_spellings(word: str) -> None:
     recorder = Recorder([])
-    command.run(f"show net ipsec ipsec-sa {word} 2.2.2.2 all-properties", recorder)
+    command.run(f"show net ipsec ipsec-sa {word} 2.2.2.2 all-properties", Session(recorder))
     assert recorder.calls == [("show", {"what": "net ipsec ipsec-sa", "filters": {"src-addr": "2.2.2.2"}})]
 
 
@@ -91,7 +100,7 @@ def test_show_filters_take_both_spellings(word: str) -> None:
 def test_bad_commands_are_refused_before_any_call(line: str, told: str) -> None:
     recorder = Recorder()
     with pytest.raises(ControlError) as caught:
-        command.run(line, recorder)
+        command.run(line, Session(recorder))
     assert caught.value.text.startswith(told)
     assert recorder.calls == []
 

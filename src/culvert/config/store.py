@@ -70,9 +70,7 @@ class Store:
         says that only the last step failed.
         """
         data = _encoded(text)
-        number = max((_number(path) for path in self._paths()), default=0) + 1
-        name = re.sub(r"[^A-Za-z0-9_.-]", "_", who)[:32] or "unknown"
-        path = self._history / f"{number:08d}-{max(now, 0.0):.3f}-{name}.conf"
+        path = self._next(now, who)
         _replace(path, data)
         try:
             _replace(self._config, data)
@@ -86,6 +84,26 @@ class Store:
         with contextlib.suppress(OSError, StoreError):
             self._trim()
         return _generation(path, data)
+
+    def keep(self, text: str, now: float, who: str) -> Generation:
+        """Make `text` a generation, durably, and leave the saved configuration as it is. Raises StoreError."""
+        data = _encoded(text)
+        path = self._next(now, who)
+        _replace(path, data)
+        _sync_directory(path)
+        with contextlib.suppress(OSError, StoreError):
+            self._trim()
+        return _generation(path, data)
+
+    @property
+    def path(self) -> Path:
+        """Where the saved configuration is."""
+        return self._config
+
+    def _next(self, now: float, who: str) -> Path:
+        number = max((_number(path) for path in self._paths()), default=0) + 1
+        name = re.sub(r"[^A-Za-z0-9_.-]", "_", who)[:32] or "unknown"
+        return self._history / f"{number:08d}-{max(now, 0.0):.3f}-{name}.conf"
 
     def generations(self) -> list[Generation]:
         """What has been saved, oldest first. Raises StoreError."""

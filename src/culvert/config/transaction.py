@@ -4,17 +4,21 @@ Rules run for what was touched and for its neighbours (what it names, and who na
 commit follows the size of the change and not of the configuration.
 """
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from culvert.config import edits
 from culvert.config.snapshot import Builder, Key, Snapshot
 from culvert.model import text
+from culvert.model.auth import PARTITION
 from culvert.model.fields import Edit, Raw, Reader, Value
+from culvert.model.foreign import FOREIGN
 from culvert.model.kind import Kind, Naming, Object, Path
 from culvert.model.names import COMMON, partition
 from culvert.model.problems import BadValue, Invalid, Problem
 from culvert.model.registry import KINDS, SHIPPED_TEXT
+from culvert.model.sys import DB, FOLDER
 from culvert.model.text import Draft
 
 
@@ -53,6 +57,10 @@ class Transaction:
         self._touched: dict[Key, Mapping[str, tuple[int, int]]] = {}
         self._deleted: list[Object] = []
 
+    def turn_to(self, folder: str) -> None:
+        """Names that don't begin with / stand in `folder` from now on."""
+        self._reader = replace(self._reader, folder=folder)
+
     @property
     def current(self) -> Snapshot:
         """The configuration so far, before cross-object rules."""
@@ -86,6 +94,25 @@ class Transaction:
         self._change((kind.path, full), None)
         self._deleted.append(own)
 
+    def rename(self, kind: Kind, name: str, to: str) -> Object:
+        """Give an object another name; everybody who names it follows. Raises Missing, Exists or Invalid."""
+        old, new = (kind.full_name(each, self._reader.folder) for each in (name, to))
+        own = self._now.get(kind.path, old)
+        if own is None:
+            raise Missing(kind.title, old)
+        if self._now.get(kind.path, new) is not None:
+            raise Exists(kind.title, new)
+        if kind.fixed or kind.implicit or SHIPPED.get(kind.path, old) is not None:
+            raise Invalid(Problem("is part of the system and keeps its name", kind.title, old))
+        self._check_folder(kind, new)
+        users = list(self._now.referrers(kind.path, old))
+        self._change((kind.path, old), None)
+        made = Object(kind, new, own.values, own.kept)
+        self._change((kind.path, new), made)
+        for user in users:
+            self._change((user.kind.path, user.name), _renamed(user, kind.path, old, new))
+        return made
+
     def put(self, draft: Draft) -> Object:
         """Create the draft's object, or modify it where it exists (a file laid over a configuration)."""
         full = draft.kind.full_name(draft.name, self._reader.folder)
@@ -96,6 +123,7 @@ class Transaction:
         """The new snapshot. Raises InUse, Missing or Invalid with every problem found."""
         for own in self._deleted:
             if self._now.get(own.kind.path, own.name) is None:
+                self._check_empty(own)
                 for user in self._now.referrers(own.kind.path, own.name):
                     raise InUse(own.kind.title, own.name, user.kind.title, user.name)
         problems = [problem for own in self._neighbourhood() for problem in self._problems(own)]
@@ -103,13 +131,27 @@ class Transaction:
             raise Invalid(*dict.fromkeys(problems))
         return self._now
 
+    def _check_empty(self, own: Object) -> None:
+        """A folder or partition that goes may hold nothing."""
+        if own.kind.path not in (PARTITION, FOLDER):
+            return
+        folder = f"/{own.name.lstrip('/')}"
+        for inside in inhabitants(self._now, folder):
+            raise InUse(own.kind.title, own.name, inside.kind.title, inside.name)
+
     def advice(self) -> list[Problem]:
         """What is only unwise about the objects that were put; for after check()."""
         put = [own for path, name in self._touched if (own := self._now.get(path, name)) is not None]
-        return list(dict.fromkeys(problem for own in put for problem in self._advice(own)))
+        found = [problem for own in put for problem in self._advice(own)]
+        strangers = Counter(" ".join(own.name.split()[:-1]) for own in put if own.kind.path == FOREIGN)
+        found += [Problem(f"{count} x {what}: kept, without effect") for what, count in sorted(strangers.items())]
+        return list(dict.fromkeys(found))
 
     def _advice(self, own: Object) -> Iterator[Problem]:
         yield from self._shared(own, advice=True)
+        if own.kept and own != self._base.get(own.kind.path, own.name):
+            words = [line.split()[0] for line in own.kept if not line.startswith((" ", "}"))]
+            yield own.problem(f"kept, without effect: {', '.join(words)}")
         for advise in own.kind.advice:
             yield from advise(own, self._now)
 
@@ -134,7 +176,8 @@ class Transaction:
         if problems:
             default = (draft.line, draft.column) if draft else (0, 0)
             raise Invalid(*(p.of(kind.title, name).at(*places.get(p.word, default)) for p in problems))
-        made = Object(kind, name, values)
+        kept = tuple(draft.kept) if draft and draft.kept else current.kept if current else ()
+        made = Object(kind, name, values, kept)
         self._change((kind.path, name), made, places)
         return made
 
@@ -163,8 +206,12 @@ class Transaction:
         self._touched[key] = places or {}
 
     def _check_folder(self, kind: Kind, name: str) -> None:
-        if kind.naming in (Naming.FOLDER, Naming.LOOSE) and partition(name) != COMMON.strip("/"):
-            raise Missing("folder", f"/{partition(name)}")
+        """What the name stands in has to be there: its partition, and for plain names every folder on the way."""
+        if kind.naming not in (Naming.FOLDER, Naming.LOOSE):
+            return
+        folder = f"/{partition(name)}" if kind.naming is Naming.LOOSE else name.rpartition("/")[0]
+        if not folder_exists(self._now, folder):
+            raise Missing("folder", folder)
 
     def _neighbourhood(self) -> Iterator[Object]:
         seen: set[Key] = set()
@@ -193,8 +240,39 @@ class Transaction:
             yield from rule(own, self._now)
 
 
+def folder_exists(snapshot: Snapshot, folder: str) -> bool:
+    """Whether `folder` is the root, a partition or a folder."""
+    parts = folder.strip("/").split("/")
+    if parts == [""]:
+        return True
+    if len(parts) == 1:
+        return snapshot.get(PARTITION, parts[0]) is not None
+    return snapshot.get(FOLDER, "/" + "/".join(parts)) is not None
+
+
+def inhabitants(snapshot: Snapshot, folder: str) -> Iterator[Object]:
+    """Every object whose name stands inside `folder`."""
+    for own in snapshot.every():
+        if own.kind.naming in (Naming.FOLDER, Naming.LOOSE) and own.name.startswith(folder.rstrip("/") + "/"):
+            yield own
+
+
 def _known(kind: Kind, word: str) -> bool:
     return any(own.word == word for own in kind.fields)
+
+
+def _renamed(user: Object, path: Path, old: str, new: str) -> Object:
+    """`user` with every mention of an object by its old name made one by the new."""
+    values = dict(user.values)
+    for word in {word for word, target, name in user.references() if (target, name) == (path, old)}:
+        value = values[word]
+        if isinstance(value, str):
+            values[word] = new
+        elif isinstance(value, Mapping):
+            values[word] = dict(sorted((new if name == old else name, inner) for name, inner in value.items()))
+        else:
+            values[word] = tuple(sorted(new if name == old else name for name in value))
+    return Object(user.kind, user.name, values, user.kept)
 
 
 class _Unsealed:
@@ -231,21 +309,34 @@ def is_shipped(own: Object) -> bool:
 
 def saved_text(snapshot: Snapshot) -> str:
     """What `save sys config` writes: every object that differs from the shipped ones, by full path."""
-    stanzas = [
-        text.render(own.kind, own.name, own.raw(), text.Style())
-        for own in snapshot.every()
-        if not is_shipped(own) or (own.kind.fixed and _worth_saving(own))
-    ]
+    wanted = [own for own in snapshot.every() if not is_shipped(own) or (own.kind.fixed and _worth_saving(own))]
+    stanzas = (text.render(own.kind, own.name, own.raw(), text.Style(), own.kept) for own in sorted(wanted, key=_place))
     return "".join(stanza + "\n" for stanza in stanzas)
 
 
+def _place(own: Object) -> tuple[tuple[str, ...], str]:
+    """Where a stanza stands in a file: foreign ones among the others, by the words of their header."""
+    if own.kind.path == FOREIGN:
+        *path, name = own.name.split()
+        return tuple(path), name
+    return own.kind.path, own.name
+
+
 def _worth_saving(own: Object) -> bool:
-    return own.kind.path[0] != "ltm"
+    return own.kind.path[0] not in ("ltm", "cli") and own.kind.path != DB
+
+
+def _rank(draft: Draft) -> tuple[int, str]:
+    """Partitions first, folders from the outside in, then everything else as it stands."""
+    ranks = {PARTITION: 0, FOLDER: 1}
+    rank = ranks.get(draft.kind.path, 2)
+    return rank, draft.name if rank == 1 else ""
 
 
 def read_file(content: str, base: Snapshot, reader: Reader) -> Transaction:
     """A transaction that lays a file over `base`. Raises Invalid with the problems of all stanzas."""
     drafts, problems = text.read(content, KINDS)
+    drafts.sort(key=_rank)
     transaction = Transaction(base, reader)
     seen: dict[tuple[Path, str], int] = {}
     for draft in drafts:

@@ -5,6 +5,8 @@ the way, the snapshot and the plane stay as they were.
 """
 
 import contextlib
+import os
+import signal
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
@@ -15,11 +17,11 @@ from culvert.config import transaction as tx
 from culvert.config.snapshot import Snapshot
 from culvert.config.store import Store, StoreError
 from culvert.config.transaction import SHIPPED, Transaction
-from culvert.control import errors, shows
+from culvert.control import access, errors, shows
 from culvert.control.server import Peer
 from culvert.dataplane.plane import DataPlane, PlaneError
 from culvert.ipsec.sa import SecurityAssociation
-from culvert.model import net, net_ipsec, sys
+from culvert.model import cli, net, net_ipsec, sys
 from culvert.model.fields import Edit, Reader, Sealer, Verb
 from culvert.model.kind import Kind, Naming
 from culvert.model.names import COMMON
@@ -74,6 +76,9 @@ class Gateway:
             "reset-stats": self._reset_stats,
             "trust-counter-journal": self._trust_counter_journal,
             "describe": self._describe,
+            "folder": self._folder,
+            "restart-tmm": self._restart_tmm,
+            "access": self._access,
         }
 
     def start(self) -> str:
@@ -143,6 +148,7 @@ class Gateway:
         if method is None:
             raise errors.SyntaxProblem(f'unknown call "{name}"')
         try:
+            access.of(peer, self._snapshot).check(name, args)
             return method(args, peer)
         except (Invalid, tx.Refusal, StoreError, PlaneError) as error:
             raise _told(error) from None
@@ -177,6 +183,8 @@ class Gateway:
         self._refuse_when_blocked()
         work = Transaction(self._snapshot, self._reader(args.get("folder")))
         for operation in args["operations"]:
+            if folder := operation.get("folder"):
+                work.turn_to(str(folder))
             self._operate(work, operation)
         self._commit(work, dry=bool(args.get("validate_only")))
         return self._advise(work)
@@ -188,7 +196,10 @@ class Gateway:
         verb = operation.get("verb")
         if verb == "modify" and not raw:
             raise errors.SyntaxProblem("one or more properties must be specified")
-        for name in names if verb == "create" else self._expand(work, kind, names):
+        if verb == "rename":
+            work.rename(kind, names[0], str(operation.get("to", "")))
+            return
+        for name in names if verb == "create" else self._expand(work, kind, names, operation):
             if verb == "create":
                 work.create(kind, name, raw)
             elif verb == "modify":
@@ -199,10 +210,11 @@ class Gateway:
             else:
                 raise errors.SyntaxProblem(f'unknown verb "{verb}"')
 
-    def _expand(self, work: Transaction, kind: Kind, names: Sequence[str]) -> list[str]:
+    def _expand(self, work: Transaction, kind: Kind, names: Sequence[str], args: Mapping[str, Json]) -> list[str]:
         if list(names) != ["all"]:
             return [""] if kind.naming is Naming.SINGLE else list(names)
-        return [own.name for own in work.current.all(kind.path) if not tx.SHIPPED.get(kind.path, own.name)]
+        found = shows.objects(work.current, self._plane, kind, None, {"folder": args.get("folder"), "names_only": True})
+        return [own["name"] for own in found if not tx.SHIPPED.get(kind.path, own["name"])]
 
     def _check_host_link(self, kind: Kind, name: str) -> None:
         if kind.path == net.INTERFACE and name not in {link.name for link in self._plane.links()}:
@@ -244,8 +256,17 @@ class Gateway:
             self._refuse_when_blocked()
         base = self._snapshot if args.get("merge") else SHIPPED
         work = tx.read_file(content, base, self._reader(args.get("folder")))
-        self._commit(work, dry=bool(args.get("verify")))
-        return self._advise(work)
+        dry = bool(args.get("verify"))
+        backup = 0 if dry or args.get("merge") or args.get("text") is None else self._backed_up(peer)
+        self._commit(work, dry=dry)
+        return self._advise(work) | {"backup": backup}
+
+    def _backed_up(self, peer: Peer) -> int:
+        """The running configuration as a generation, before another takes its place. 0 when it is the shipped one."""
+        content = tx.saved_text(self._snapshot)
+        if self._blocked or content == tx.saved_text(SHIPPED):
+            return 0
+        return self._store.keep(content, self._now(), peer.user).number
 
     def _advise(self, work: Transaction) -> Json:
         """What is only unwise about a change, for whoever made it and for the log."""
@@ -257,7 +278,7 @@ class Gateway:
     def _save(self, args: Mapping[str, Json], peer: Peer) -> Json:
         self._refuse_when_blocked()
         generation = self._store.save(tx.saved_text(self._snapshot), self._now(), peer.user)
-        return {"generation": generation.number}
+        return {"generation": generation.number, "files": [str(self._store.path)]}
 
     def _text(self, args: Mapping[str, Json], peer: Peer) -> Json:
         number = args.get("generation")
@@ -273,10 +294,32 @@ class Gateway:
         """Objects as {kind, name, properties}: of the kinds under `kind`, and of `names` when given."""
         path = tuple(str(args.get("kind", "")).split())
         kinds = [kind for own_path, kind in sorted(KINDS.items()) if own_path[: len(path)] == path]
-        if not kinds:
+        strangers = list(shows.strangers(self._snapshot, path)) if path and path not in KINDS else []
+        if not kinds and not strangers:
             raise errors.SyntaxProblem(f'unexpected argument "{" ".join(path)}"')
         names = args.get("names")
-        return [own for kind in kinds for own in shows.objects(self._snapshot, self._plane, kind, names, args)]
+        found = [own for kind in kinds for own in shows.objects(self._snapshot, self._plane, kind, names, args)]
+        allowed = access.of(peer, self._snapshot)
+        return found + strangers if allowed.sees_everything else [own for own in found if allowed.sees(own)]
+
+    def _access(self, args: Mapping[str, Json], peer: Peer) -> Json:
+        """Whether the one who asks may have the host's shell."""
+        return {"allowed": access.of(peer, self._snapshot).may_shell}
+
+    def _folder(self, args: Mapping[str, Json], peer: Peer) -> Json:
+        name = str(args.get("name", ""))
+        if not tx.folder_exists(self._snapshot, name):
+            raise errors.NotFound("folder", name)
+        return None
+
+    def _restart_tmm(self, args: Mapping[str, Json], peer: Peer) -> Json:
+        """End the packet process; the plane starts the next one as after a crash, behind the counter journal."""
+        process = self._plane.process_id
+        if process is None:
+            raise errors.Unavailable("there is no packet process to restart")
+        os.kill(process, signal.SIGTERM)
+        self._publisher.emit("notify", f"{peer.user} restarts the packet process {process}")
+        return {"sentence": f"the packet process {process} was ended; the next one is being started"}
 
     # running state
 
@@ -314,7 +357,15 @@ class Gateway:
 
     def _describe(self, args: Mapping[str, Json], peer: Peer) -> Json:
         settings = self._snapshot.get(sys.GLOBAL_SETTINGS, "")
-        return {"hostname": settings["hostname"] if settings else "", "user": peer.user, "version": __version__}
+        preference = self._snapshot.get(cli.PREFERENCE, "")
+        everyone = self._snapshot.get(cli.GLOBAL_SETTINGS, "")
+        return {
+            "hostname": settings["hostname"] if settings else "",
+            "user": peer.user,
+            "version": __version__,
+            "preference": preference.raw() if preference else {},
+            "idle_timeout": everyone["idle-timeout"] if everyone else 0,
+        }
 
     def _set_log(self) -> None:
         daemon = self._snapshot.get(net_ipsec.IKE_DAEMON, "/Common/ikedaemon")

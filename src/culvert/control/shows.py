@@ -15,8 +15,9 @@ from culvert.ipsec.drops import TABLE
 from culvert.ipsec.lifetime import Limits
 from culvert.ipsec.sa import SecurityAssociation
 from culvert.model import ltm, net, net_ipsec
-from culvert.model.kind import Kind, Naming
-from culvert.model.names import COMMON, full
+from culvert.model.foreign import FOREIGN
+from culvert.model.kind import Kind, Naming, Object
+from culvert.model.names import COMMON, full, partition
 from culvert.model.problems import Invalid
 from culvert.plan.intent import Intent
 
@@ -48,22 +49,59 @@ def show(view: Sight, what: str, filters: Mapping[str, Json]) -> Json:
 def objects(
     snapshot: Snapshot, plane: DataPlane, kind: Kind, names: Sequence[str] | None, args: Mapping[str, Json]
 ) -> Iterator[Record]:
-    """The objects of a kind that `names` (names or globs) choose, as {kind, name, properties}."""
-    found: dict[str, Record] = {
-        own.name: {"kind": kind.word, "name": own.name, "properties": own.raw()} for own in snapshot.all(kind.path)
-    }
-    if kind.path == net.INTERFACE:
-        found = _host_links(plane, kind) | found
+    """The objects of a kind that `names` (names or globs) choose, as {kind, name, properties, kept}.
+
+    Without names: those of `folder` in `args`, with `recursive` those below it too; all when no folder is given.
+    """
     if names is None or kind.naming is Naming.SINGLE:
-        yield from (found[name] for name in sorted(found))
+        yield from _all(snapshot, plane, kind, args)
         return
+    found = {own.name: own for own in snapshot.all(kind.path)}
+    links = _host_links(plane, kind) if kind.path == net.INTERFACE else {}
     for name in names:
         wanted = _stored_name(kind, name, str(args.get("folder") or COMMON))
-        chosen = fnmatch.filter(sorted(found), wanted) if any(c in name for c in "*?[") else [wanted]
+        chosen = fnmatch.filter(sorted(found | links), wanted) if any(c in name for c in "*?[") else [wanted]
         for own in chosen:
-            if own not in found:
+            if own not in found and own not in links:
                 raise errors.NotFound(kind.title, own)
-            yield found[own]
+            yield record(found[own]) if own in found else links[own]
+
+
+def _all(snapshot: Snapshot, plane: DataPlane, kind: Kind, args: Mapping[str, Json]) -> Iterator[Record]:
+    make = _named if args.get("names_only") else record
+    found = {own.name: make(own) for own in snapshot.all(kind.path) if _stands_in(own, args)}
+    if kind.path == net.INTERFACE:
+        found = _host_links(plane, kind) | found
+    chosen = sorted(found)
+    yield from (found[name] for name in chosen[: args.get("limit", len(chosen))])
+
+
+def record(own: Object) -> Record:
+    """An object as `list` gives it to a face."""
+    made: Record = {"kind": own.kind.word, "name": own.name, "properties": own.raw()}
+    return made | {"kept": list(own.kept)} if own.kept else made
+
+
+def _named(own: Object) -> Record:
+    return {"kind": own.kind.word, "name": own.name}
+
+
+def _stands_in(own: Object, args: Mapping[str, Json]) -> bool:
+    folder = args.get("folder")
+    if folder is None or own.kind.naming not in (Naming.FOLDER, Naming.LOOSE):
+        return True
+    loose = own.kind.naming is Naming.LOOSE
+    place = f"/{partition(own.name)}" if loose else own.name.rpartition("/")[0]
+    if args.get("recursive"):
+        return f"{place}/".startswith(str(folder).rstrip("/") + "/")
+    return place == str(folder)
+
+
+def strangers(snapshot: Snapshot, path: tuple[str, ...]) -> Iterator[Record]:
+    """The foreign stanzas whose header begins with `path`."""
+    for own in snapshot.all(FOREIGN):
+        if tuple(own.name.split()[: len(path)]) == path:
+            yield record(own)
 
 
 def _stored_name(kind: Kind, name: str, folder: str) -> str:

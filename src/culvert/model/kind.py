@@ -19,6 +19,7 @@ class Naming(Enum):
     LOOSE = "/Partition/name, where the name may be an address"
     PLAIN = "a bare name, outside partitions"
     SINGLE = "no name: there is one"
+    HEADER = "the words that a stanza begins with"
 
 
 class World(Protocol):
@@ -53,7 +54,8 @@ class Kind:
     `title` is the word for it in messages. What `rules` find stops a change, what `advice` finds is only told.
     `complete` fills what the user may leave out but the system decides (a VLAN's tag). `fixed`: the objects that
     exist are the shipped ones. `implicit`: every name exists without being created (host interfaces).
-    `partitioned`: `list all-properties` prints its partition.
+    `partitioned`: `list all-properties` prints its partition. `keeps`: what a file says of it beyond `fields` is kept
+    and written back; a kind that doesn't keep refuses it.
     """
 
     path: Path
@@ -68,6 +70,7 @@ class Kind:
     fixed: bool = False
     implicit: bool = False
     partitioned: bool = False
+    keeps: bool = False
 
     @property
     def word(self) -> str:
@@ -82,6 +85,8 @@ class Kind:
         try:
             if self.naming is Naming.SINGLE:
                 return ""
+            if self.naming is Naming.HEADER:
+                return " ".join(name.split())
             if self.naming is Naming.PLAIN:
                 return names.plain(name)
             return names.check(names.full(name, folder), loose=self.naming is Naming.LOOSE)
@@ -96,6 +101,8 @@ class Object:
     kind: Kind
     name: str
     values: Mapping[str, Value] = field(default_factory=dict)
+    kept: tuple[str, ...] = ()
+    """Lines of properties that the kind doesn't know, as `text.render` puts them among the others."""
 
     def __getitem__(self, word: str) -> Value:
         return self.values[word]
@@ -105,6 +112,7 @@ class Object:
             isinstance(other, Object)
             and self.kind is other.kind
             and self.name == other.name
+            and self.kept == other.kept
             and dict(self.values) == dict(other.values)
         )
 

@@ -151,6 +151,7 @@ def virtual_is_consistent(virtual: Object, world: World) -> Iterator[Problem]:
 
 VIRTUAL_KIND = Kind(
     path=VIRTUAL,
+    keeps=True,
     title="Virtual Server",
     help="A forwarding (IP) virtual server",
     complete=mask_from_destination,
@@ -221,9 +222,9 @@ VIRTUAL_KIND = Kind(
 
 FASTL4_KIND = Kind(
     path=("ltm", "profile", "fastl4"),
+    keeps=True,
     title="profile",
     help="The profile of forwarding virtual servers",
-    fixed=True,
     fields=(DESCRIPTION,),
 )
 

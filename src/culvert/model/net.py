@@ -161,6 +161,7 @@ class TrafficGroup:
 
 INTERFACE_KIND = Kind(
     path=INTERFACE,
+    keeps=True,
     title="interface",
     help="A network link of the host",
     naming=Naming.PLAIN,
@@ -180,6 +181,7 @@ INTERFACE_KIND = Kind(
 
 VLAN_KIND = Kind(
     path=VLAN,
+    keeps=True,
     title="VLAN",
     help="A layer 2 network: a Linux link, or an 802.1Q tag on one",
     rules=(vlan_has_one_interface,),
@@ -201,6 +203,7 @@ VLAN_KIND = Kind(
 
 SELF_KIND = Kind(
     path=SELF,
+    keeps=True,
     title="self IP",
     help="An address of this system on a VLAN",
     naming=Naming.LOOSE,
@@ -237,6 +240,7 @@ SELF_KIND = Kind(
 
 ROUTE_KIND = Kind(
     path=ROUTE,
+    keeps=True,
     title="route",
     help="A static route",
     naming=Naming.LOOSE,
@@ -260,6 +264,7 @@ ROUTE_KIND = Kind(
 
 ROUTE_DOMAIN_KIND = Kind(
     path=ROUTE_DOMAIN,
+    keeps=True,
     title="route domain",
     help="A routing table of its own",
     naming=Naming.LOOSE,

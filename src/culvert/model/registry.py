@@ -2,14 +2,17 @@
 
 from types import MappingProxyType
 
-from culvert.model import ltm, net, net_ipsec, sys
+from culvert.model import auth, cli, foreign, ltm, net, net_ipsec, sys
 from culvert.model.kind import Kind, Path
 
-KINDS: MappingProxyType[Path, Kind] = MappingProxyType(
-    {kind.path: kind for kind in (*ltm.KINDS, *net.KINDS, *net_ipsec.KINDS, *sys.KINDS)}
-)
+_MODULES = (auth, cli, foreign, ltm, net, net_ipsec, sys)
+KINDS: MappingProxyType[Path, Kind] = MappingProxyType({own.path: own for module in _MODULES for own in module.KINDS})
 
 SHIPPED_TEXT = """
+auth partition Common { }
+cli admin-partitions { }
+cli global-settings { }
+cli preference { }
 ltm profile fastl4 /Common/fastL4 { }
 net ipsec ike-daemon /Common/ikedaemon {
     log-publisher /Common/default-ipsec-log-publisher
@@ -28,6 +31,18 @@ net ipsec traffic-selector /Common/default-traffic-selector-interface {
 }
 net route-domain /Common/0 {
     id 0
+}
+sys db config.allow.rfc3927 {
+    value disable
+}
+sys db connection.vlankeyed {
+    value enable
+}
+sys db ipsec.if.checkpolicy {
+    value enable
+}
+sys db ipsec.lookupspi {
+    value enable
 }
 sys global-settings { }
 sys log-config destination local-syslog /Common/local-syslog { }

@@ -4,12 +4,23 @@ import re
 from collections.abc import Iterator
 
 from culvert.model.fields import Choice, Field, Members, Text
-from culvert.model.kind import Kind, Naming, Object, World
+from culvert.model.kind import Kind, Naming, Object, Path, World
 from culvert.model.net_ipsec import DESCRIPTION, PUBLISHER
 from culvert.model.problems import Problem
 
 LOCAL_SYSLOG = ("sys", "log-config", "destination", "local-syslog")
 GLOBAL_SETTINGS = ("sys", "global-settings")
+
+FOLDER: Path = ("sys", "folder")
+DB: Path = ("sys", "db")
+VARIABLES = {
+    "config.allow.rfc3927": ("disable", "enable"),
+    "connection.vlankeyed": ("enable", "disable"),
+    "ipsec.if.checkpolicy": ("enable", "disable"),
+    "ipsec.lookupspi": ("enable", "disable"),
+}
+"""The variables that are seen around IPsec, each with what it may be, the default first. None of them changes what
+Culvert does: its workers share nothing by SPI, and its links are keyed as Linux has them."""
 
 SET_BACK = "counter-journal-set-back"
 WARN, REFUSE = "warn", "refuse"
@@ -27,8 +38,16 @@ def hostname_is_one(settings: Object, world: World) -> Iterator[Problem]:
         yield settings.problem(f'"{given}" is not a host name such as gw-a.example', "hostname")
 
 
+def variable_is_known(own: Object, world: World) -> Iterator[Problem]:
+    """A value that the vendor's variable knows; of others nothing is known."""
+    allowed = VARIABLES.get(own.name, ())
+    if allowed and own["value"] not in allowed:
+        yield own.problem(f'"{own["value"]}" is not allowed; allowed: {", ".join(allowed)}', "value")
+
+
 PUBLISHER_KIND = Kind(
     path=PUBLISHER,
+    keeps=True,
     title="log publisher",
     help="Where log messages go",
     fields=(
@@ -39,6 +58,7 @@ PUBLISHER_KIND = Kind(
 
 LOCAL_SYSLOG_KIND = Kind(
     path=LOCAL_SYSLOG,
+    keeps=True,
     title="log destination",
     help="The syslog of this host",
     fields=(
@@ -50,6 +70,7 @@ LOCAL_SYSLOG_KIND = Kind(
 
 GLOBAL_SETTINGS_KIND = Kind(
     path=GLOBAL_SETTINGS,
+    keeps=True,
     title="global settings",
     help="Settings of the whole system",
     naming=Naming.SINGLE,
@@ -68,4 +89,22 @@ GLOBAL_SETTINGS_KIND = Kind(
     ),
 )
 
-KINDS = (GLOBAL_SETTINGS_KIND, LOCAL_SYSLOG_KIND, PUBLISHER_KIND)
+FOLDER_KIND = Kind(
+    path=FOLDER,
+    keeps=True,
+    title="folder",
+    help="A folder inside a partition",
+    fields=(DESCRIPTION,),
+)
+
+DB_KIND = Kind(
+    path=DB,
+    keeps=True,
+    title="database variable",
+    help="A setting of the vendor's by name; kept, listed and written back",
+    naming=Naming.PLAIN,
+    rules=(variable_is_known,),
+    fields=(Field("value", Text(), "Its value", always=True),),
+)
+
+KINDS = (DB_KIND, FOLDER_KIND, GLOBAL_SETTINGS_KIND, LOCAL_SYSLOG_KIND, PUBLISHER_KIND)

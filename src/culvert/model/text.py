@@ -10,9 +10,9 @@
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from culvert.model import names, tokens
+from culvert.model import foreign, names, tokens
 from culvert.model.fields import NONE, Edit, Field, Members, Raw, Shape, Toggle, Verb, Words
 from culvert.model.kind import Kind, Naming
 from culvert.model.problems import BadSyntax, Problem
@@ -31,6 +31,7 @@ class Draft:
     name: str
     raw: dict[str, Raw] = field(default_factory=dict)
     places: dict[str, tuple[int, int]] = field(default_factory=dict)
+    kept: list[str] = field(default_factory=list)
     line: int = 0
     column: int = 0
 
@@ -46,8 +47,12 @@ class Style:
 
 
 def read(text: str, kinds: Mapping[tuple[str, ...], Kind]) -> tuple[list[Draft], list[Problem]]:
-    """The drafts of a file, and every problem that kept a stanza from being one."""
-    drafts: list[Draft] = []
+    """The drafts of a file, and every problem that kept a stanza from being one.
+
+    Stanzas that no kind knows become drafts of the kind `foreign`, unless they are of IPsec.
+    """
+    text, strangers = foreign.cut(text, kinds)
+    drafts = [_stranger(own) for own in strangers]
     problems: list[Problem] = []
     try:
         for header, body in _stanzas(tokens.items(text)):
@@ -62,6 +67,10 @@ def read(text: str, kinds: Mapping[tuple[str, ...], Kind]) -> tuple[list[Draft],
     return drafts, problems
 
 
+def _stranger(stanza: foreign.Stanza) -> Draft:
+    return Draft(foreign.FOREIGN_KIND, stanza.header, {"text": stanza.text}, line=stanza.line, column=1)
+
+
 def find_kind(words: Sequence[str], kinds: Mapping[tuple[str, ...], Kind]) -> tuple[Kind, int] | None:
     """The kind whose path `words` begin with, the longest if several, and its number of words."""
     longest = max(map(len, kinds), default=0)
@@ -72,9 +81,18 @@ def find_kind(words: Sequence[str], kinds: Mapping[tuple[str, ...], Kind]) -> tu
 
 
 def properties(
-    fields: Sequence[Field], items: Sequence[Token], places: dict[str, tuple[int, int]] | None = None
+    fields: Sequence[Field],
+    items: Sequence[Token],
+    places: dict[str, tuple[int, int]] | None = None,
+    *,
+    abbreviated: bool = False,
+    kept: list[str] | None = None,
 ) -> dict[str, Raw]:
-    """Raw properties out of the tokens of a body. Raises BadSyntax at the token that does not fit."""
+    """Raw properties out of the tokens of a body. Raises BadSyntax at the token that does not fit.
+
+    `abbreviated`: the beginning of a property's word stands for it where no other begins so, as people type.
+    `kept`: unknown properties go there as lines, instead of being refused.
+    """
     by_word = {word: own for own in fields for word in own.input_words}
     raw: dict[str, Raw] = {}
     rest = deque(items)
@@ -82,7 +100,12 @@ def properties(
         head = rest.popleft()
         if isinstance(head, Block):
             raise BadSyntax('unexpected argument "{"', head.line, head.column)
+        if abbreviated:
+            head = _whole(head, by_word)
         own = by_word.get(head.text)
+        if own is None and kept is not None:
+            kept += foreign.kept(head, _same_line(head, rest))
+            continue
         if own is None:
             raise BadSyntax(f'"{head.text}" unknown property', head.line, head.column)
         if own.word in raw:
@@ -91,6 +114,24 @@ def properties(
         if places is not None:
             places[own.word] = (head.line, head.column)
     return raw
+
+
+def _same_line(head: Word, rest: deque[Token]) -> list[Token]:
+    """What follows a word on its line, a block being the last of it; taken from `rest`."""
+    found: list[Token] = []
+    while rest and rest[0].line == head.line and not (found and isinstance(found[-1], Block)):
+        found.append(rest.popleft())
+    return found
+
+
+def _whole(head: Word, known: Mapping[str, Field]) -> Word:
+    """The property's word that `head` is or alone begins; `head` itself when there is none."""
+    begun = [word for word in known if word.startswith(head.text)]
+    if head.text in known or not begun:
+        return head
+    if len({known[word].word for word in begun}) > 1:
+        raise BadSyntax(f'"{head.text}" may be {", ".join(sorted(begun))}', head.line, head.column)
+    return replace(head, text=begun[0])
 
 
 def _value(own: Field, head: Word, rest: deque[Token]) -> Raw:
@@ -169,12 +210,14 @@ def _draft(header: list[Word], body: Block | None, kinds: Mapping[tuple[str, ...
     if body is None:
         raise BadSyntax(f"{kind.word} {name}: braces are missing", first.line, first.column)
     draft = Draft(kind, name, line=first.line, column=first.column)
-    draft.raw = properties(kind.fields, body.items, draft.places)
+    draft.raw = properties(kind.fields, body.items, draft.places, kept=draft.kept if kind.keeps else None)
     return draft
 
 
-def render(kind: Kind, name: str, raw: Mapping[str, Raw], style: Style) -> str:
-    """One stanza, without a line end. Fields that `raw` lacks are left out."""
+def render(kind: Kind, name: str, raw: Mapping[str, Raw], style: Style, kept: Sequence[str] = ()) -> str:
+    """One stanza, without a line end. Fields that `raw` lacks are left out; `kept` lines stand among the others."""
+    if kind.path == foreign.FOREIGN:
+        return str(raw["text"])
     head = [*kind.path]
     if kind.naming is not Naming.SINGLE:
         head.append(quote(name if style.folder is None else names.relative(name, style.folder)))
@@ -183,6 +226,7 @@ def render(kind: Kind, name: str, raw: Mapping[str, Raw], style: Style) -> str:
         for own in kind.fields
         if own.word in raw and _listed(own, raw, style)
     ]
+    entries += [] if style.only else [(False, lines[0], lines) for lines in _paragraphs(kept)]
     if kind.partitioned and style.everything and style.folder is not None:
         entries.append((False, "partition", [f"partition {names.partition(name)}"]))
     lines = [line for *_, own_lines in sorted(entries) for line in own_lines]
@@ -191,6 +235,18 @@ def render(kind: Kind, name: str, raw: Mapping[str, Raw], style: Style) -> str:
     if style.one_line:
         return f"{' '.join(head)} {{ {' '.join(line.strip() for line in lines)} }}"
     return "\n".join([f"{' '.join(head)} {{", *(INDENT + line for line in lines), "}"])
+
+
+def _paragraphs(kept: Sequence[str]) -> Iterator[list[str]]:
+    """Kept lines by property: a line that isn't indented begins one, unless it only closes it."""
+    found: list[str] = []
+    for line in kept:
+        if found and not line.startswith((" ", "}")):
+            yield found
+            found = []
+        found.append(line)
+    if found:
+        yield found
 
 
 def _head(own: Field, raw: Raw) -> str:

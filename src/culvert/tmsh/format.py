@@ -6,27 +6,56 @@ from datetime import UTC, datetime
 from typing import Any
 
 from culvert.model.names import COMMON, relative
+from culvert.model.tokens import quote
 
 Record = Mapping[str, Any]
 Options = set[str]
 RULE = 77
 _UNITS = ((10**15, "P"), (10**12, "T"), (10**9, "G"), (10**6, "M"), (10**3, "K"))
+_FORCED = {"kil": 3, "meg": 6, "gig": 9, "tera": 12, "peta": 15, "exa": 18, "zetta": 21, "yotta": 24}
+_LETTERS = {3: "K", 6: "M", 9: "G", 12: "T", 15: "P", 18: "E", 21: "Z", 24: "Y"}
 
 
 def lay_out(what: str, records: Sequence[Record], options: Options) -> str:
-    """The text of `show <what>`; with the option json, the records themselves."""
+    """The text of `show <what>`; with the option json, the records themselves, with field-fmt those in braces."""
     if "json" in options:
         return json.dumps(list(records), indent=2)
+    if "field-fmt" in options:
+        return "\n".join(_fields(what, number, own) for number, own in enumerate(records))
     return LAYOUTS[what](records, options)
 
 
 def number(count: int, options: Options) -> str:
-    """353912 as 353.9K, or in full with the option raw."""
+    """353912 as 353.9K, in full with the option raw, as 0.4M with meg."""
+    for word in options & _FORCED.keys():
+        exponent = _FORCED[word]
+        return f"{count / 10**exponent:.1f}{_LETTERS[exponent]}" if count else "0"
     if "raw" not in options:
         for size, letter in _UNITS:
             if count >= size:
                 return f"{count / size:.1f}{letter}"
     return str(count)
+
+
+def _fields(what: str, number: int, own: Record) -> str:
+    """One record in braces, a field on each line, as scripts search for them."""
+    head = f"{what} {quote(str(own.get('name', number)))}"
+    lines = [line for word, value in sorted(own.items()) if word != "name" for line in _field(word, value)]
+    return "\n".join([f"{head} {{", *(f"    {line}" for line in lines), "}"])
+
+
+def _field(word: str, value: Any) -> Iterator[str]:
+    head = word.replace("_", "-")
+    if isinstance(value, Mapping):
+        yield f"{head} {{"
+        yield from (f"    {line}" for key, inner in value.items() for line in _field(str(key), inner))
+        yield "}"
+    elif isinstance(value, list | tuple):
+        yield f"{head} {{ {' '.join(quote(str(item)) for item in value)} }}" if value else f"{head} none"
+    elif isinstance(value, bool):
+        yield f"{head} {'yes' if value else 'no'}"
+    else:
+        yield f"{head} {'none' if value is None or value == '' else quote(str(value))}"
 
 
 def moment(seconds: float) -> str:
@@ -192,6 +221,9 @@ def _journal(own: Record | None) -> Iterator[str]:
     if own["doubt"]:
         yield f"    In doubt      {own['doubt']}"
 
+
+NAMED = ("ltm virtual", "net traffic-selector")
+"""Shows of objects, which may be asked about some of them by name."""
 
 LAYOUTS: Mapping[str, Callable[[Sequence[Record], Options], str]] = {
     "net ipsec ipsec-sa": _ipsec_sa,

@@ -10,22 +10,28 @@ from culvert.control.errors import ControlError
 from culvert.model import tokens
 from culvert.model.problems import BadSyntax
 from culvert.tmsh import command
-
-QUIT = ("quit", "exit")
+from culvert.tmsh.session import Session
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The exit status: 0 when every command worked, else 1."""
-    options = _options(arguments)
-    client = Client(Path(options.socket) if options.socket else None)
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    options = _options(given)
+    session = Session(Client(Path(options.socket) if options.socket else None))
     if options.c is not None:
-        return run_all(split(options.c), client)
+        return run_all(split(options.c), session)
     if options.words:
-        return run_all([join(options.words)], client)
-    return run_all(statements(_lines(client, options.q)), client)
+        return run_all([join(options.words)], session)
+    if sys.stdin.isatty() and not options.q:
+        from culvert.tmsh.shell import (
+            Shell,  # The shell's library takes a tenth of a second that one command needn't pay.
+        )
+
+        return Shell(session).run()
+    return run_all(statements(sys.stdin), session)
 
 
-def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
+def _options(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="tmsh", description="Configure and watch a Culvert gateway.")
     parser.add_argument("-c", metavar="COMMANDS", help="run these commands; a semicolon stands between two")
     parser.add_argument("-q", action="store_true", help="no prompt")
@@ -35,20 +41,20 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def run_all(commands: Iterable[str], client: Client) -> int:
+def run_all(commands: Iterable[str], session: Session) -> int:
     """Run commands in turn, errors on standard error; going on after one that fails."""
     status = 0
     for line in commands:
-        if line.strip() in QUIT:
-            break
         try:
-            if answer := command.run(line, client):
+            if answer := command.run(line, session):
                 print(answer, flush=True)
         except ControlError as error:
             print(error.text, file=sys.stderr, flush=True)
             status = 1
         except BrokenPipeError:
             return 1
+        if session.over:
+            break
     return status
 
 
@@ -86,35 +92,20 @@ def statements(lines: Iterable[str]) -> Iterator[str]:
     held = ""
     for line in lines:
         held += line
-        if not _open(held):
+        if not is_open(held):
             yield from split(held.strip()) if held.count("\n") < 2 else [held.strip().rstrip(";")]
             held = ""
     if held.strip():
         yield held
 
 
-def _open(text: str) -> bool:
+def is_open(text: str) -> bool:
+    """Whether a brace or a quote waits for its end."""
     try:
         tokens.parse(text)
     except BadSyntax as error:
         return "never closed" in error.sentence
     return False
-
-
-def _lines(client: Client, quiet: bool) -> Iterator[str]:
-    if not sys.stdin.isatty() or quiet:
-        yield from sys.stdin
-        return
-    try:
-        about = client.call("describe")
-        assert isinstance(about, dict)
-        prompt = f"{about['user']}@({about['hostname']})(cfg-sync Standalone)(Active)(/Common)(tmos)# "
-        while True:
-            yield input(prompt) + "\n"
-    except EOFError:
-        print()
-    except ControlError as error:
-        print(error.text, file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,69 @@
+"""`auth ...`: partitions, and the users with what they may do."""
+
+from collections.abc import Iterator
+
+from culvert.model.fields import Choice, Field, Integer, Members
+from culvert.model.kind import Kind, Naming, Object, Path, World
+from culvert.model.net import ROUTE_DOMAIN
+from culvert.model.net_ipsec import DESCRIPTION
+from culvert.model.problems import Problem
+
+PARTITION: Path = ("auth", "partition")
+USER = ("auth", "user")
+ALL_PARTITIONS = "all-partitions"
+
+ROLES = ("admin", "resource-admin", "user-manager", "manager", "operator", "auditor", "guest", "no-access")
+"""From much to nothing; `control.access` says what each may do."""
+
+
+def partitions_exist(user: Object, world: World) -> Iterator[Problem]:
+    """A role is held in a partition that is there, or in all of them and then in no single one beside."""
+    given = list(user["partition-access"])
+    if ALL_PARTITIONS in given and len(given) > 1:
+        yield user.problem(f"{ALL_PARTITIONS} can't stand beside single partitions", "partition-access")
+    for name in given:
+        if name != ALL_PARTITIONS and world.get(PARTITION, name) is None:
+            yield user.problem(f"the requested partition ({name}) was not found", "partition-access")
+
+
+def route_domain_exists(partition: Object, world: World) -> Iterator[Problem]:
+    wanted = partition["default-route-domain"]
+    if all(own["id"] != wanted for own in world.all(ROUTE_DOMAIN)):
+        yield partition.problem(f"there is no route domain {wanted}", "default-route-domain")
+
+
+PARTITION_KIND = Kind(
+    path=PARTITION,
+    keeps=True,
+    title="partition",
+    help="A partition: a top folder with users of its own",
+    naming=Naming.PLAIN,
+    rules=(route_domain_exists,),
+    fields=(
+        Field("default-route-domain", Integer(0, 65534), "Route domain of addresses without %ID", 0),
+        DESCRIPTION,
+    ),
+)
+
+USER_KIND = Kind(
+    path=USER,
+    keeps=True,
+    title="user",
+    help="A user of the host, and what that user may do here",
+    naming=Naming.PLAIN,
+    rules=(partitions_exist,),
+    fields=(
+        DESCRIPTION,
+        Field(
+            "partition-access",
+            Members((Field("role", Choice(ROLES), "What the user may do there", "guest", always=True),)),
+            "Roles by partition, or in all-partitions",
+            {},
+            always=True,
+            label="Partition Access",
+        ),
+        Field("shell", Choice(("none", "tmsh", "bash")), "The user's shell", "none", label="Terminal Access"),
+    ),
+)
+
+KINDS = (PARTITION_KIND, USER_KIND)

@@ -1,0 +1,62 @@
+"""What one user of the shell is in the middle of: the folder, the module and an open transaction."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from culvert.model.kind import Path
+from culvert.model.names import COMMON
+from culvert.tmsh import tree
+
+Operation = dict[str, Any]
+
+
+class Caller(Protocol):
+    """Whoever carries calls to the daemon: `control.client.Client`."""
+
+    def call(self, name: str, /, **args: object) -> Any: ...
+
+
+@dataclass(slots=True)
+class Batch:
+    """An open transaction: the commands as typed, and what each will ask of the daemon."""
+
+    lines: list[str] = field(default_factory=list)
+    operations: list[list[Operation]] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Session:
+    """`folder` is a full path, `/` for the root; `modules` those that were entered, the last one being in force."""
+
+    client: Caller
+    folder: str = COMMON
+    modules: list[Path] = field(default_factory=list)
+    batch: Batch | None = None
+    line: str = ""
+    over: bool = False
+    lists_all: bool = False
+    threshold: int = 0
+    confirm: Callable[[str], bool] = lambda question: True
+
+    @property
+    def module(self) -> Path:
+        return self.modules[-1] if self.modules else ()
+
+    @property
+    def module_words(self) -> set[str]:
+        """What may stand first to enter a module: the children of the present one, and the top modules."""
+        return {*tree.at(self.module).children, *tree.ROOT.children}
+
+    def call(self, name: str, /, **args: object) -> Any:
+        return self.client.call(name, **args)
+
+    def change(self, *operations: Operation) -> list[str]:
+        """Carry operations out together, or keep them for the open transaction. Returns warnings."""
+        placed = [{"folder": self.folder, **own} for own in operations]
+        if self.batch is not None:
+            self.batch.lines.append(self.line)
+            self.batch.operations.append(placed)
+            return []
+        answer: Mapping[str, Any] = self.call("transaction", operations=placed)
+        return list(answer["warnings"])
