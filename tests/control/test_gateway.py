@@ -12,50 +12,16 @@ from scapy.layers.inet import ICMP, IP
 from sealing import SITE_A
 
 from culvert.change import AddForwarder, AddLink, Change
-from culvert.config.store import Store
-from culvert.config.vault import Vault
 from culvert.control.errors import ControlError
-from culvert.control.gateway import Gateway
-from culvert.control.server import Peer
 from culvert.dataplane.memory import MemoryPlane
 from culvert.dataplane.plane import Features, JournalState, PlaneError
 from culvert.ipsec.drops import Reason
 from culvert.ipsec.verdict import Drop
 from culvert.lab import keys
 from culvert.lab.sites import SITES, lines
-from culvert.observe.publisher import Publisher
 from culvert.tmsh import command
 from culvert.tmsh.session import Session
-
-ME = Peer(pid=os.getpid(), uid=0, gid=0, user="root")
-NOW = 1_700_000_000.0
-
-
-class Site:
-    """A gateway with a real store, vault and publisher in a directory of its own."""
-
-    def __init__(self, directory: Path, plane: MemoryPlane | None = None) -> None:
-        self.directory = directory
-        self.plane = plane or MemoryPlane(random=os.urandom, clock=lambda: NOW)
-        self.publisher = Publisher(directory / "log" / "ipsec.log", lambda: NOW, syslog=str(directory / "no-syslog"))
-        store = Store(directory / "culvert.conf", directory / "history")
-        self.gateway = Gateway(store, Vault.open(directory / "master.key"), self.plane, self.publisher, lambda: NOW)
-        self.trouble = self.gateway.start()
-
-    def call(self, name: str, /, **args: Any) -> Any:
-        return self.gateway.call(name, args, ME)
-
-    def refused(self, name: str, /, **args: Any) -> ControlError:
-        with pytest.raises(ControlError) as caught:
-            self.call(name, **args)
-        return caught.value
-
-    def tmsh(self, line: str) -> str:
-        return command.run(line, Session(self))
-
-    @property
-    def log(self) -> str:
-        return (self.directory / "log" / "ipsec.log").read_text()
+from tests.control.live import ME, NOW, Site
 
 
 @pytest.fixture
@@ -63,8 +29,7 @@ def site(tmp_path: Path) -> Iterator[Site]:
     made = Site(tmp_path)
     made.call("load", text=SITE_A)
     yield made
-    made.gateway.close()
-    made.publisher.close()
+    made.close()
 
 
 def test_a_fresh_system_has_what_is_shipped(tmp_path: Path) -> None:

@@ -232,7 +232,8 @@ class Transaction:
 
     def _raw_problems(self, own: Object) -> Iterator[Problem]:
         for word, path, name in own.references():
-            if self._now.get(path, name) is None:
+            stand_in = KINDS[path].stand_in
+            if self._now.get(path, name) is None and not (stand_in and self._now.get(stand_in, name)):
                 title = KINDS[path].title
                 yield own.problem(f"the requested {title} ({name}) was not found", word)
         yield from self._shared(own, advice=False)
@@ -323,7 +324,7 @@ def _place(own: Object) -> tuple[tuple[str, ...], str]:
 
 
 def _worth_saving(own: Object) -> bool:
-    return own.kind.path[0] not in ("ltm", "cli") and own.kind.path != DB
+    return own.kind.path[0] not in ("ltm", "cli") and own.kind.path[:2] not in (DB, ("net", "tunnels"))
 
 
 def _rank(draft: Draft) -> tuple[int, str]:

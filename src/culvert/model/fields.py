@@ -345,10 +345,14 @@ class Words:
 
 @dataclass(frozen=True, slots=True)
 class Members:
-    """Named members, each with fields of its own. `target`: members name objects of that kind."""
+    """Named members, each with fields of its own. `target`: members name objects of that kind.
+
+    `suggests`: a kind whose names people mostly mean, though others are allowed.
+    """
 
     fields: tuple["Field", ...] = ()
     target: tuple[str, ...] | None = None
+    suggests: tuple[str, ...] | None = None
     expects: str = "names in braces"
     shape = Shape.MEMBERS
 

@@ -18,6 +18,8 @@ FOREIGN = ("foreign",)
 IPSEC = ("net", "ipsec")
 IKE_PEER = ("net", "ipsec", "ike-peer")
 VIRTUAL = ("ltm", "virtual")
+TUNNEL = ("net", "tunnels", "tunnel")
+OWN_TUNNELS = ("/Common/http-tunnel", "/Common/socks-tunnel")
 TEXT_MAX = 4 * 1024 * 1024
 _WORDS = "analytics api-protection apm asm auth cli cm gtm ilx ltm net pem saas security sys util vcmp wam wom"
 MODULES = frozenset(_WORDS.split())
@@ -67,7 +69,7 @@ def _is_program(words: list[str]) -> bool:
 
 
 def _may_be_foreign(words: list[str], kinds: Mapping[tuple[str, ...], Kind]) -> bool:
-    return tuple(words[:2]) in (VIRTUAL, IPSEC) or not _known(words, kinds)
+    return tuple(words[:2]) in (VIRTUAL, IPSEC) or tuple(words[:3]) == TUNNEL or not _known(words, kinds)
 
 
 def _known(words: list[str], kinds: Mapping[tuple[str, ...], Kind]) -> bool:
@@ -80,6 +82,8 @@ def _is_foreign(words: list[str], body: str, kinds: Mapping[tuple[str, ...], Kin
         return re.search(r"^\s*state disabled\s*$", body, re.MULTILINE) is not None
     if tuple(words[:2]) == IPSEC:
         return False
+    if tuple(words[:3]) == TUNNEL:
+        return words[-1] not in OWN_TUNNELS and re.search(r"^\s*profile \S*ipsec", body, re.MULTILINE) is None
     if tuple(words[:2]) == VIRTUAL:
         return not _FORWARDS.search(body) and _is_another_type(body)
     return not _known(words, kinds)

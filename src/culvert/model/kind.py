@@ -55,7 +55,7 @@ class Kind:
     `complete` fills what the user may leave out but the system decides (a VLAN's tag). `fixed`: the objects that
     exist are the shipped ones. `implicit`: every name exists without being created (host interfaces).
     `partitioned`: `list all-properties` prints its partition. `keeps`: what a file says of it beyond `fields` is kept
-    and written back; a kind that doesn't keep refuses it.
+    and written back; a kind that doesn't keep refuses it. `stand_in`: objects of that kind may be named instead.
     """
 
     path: Path
@@ -71,6 +71,7 @@ class Kind:
     implicit: bool = False
     partitioned: bool = False
     keeps: bool = False
+    stand_in: Path | None = None
 
     @property
     def word(self) -> str:

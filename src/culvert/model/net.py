@@ -94,6 +94,8 @@ def vlan_has_one_interface(vlan: Object, world: World) -> Iterator[Problem]:
 
 def self_is_a_host(own: Object, world: World) -> Iterator[Problem]:
     """A self IP is a unicast host address on a VLAN."""
+    if own["vlan"] and world.get(VLAN, own["vlan"]) is None:
+        yield own.problem(f"{own['vlan']} is a tunnel; a self IP stands on a VLAN here", "vlan")
     interface: Interface = own["address"]
     ip, network = interface.interface.ip, interface.network
     host_width = network.max_prefixlen - network.prefixlen
@@ -182,6 +184,7 @@ INTERFACE_KIND = Kind(
 VLAN_KIND = Kind(
     path=VLAN,
     keeps=True,
+    stand_in=("net", "tunnels", "tunnel"),
     title="VLAN",
     help="A layer 2 network: a Linux link, or an 802.1Q tag on one",
     rules=(vlan_has_one_interface,),
@@ -191,7 +194,10 @@ VLAN_KIND = Kind(
         DESCRIPTION,
         Field(
             "interfaces",
-            Members((Field("tagged", Toggle("tagged", "untagged"), "Whether frames carry the tag", False),)),
+            Members(
+                (Field("tagged", Toggle("tagged", "untagged"), "Whether frames carry the tag", False),),
+                suggests=INTERFACE,
+            ),
             "Linux links, untagged or tagged",
             {},
             label="Interfaces",

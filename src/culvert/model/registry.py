@@ -2,10 +2,10 @@
 
 from types import MappingProxyType
 
-from culvert.model import auth, cli, foreign, ltm, net, net_ipsec, sys
+from culvert.model import auth, cli, foreign, ltm, net, net_ipsec, sys, tunnels
 from culvert.model.kind import Kind, Path
 
-_MODULES = (auth, cli, foreign, ltm, net, net_ipsec, sys)
+_MODULES = (auth, cli, foreign, ltm, net, net_ipsec, sys, tunnels)
 KINDS: MappingProxyType[Path, Kind] = MappingProxyType({own.path: own for module in _MODULES for own in module.KINDS})
 
 SHIPPED_TEXT = """
@@ -31,6 +31,15 @@ net ipsec traffic-selector /Common/default-traffic-selector-interface {
 }
 net route-domain /Common/0 {
     id 0
+}
+net tunnels ipsec /Common/ipsec {
+    traffic-selector /Common/default-traffic-selector-interface
+}
+net tunnels tunnel /Common/http-tunnel {
+    description "Tunnel for http-explicit profile"
+}
+net tunnels tunnel /Common/socks-tunnel {
+    description "Tunnel for socks profile"
 }
 sys db config.allow.rfc3927 {
     value disable

@@ -287,7 +287,7 @@ def _inside(own: Field, words: list[str], session: Session) -> Iterator[Candidat
     if opened is not None and isinstance(own.type, Members):
         yield from _body(own.type.fields, ["{", *inner[opened:]], session, outermost=True)
         return
-    target = getattr(own.type, "target", None)
+    target = getattr(own.type, "target", None) or getattr(own.type, "suggests", None)
     yield from _names(KINDS[target], session) if target else [Candidate("<value>", own.type.expects)]
     yield Candidate("}", "The end", OPTIONS)
 

@@ -8,7 +8,7 @@ from typing import Any
 from culvert.control.errors import NotFound
 from culvert.model import text
 from culvert.model.foreign import FOREIGN
-from culvert.model.kind import Kind, Naming
+from culvert.model.kind import Kind, Naming, Path
 from culvert.model.registry import KINDS
 from culvert.model.text import Style
 from culvert.tmsh import changes, selection, tree
@@ -43,8 +43,9 @@ def run(words: Words, session: Session) -> str:
     if node.path == changes.TRANSACTION:
         words.end()
         return changes.listed_batch(session)
+    path = (*node.path, *_foreign(words)) if node.kind is None else node.path
     wanted = _wanted(words, node.kind)
-    found = _found(node, wanted, session)
+    found = _found(path, node.kind, wanted, session)
     if 0 < session.threshold < len(found) and not session.confirm(f"Display all {len(found)} items?"):
         return ""
     if "json" in wanted.options:
@@ -87,24 +88,32 @@ def _begun(word: str) -> str | None:
     return known[0] if len(word) >= SHORTEST and len(known) == 1 else None
 
 
-def _found(node: tree.Node, wanted: Wanted, session: Session) -> Sequence[Mapping[str, Any]]:
+def _foreign(words: Words) -> list[str]:
+    """More words of a path that no kind has: foreign stanzas may begin so."""
+    found = []
+    while words.peek() and words.peek() not in OPTIONS and not _begun(words.peek()):
+        found.append(words.take())
+    return found
+
+
+def _found(path: Path, kind: Kind | None, wanted: Wanted, session: Session) -> Sequence[Mapping[str, Any]]:
     try:
-        return _asked(node, wanted, session)
+        return _asked(path, kind, wanted, session)
     except NotFound:
         options = {name: option for name in wanted.names if (option := _begun(name))}
         if not options:
             raise
         wanted.options |= set(options.values())
         wanted.names = [name for name in wanted.names if name not in options]
-        return _asked(node, wanted, session)
+        return _asked(path, kind, wanted, session)
 
 
-def _asked(node: tree.Node, wanted: Wanted, session: Session) -> Sequence[Mapping[str, Any]]:
-    kind, recursive = node.kind, "recursive" in wanted.options
+def _asked(path: Path, kind: Kind | None, wanted: Wanted, session: Session) -> Sequence[Mapping[str, Any]]:
+    recursive = "recursive" in wanted.options
     names = None if not wanted.names or wanted.names == [selection.ALL] else wanted.names
     if kind is not None and names and any(name.startswith("@") for name in names):
         names = selection.existing(kind, names, session, recursive=recursive)
     found: Sequence[Mapping[str, Any]] = session.call(
-        "list", kind=" ".join(node.path), names=names, folder=session.folder, recursive=recursive
+        "list", kind=" ".join(path), names=names, folder=session.folder, recursive=recursive
     )
     return found
