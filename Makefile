@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 BIN := .venv/bin
 .DEFAULT_GOAL := help
-.PHONY: help demo lab test test-kernel check bench bench-twin fuzz fuzz-engine soak mutants clean
+.PHONY: help demo lab test test-kernel test-clients check bench bench-twin fuzz fuzz-engine soak mutants clean
 
 help: ## show this list
 	@bold=; cyan=; plain=; \
@@ -27,6 +27,10 @@ test: ## every test; those that need root or a tool that is not there say so (ro
 test-kernel: ## against a real Linux kernel in a small virtual machine (minutes; --short, --row NAME, --write-docs)
 	@tools/setup run
 	@$(BIN)/python -m tests.kernel.run $(ARGS)
+
+test-clients: ## programs of other people that talk to Culvert, unmodified: netmiko and rancid over OpenSSH (root)
+	@tools/setup clients
+	@$(BIN)/pytest -o python_files='client_*.py' tests/clients $(ARGS)
 
 check: ## ruff, mypy --strict, import rules, the other house rules, and the engine's own; no root needed
 	@tools/setup dev

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from sealing import SITE_A
 
+from tests.control.conftest import place as place
 from tests.control.live import Site
 
 

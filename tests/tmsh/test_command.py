@@ -7,7 +7,7 @@ import pytest
 from culvert.control.errors import ControlError
 from culvert.tmsh import command
 from culvert.tmsh import format as layout
-from culvert.tmsh.main import join, split, statements
+from culvert.tmsh.script import join, split, statements
 from culvert.tmsh.session import Session
 
 

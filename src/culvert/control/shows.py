@@ -8,7 +8,7 @@ from ipaddress import ip_address
 from typing import Any
 
 from culvert.config.snapshot import Snapshot
-from culvert.control import errors
+from culvert.control import errors, host_shows, net_shows
 from culvert.dataplane.plane import DataPlane, JournalState, SaUsage
 from culvert.ipsec.algorithms import cipher_row
 from culvert.ipsec.drops import TABLE
@@ -40,10 +40,26 @@ class Sight:
 
 def show(view: Sight, what: str, filters: Mapping[str, Json]) -> Json:
     """The records behind `show <what>`. Raises ControlError for an unknown show or filter."""
+    made = host_shows.shown(what, filters, view.now, view.trouble)
+    if made is not None:
+        return made
     make = SHOWS.get(what)
     if make is None:
         raise errors.SyntaxProblem(f'unexpected argument "{what}"')
-    return make(view, filters)
+    records = make(view, filters)
+    return records if what == "net route" else _named_ones(records, filters)
+
+
+def _named_ones(records: list[Record], filters: Mapping[str, Json]) -> list[Record]:
+    """Those of the records whose names the filter `names` has. Raises NotFound for a name that nothing has."""
+    names = filters.get("names")
+    if not names:
+        return records
+    wanted = [full(str(name)) for name in names]
+    for name in wanted:
+        if not fnmatch.filter([own["name"] for own in records], name):
+            raise errors.NotFound("object", name)
+    return [own for own in records if any(fnmatch.fnmatchcase(own["name"], name) for name in wanted)]
 
 
 def objects(
@@ -299,6 +315,10 @@ SHOWS: dict[str, Callable[[Sight, Mapping[str, Json]], list[Record]]] = {
     "net ipsec-stat": _ipsec_stat,
     "net ipsec drops": _drops,
     "net interface": _interface,
+    "net ipsec traffic-selector": lambda view, filters: net_shows.selectors(view.snapshot, view.intent, view.plane),
+    "net route": lambda view, filters: net_shows.routes(view.snapshot, filters),
+    "net self": lambda view, filters: net_shows.selves(view.snapshot, view.plane),
+    "net vlan": lambda view, filters: net_shows.vlans(view.snapshot, view.plane),
     "ltm virtual": _virtual,
     "sys tmm-info": _tmm_info,
     "sys version": _version,

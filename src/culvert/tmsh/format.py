@@ -2,18 +2,15 @@
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from datetime import UTC, datetime
 from typing import Any
 
 from culvert.model.names import COMMON, relative
 from culvert.model.tokens import quote
+from culvert.tmsh import host_format
+from culvert.tmsh.table import Options, moment, number, table
 
 Record = Mapping[str, Any]
-Options = set[str]
 RULE = 77
-_UNITS = ((10**15, "P"), (10**12, "T"), (10**9, "G"), (10**6, "M"), (10**3, "K"))
-_FORCED = {"kil": 3, "meg": 6, "gig": 9, "tera": 12, "peta": 15, "exa": 18, "zetta": 21, "yotta": 24}
-_LETTERS = {3: "K", 6: "M", 9: "G", 12: "T", 15: "P", 18: "E", 21: "Z", 24: "Y"}
 
 
 def lay_out(what: str, records: Sequence[Record], options: Options) -> str:
@@ -23,18 +20,6 @@ def lay_out(what: str, records: Sequence[Record], options: Options) -> str:
     if "field-fmt" in options:
         return "\n".join(_fields(what, number, own) for number, own in enumerate(records))
     return LAYOUTS[what](records, options)
-
-
-def number(count: int, options: Options) -> str:
-    """353912 as 353.9K, in full with the option raw, as 0.4M with meg."""
-    for word in options & _FORCED.keys():
-        exponent = _FORCED[word]
-        return f"{count / 10**exponent:.1f}{_LETTERS[exponent]}" if count else "0"
-    if "raw" not in options:
-        for size, letter in _UNITS:
-            if count >= size:
-                return f"{count / size:.1f}{letter}"
-    return str(count)
 
 
 def _fields(what: str, number: int, own: Record) -> str:
@@ -56,25 +41,6 @@ def _field(word: str, value: Any) -> Iterator[str]:
         yield f"{head} {'yes' if value else 'no'}"
     else:
         yield f"{head} {'none' if value is None or value == '' else quote(str(value))}"
-
-
-def moment(seconds: float) -> str:
-    """A time as MM/DD/YYYY:HH:MM, in UTC; `never` for none."""
-    return datetime.fromtimestamp(seconds, UTC).strftime("%m/%d/%Y:%H:%M") if seconds else "never"
-
-
-def table(title: str, header: Sequence[str], rows: Sequence[Sequence[str]], left: int = 1) -> str:
-    """A titled table between rules; the first `left` columns flush left, the others right."""
-    widths = [max(len(row[column]) for row in [header, *rows]) for column in range(len(header))]
-    lines = [
-        "  ".join(
-            cell.ljust(width) if column < left else cell.rjust(width)
-            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in [header, *rows]
-    ]
-    rule = "-" * max(len(title), *(len(line) for line in lines))
-    return "\n".join([rule, title, lines[0], rule, *lines[1:]])
 
 
 def _ipsec_sa(records: Sequence[Record], options: Options) -> str:
@@ -222,7 +188,7 @@ def _journal(own: Record | None) -> Iterator[str]:
         yield f"    In doubt      {own['doubt']}"
 
 
-NAMED = ("ltm virtual", "net traffic-selector")
+NAMED = ("ltm virtual", "net ipsec traffic-selector", "net route", "net self", "net vlan")
 """Shows of objects, which may be asked about some of them by name."""
 
 LAYOUTS: Mapping[str, Callable[[Sequence[Record], Options], str]] = {
@@ -234,4 +200,5 @@ LAYOUTS: Mapping[str, Callable[[Sequence[Record], Options], str]] = {
     "ltm virtual": _virtual,
     "sys tmm-info": _tmm_info,
     "sys version": _version,
+    **host_format.LAYOUTS,
 }

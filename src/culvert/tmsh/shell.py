@@ -1,54 +1,50 @@
-"""The interactive shell: prompt, history, `?` and Tab, pages."""
+"""The interactive shell: prompt, history, `?` and Tab, pages.
 
-import asyncio
-import os
+The line is edited by GNU readline, not by a library that draws: what programs see who type at this prompt (netmiko,
+rancid, expect scripts) is then the prompt, what they typed and the answer, with no escape sequences in between.
+"""
+
+import contextlib
+import readline
 import shutil
+import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from types import FrameType
 from typing import Any
-
-from prompt_toolkit import PromptSession
-from prompt_toolkit.application import run_in_terminal
-from prompt_toolkit.enums import EditingMode
-from prompt_toolkit.history import FileHistory, History, InMemoryHistory
-from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
 
 from culvert.control.errors import ControlError
 from culvert.tmsh import command, completion
 from culvert.tmsh.keys import without_keys
+from culvert.tmsh.script import is_open, split
 from culvert.tmsh.session import Session
 
 HISTORY = Path("~/.tmsh-history")
-MORE = "... "
+MORE = "> "
 ENABLED = "enabled"
-
-
-class _Kept(FileHistory):
-    """History across runs, readable by its owner alone, without keys."""
-
-    def append_string(self, string: str) -> None:
-        super().append_string(without_keys(string))
-
-    def store_string(self, string: str) -> None:
-        try:
-            super().store_string(without_keys(string))
-        except OSError:
-            return  # A home that can't be written costs the history and nothing else.
+PARTS = ("user", "host", "config-sync-status", "status", "current-folder")
+SETTINGS = (
+    "set enable-bracketed-paste off",
+    "set bell-style none",
+    "set show-all-if-ambiguous on",
+    "set completion-query-items 0",
+    "tab: complete",
+    '"?": possible-completions',
+)
 
 
 class Shell:
-    """Reads commands until the user leaves. One for each terminal."""
+    """Reads commands until the user leaves. One for each process: readline is one for all."""
 
     def __init__(self, session: Session) -> None:
         self._session = session
         self._about: Mapping[str, Any] = {}
-        # Asking the terminal where the cursor is would put octets into what programs on the other end read.
-        os.environ.setdefault("PROMPT_TOOLKIT_NO_CPR", "1")
-        self._prompt: PromptSession[str] = PromptSession(
-            history=_history(), key_bindings=_bindings(session, self.prompt), enable_history_search=True
-        )
+        self._preference: Mapping[str, Any] = {}
+        self._shown = ""
+        self._matches: list[str] = []
+        self._history = HISTORY.expanduser()
 
     def run(self) -> int:
         """The exit status: 0, or 1 when the daemon doesn't answer."""
@@ -57,47 +53,67 @@ class Shell:
         except ControlError as error:
             print(error.text, file=sys.stderr)
             return 1
+        self._set_up()
         while not self._session.over:
             try:
                 line = self._read()
             except KeyboardInterrupt:
-                continue
+                print(flush=True)
             except (EOFError, TimeoutError):
+                print(flush=True)
                 break
-            self._carry_out(line)
+            else:
+                self._carry_out(line)
         return 0
 
     def _look(self) -> None:
-        """Ask the daemon who we are and what this user prefers."""
+        """Ask the daemon who we are and what is preferred."""
         self._about = self._session.call("describe")
-        preference = self._about["preference"]
-        self._session.lists_all = preference.get("list-all-properties") == ENABLED
-        self._prompt.editing_mode = EditingMode.VI if preference.get("keymap") == "vi" else EditingMode.EMACS
-        self._session.threshold = int(preference.get("display-threshold", 0))
+        self._preference = self._about["preference"]
+        self._session.lists_all = self._preference.get("list-all-properties") == ENABLED
+        self._session.threshold = int(self._preference.get("display-threshold", 0))
         self._session.confirm = _confirmed
+        readline.set_history_length(int(self._preference.get("history-file-size", 0)))
+        readline.parse_and_bind(f"set editing-mode {'vi' if self._preference.get('keymap') == 'vi' else 'emacs'}")
+
+    def _set_up(self) -> None:
+        for setting in SETTINGS:
+            readline.parse_and_bind(setting)
+        readline.set_completer_delims(' \t\n{}"')
+        readline.set_completer(self._complete)
+        readline.set_completion_display_matches_hook(self._display)
+        readline.set_auto_history(False)
+        with contextlib.suppress(OSError):
+            self._history.touch(mode=0o600)
+            readline.read_history_file(self._history)
 
     def _read(self) -> str:
         """A whole command: one goes on while a brace or a quote is open."""
-        from culvert.tmsh.main import is_open
-
         text = self._ask(self.prompt())
         while is_open(text):
             text += "\n" + self._ask(MORE)
+        self._remember(text)
         return text
 
     def _ask(self, prompt: str) -> str:
-        minutes = int(self._about.get("idle_timeout", 0))
-        if not minutes:
-            return self._prompt.prompt(prompt)
-        return asyncio.run(asyncio.wait_for(self._prompt.prompt_async(prompt), minutes * 60))
+        self._shown = prompt
+        with _alarm(int(self._about.get("idle_timeout", 0)) * 60):
+            return input(prompt)
+
+    def _remember(self, text: str) -> None:
+        line = " ".join(without_keys(text).split())
+        if not line or line == readline.get_history_item(readline.get_current_history_length()):
+            return
+        readline.add_history(line)
+        # A home that can't be written costs the history and nothing else.
+        with contextlib.suppress(OSError):
+            readline.append_history_file(1, self._history)
 
     def _carry_out(self, text: str) -> None:
-        from culvert.tmsh.main import split
-
         for line in split(text) if "\n" not in text else [text]:
             try:
                 self._write(command.run(line, self._session))
-                if "preference" in line:
+                if "preference" in line or "global-settings" in line:
                     self._look()
             except ControlError as error:
                 print(error.text, file=sys.stderr, flush=True)
@@ -109,16 +125,15 @@ class Shell:
     def _write(self, answer: str) -> None:
         if not answer:
             return
-        rows = shutil.get_terminal_size().lines
-        pages = self._about["preference"].get("pager") == ENABLED and answer.count("\n") + 1 >= rows
+        pages = self._preference.get("pager") == ENABLED and answer.count("\n") + 1 >= shutil.get_terminal_size().lines
         less = shutil.which("less") if pages else None
         if less is None:
             print(answer, flush=True)
-            return
-        subprocess.run([less, "-EX"], input=answer.encode(), check=False)
+        else:
+            subprocess.run([less, "-EX"], input=answer.encode(), check=False)
 
     def prompt(self) -> str:
-        """`root@(gw-a)(cfg-sync Standalone)(Active)(/Common)(tmos.net)# `, of the parts that the user prefers."""
+        """`root@(gw-a)(cfg-sync Standalone)(Active)(/Common)(tmos.net)# `, of the parts that are preferred."""
         parts = {
             "user": f"{self._about['user']}@",
             "host": f"({self._about['hostname'].partition('.')[0]})",
@@ -126,19 +141,58 @@ class Shell:
             "status": "(Active)",
             "current-folder": f"({self._session.folder})",
         }
-        wanted = self._about["preference"].get("prompt", list(parts))
+        wanted = self._preference.get("prompt", PARTS)
         batch = "[batch mode]" if self._session.batch is not None else ""
         place = ".".join(("tmos", *self._session.module))
-        return f"{batch}{''.join(text for word, text in parts.items() if word in wanted)}({place})# "
+        return f"{batch}{''.join(parts[word] for word in PARTS if word in wanted)}({place})# "
+
+    # completion, called by readline
+
+    def _complete(self, text: str, state: int) -> str | None:
+        if state == 0:
+            self._matches = self._found()
+        return self._matches[state] if state < len(self._matches) else None
+
+    def _found(self) -> list[str]:
+        """What Tab may fill in. For `?` nothing: its answer is a table, printed here."""
+        line = readline.get_line_buffer()[: readline.get_endidx()]
+        asked = readline.get_completion_type() == ord("?")
+        if line.count('"') % 2:
+            if asked:
+                readline.insert_text("?")
+                readline.redisplay()
+            return []
+        _, found = completion.complete(line, self._session)
+        words = [own.word for own in found if own.is_word]
+        if asked or not words:
+            self._tell(found)
+            return []
+        return [words[0] + " "] if len(words) == 1 and len(found) == 1 else words
+
+    def _display(self, substitution: str, matches: Sequence[str], longest: int) -> None:
+        line = readline.get_line_buffer()[: readline.get_endidx()]
+        self._tell(completion.complete(line, self._session)[1])
+
+    def _tell(self, found: Sequence[completion.Candidate]) -> None:
+        """The table below the line, and then the line again, as readline believes it to be there."""
+        table = completion.table(found) or "nothing fits here"
+        print(f"\n{table}\n{self._shown}{readline.get_line_buffer()}", end="", flush=True)
 
 
-def _history() -> History:
-    path = HISTORY.expanduser()
+@contextlib.contextmanager
+def _alarm(seconds: int) -> Iterator[None]:
+    """TimeoutError after so many seconds; never for 0."""
+
+    def ring(number: int, frame: FrameType | None) -> None:
+        raise TimeoutError
+
+    before = signal.signal(signal.SIGALRM, ring)
+    signal.alarm(seconds)
     try:
-        path.touch(mode=0o600)
-    except OSError:
-        return InMemoryHistory()
-    return _Kept(path)
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
 
 
 def _confirmed(question: str) -> bool:
@@ -146,35 +200,3 @@ def _confirmed(question: str) -> bool:
         return input(f"{question} (y/n) ").strip().lower() in ("y", "yes")
     except (EOFError, KeyboardInterrupt):
         return False
-
-
-def _bindings(session: Session, prompt: Callable[[], str]) -> KeyBindings:
-    keys = KeyBindings()
-
-    @keys.add("?")
-    def tell(event: KeyPressEvent) -> None:
-        before = event.current_buffer.document.text_before_cursor
-        if before.count('"') % 2:
-            event.current_buffer.insert_text("?")
-            return
-        _print_table(event, prompt(), completion.complete(before, session)[1])
-
-    @keys.add("tab")
-    def fill(event: KeyPressEvent) -> None:
-        buffer = event.current_buffer
-        partial, found = completion.complete(buffer.document.text_before_cursor, session)
-        words = [own.word for own in found if own.is_word]
-        if len(words) == 1 and len(found) == 1:
-            buffer.insert_text(words[0][len(partial) :] + " ")
-        elif more := completion.shared(words)[len(partial) :]:
-            buffer.insert_text(more)
-        else:
-            _print_table(event, prompt(), found)
-
-    return keys
-
-
-def _print_table(event: KeyPressEvent, prompt: str, found: Iterable[completion.Candidate]) -> None:
-    text = completion.table(list(found)) or "nothing fits here"
-    line = prompt + event.current_buffer.text
-    run_in_terminal(lambda: print(f"{line}\n{text}", flush=True))

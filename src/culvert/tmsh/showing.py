@@ -31,6 +31,7 @@ OPTIONS: Mapping[str, str] = {
 
 
 def run(words: Words, session: Session) -> str:
+    words = words.without("recursive")
     node = tree.walk(words, session.module)
     what = " ".join(node.path)
     if what not in layout.LAYOUTS:

@@ -43,6 +43,10 @@ class Words:
             raise BadSyntax('unexpected argument "{"')
         return item.text
 
+    def without(self, option: str) -> "Words":
+        """These words but an option that may stand anywhere, even within a path."""
+        return Words(item for item in self._items if isinstance(item, Block) or item.text != option)
+
     def skip(self, count: int) -> None:
         for _ in range(count):
             self._items.popleft()

@@ -1,0 +1,98 @@
+"""Shows of the network as it is configured and runs: selectors, self IPs, VLANs, routes."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from culvert.config.snapshot import Snapshot
+from culvert.dataplane.plane import DataPlane, LinkState, SaUsage
+from culvert.model import net, net_ipsec
+from culvert.model.kind import Object
+from culvert.plan.intent import Intent
+
+Record = dict[str, Any]
+
+
+def selectors(snapshot: Snapshot, intent: Intent, plane: DataPlane) -> list[Record]:
+    """Every traffic selector, in the order in which packets meet them, with what its SAs carried."""
+    reqids = {policy.label: policy.reqid for policy in intent.policies}
+    usage = plane.usage()
+    found = sorted(snapshot.all(net_ipsec.SELECTOR), key=lambda own: (own["order"], own.name))
+    return [_selector(own, reqids.get(own.name), usage) for own in found]
+
+
+def _selector(own: Object, reqid: int | None, usage: Sequence[SaUsage]) -> Record:
+    carried = [each for each in usage if reqid is not None and each.sa.reqid == reqid]
+    return {
+        "name": own.name,
+        "direction": own["direction"],
+        "order": own["order"],
+        "source": str(own["source-address"]),
+        "destination": str(own["destination-address"]),
+        "ipsec_policy": own["ipsec-policy"],
+        "active": reqid is not None,
+        "sas": [each.sa.label for each in carried],
+        "packets": sum(each.packets for each in carried),
+        "bytes": sum(each.octets for each in carried),
+        "last_use": max((each.last_use for each in carried), default=0.0),
+    }
+
+
+def selves(snapshot: Snapshot, plane: DataPlane) -> list[Record]:
+    """Self IPs, and whether the link below is up."""
+    links = _links(snapshot, plane)
+    return [
+        {"name": own.name, "address": str(own["address"]), "vlan": own["vlan"], "state": _state(links, own["vlan"])}
+        for own in snapshot.all(net.SELF)
+    ]
+
+
+def vlans(snapshot: Snapshot, plane: DataPlane) -> list[Record]:
+    """VLANs with their Linux links."""
+    links = _links(snapshot, plane)
+    return [
+        {
+            "name": own.name,
+            "tag": own["tag"],
+            "interfaces": sorted(own["interfaces"]),
+            "mac": links[own.name].mac if own.name in links else "",
+            "mtu": own["mtu"],
+            "state": _state(links, own.name),
+        }
+        for own in snapshot.all(net.VLAN)
+    ]
+
+
+def routes(snapshot: Snapshot, filters: Mapping[str, Any]) -> list[Record]:
+    """Static routes, and those that self IPs bring; with the filter `static` the first alone."""
+    static = [
+        {
+            "name": own.name,
+            "destination": str(own["network"]),
+            "type": "gw" if own["gw"] else "interface" if own["interface"] else "blackhole",
+            "next_hop": str(own["gw"] or own["interface"] or "-"),
+            "origin": "static",
+        }
+        for own in snapshot.all(net.ROUTE)
+    ]
+    connected = [
+        {
+            "name": own.name,
+            "destination": str(own["address"].network),
+            "type": "interface",
+            "next_hop": own["vlan"],
+            "origin": "connected",
+        }
+        for own in snapshot.all(net.SELF)
+    ]
+    return static if filters.get("names") == ["static"] else static + connected
+
+
+def _links(snapshot: Snapshot, plane: DataPlane) -> dict[str, LinkState]:
+    """The first link of each VLAN that has one."""
+    states = {link.name: link for link in plane.links()}
+    named = ((own.name, next(iter(sorted(own["interfaces"])), "")) for own in snapshot.all(net.VLAN))
+    return {vlan: states[link] for vlan, link in named if link in states}
+
+
+def _state(links: Mapping[str, LinkState], vlan: str) -> str:
+    return links[vlan].state if vlan in links else "missing"

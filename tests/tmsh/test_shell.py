@@ -1,0 +1,137 @@
+"""The shell on a terminal of its own: a pty, and a gateway behind a real control socket."""
+
+import os
+import pty
+import re
+import select
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from culvert.control.server import Server
+from tests.control.live import Site
+from tests.control.running import serving
+
+PROMPT = r"\(tmos[a-z.-]*\)# $"
+SECONDS = 20.0
+
+
+class Terminal:
+    """A tmsh, and what it has written since the last look."""
+
+    def __init__(self, socket: Path, home: Path) -> None:
+        self.pid, self.fd = pty.fork()
+        if self.pid == 0:
+            environment = {
+                "CULVERT_SOCKET": str(socket),
+                "HOME": str(home),
+                "TERM": "vt100",
+                "PATH": os.environ["PATH"],
+            }
+            os.execve(sys.executable, [sys.executable, "-m", "culvert.tmsh"], environment)
+        self.all = ""
+
+    def until(self, pattern: str) -> str:
+        """What comes until `pattern` stands at its end."""
+        seen, deadline = "", time.monotonic() + SECONDS
+        while not re.search(pattern, seen):
+            assert time.monotonic() < deadline, f"no {pattern!r} in {seen!r}"
+            if select.select([self.fd], [], [], 0.1)[0]:
+                try:
+                    seen += os.read(self.fd, 65536).decode()
+                except OSError:
+                    break
+        self.all += seen
+        return seen.replace("\r", "")
+
+    def type(self, text: str, pattern: str = PROMPT) -> str:
+        os.write(self.fd, text.encode())
+        return self.until(pattern)
+
+    def close(self) -> None:
+        os.close(self.fd)
+        os.waitpid(self.pid, 0)
+
+
+@pytest.fixture
+def terminal(site: Site, place: Path) -> Iterator[Terminal]:
+    path = place / "culvertd.sock"
+    server = Server(path, lambda call, args, peer: site.gateway.call(call, args, peer))
+    with serving(server):
+        made = Terminal(path, place)
+        try:
+            yield made
+        finally:
+            made.close()
+
+
+def test_a_session(terminal: Terminal, place: Path) -> None:
+    assert terminal.until(PROMPT).endswith("@(culvert)(cfg-sync Standalone)(Active)(/Common)(tmos)# ")
+    assert "(tmos.net.ipsec)# " in terminal.type("net ipsec\n")
+    listed = terminal.type("list ipsec-policy pol-out mode\n")
+    assert "net ipsec ipsec-policy pol-out {\n    mode tunnel\n}\n" in listed
+    assert 'Syntax Error: unexpected argument "nonsense"' in terminal.type("nonsense\n")
+    assert terminal.type("exit\n").endswith("(tmos)# ")
+    assert terminal.type("create cli transaction\n").split("\n")[-1].startswith("[batch mode]")
+    assert not terminal.type("delete cli transaction\n").split("\n")[-1].startswith("[batch mode]")
+    os.write(terminal.fd, b"quit\n")
+    os.waitid(os.P_PID, terminal.pid, os.WEXITED | os.WNOWAIT)
+    # Nothing but text: programs read this.
+    assert "\x1b" not in terminal.all
+
+
+def test_question_mark_and_tab(terminal: Terminal) -> None:
+    terminal.until(PROMPT)
+    told = terminal.type("modify net ipsec ipsec-policy pol-out mode ?", r"(?s)Values:.*mode $")
+    assert "Values:\n" in told
+    assert "  transport  the default\n" in told
+    assert re.search(r"  tunnel\n.*\(tmos\)# modify net ipsec ipsec-policy pol-out mode $", told, re.DOTALL)
+    assert "tunnel " in terminal.type("tun\t", "tunnel ")
+    terminal.type("\n")
+    # Within quotes it is a character.
+    terminal.type('modify net ipsec ipsec-policy pol-out description "why?"', r'why\?"$')
+    terminal.type("\n")
+    assert "description why?" in terminal.type("list net ipsec ipsec-policy pol-out description\n")
+
+
+def test_a_command_may_span_lines(terminal: Terminal) -> None:
+    terminal.until(PROMPT)
+    terminal.type("create net ipsec ipsec-policy over {\n", "> $")
+    terminal.type("mode interface\n", "> $")
+    terminal.type("}\n")
+    assert "mode interface" in terminal.type("list net ipsec ipsec-policy over\n")
+
+
+def test_the_history_is_kept_without_keys(terminal: Terminal, place: Path) -> None:
+    terminal.until(PROMPT)
+    terminal.type('modify net ipsec manual-security-association sa-out auth-key "12345678901234567890"\n')
+    terminal.type("pwd\n")
+    history = (place / ".tmsh-history").read_text()
+    assert 'auth-key "..."' in history
+    assert "1234567890" not in history
+    assert (place / ".tmsh-history").stat().st_mode & 0o077 == 0
+    assert "pwd" in terminal.type("\x1b[A", "pwd")
+
+
+def test_an_interrupt_ends_the_line_and_not_the_shell(terminal: Terminal) -> None:
+    terminal.until(PROMPT)
+    assert terminal.type("create net ipsec ipsec-pol\x03").endswith("(tmos)# ")
+    assert "/Common" in terminal.type("pwd\n")
+
+
+def test_long_lists_ask_first(terminal: Terminal) -> None:
+    terminal.until(PROMPT)
+    terminal.type("modify cli preference display-threshold 2 pager disabled\n")
+    terminal.type("list net ipsec ipsec-policy\n", r"Display all 5 items\? \(y/n\) $")
+    assert "pol-out" in terminal.type("y\n")
+    terminal.type("list net ipsec ipsec-policy\n", r"\(y/n\) $")
+    assert "pol-out" not in terminal.type("n\n")
+
+
+def test_the_prompt_has_the_parts_that_are_preferred(terminal: Terminal) -> None:
+    terminal.until(PROMPT)
+    told = terminal.type("modify cli preference prompt { host current-folder }\n")
+    assert told.split("\n")[-1] == "(culvert)(/Common)(tmos)# "
