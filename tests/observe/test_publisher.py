@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from culvert.observe import publisher as publishing
-from culvert.observe.publisher import LEVELS, Publisher
+from culvert.observe.publisher import LEVELS, Outlet, Publisher
 
 NOW = 1340988314.0
 
@@ -17,7 +17,7 @@ NOW = 1340988314.0
 @pytest.mark.parametrize("level", LEVELS)
 def test_only_events_up_to_the_level_are_written(tmp_path: Path, level: str) -> None:
     publisher = Publisher(tmp_path / "log" / "ipsec.log", lambda: NOW, syslog=str(tmp_path / "none"))
-    publisher.configure(level, facility="local0", severity="info", to_syslog=True)
+    publisher.configure(level, [Outlet("local")])
     for own in LEVELS:
         publisher.emit(own, f"event {own}")
     publisher.close()
@@ -41,7 +41,7 @@ def test_syslog_gets_facility_and_severity(tmp_path: Path, level: str, number: i
         syslog.bind(str(path))
         syslog.settimeout(5)
         publisher = Publisher(tmp_path / "ipsec.log", lambda: NOW, syslog=str(path))
-        publisher.configure("debug2", facility="local3", severity="info", to_syslog=True)
+        publisher.configure("debug2", [Outlet("local", "local3")])
         publisher.emit(level, "hello")
         received = syslog.recv(4096)
         publisher.close()
@@ -61,12 +61,12 @@ def test_the_default_severity_is_that_of_ordinary_events(tmp_path: Path) -> None
         syslog.settimeout(5)
         publisher = Publisher(tmp_path / "ipsec.log", lambda: NOW, syslog=str(tmp_path / "log.sock"))
         for severity, number in (("emerg", 0), ("debug", 7)):
-            publisher.configure("info", facility="local0", severity=severity, to_syslog=True)
+            publisher.configure("info", [Outlet("local", severity=severity)])
             publisher.emit("info", "ordinary")
             assert syslog.recv(4096).startswith(f"<{16 * 8 + number}>".encode())
             publisher.emit("error", "bad")
             assert syslog.recv(4096).startswith(b"<131>")
-        publisher.configure("info", facility="local0", severity="info", to_syslog=False)
+        publisher.configure("info", [])
         publisher.emit("info", "not for syslog")
         syslog.settimeout(0.05)
         with pytest.raises(TimeoutError):

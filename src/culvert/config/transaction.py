@@ -5,7 +5,7 @@ commit follows the size of the change and not of the configuration.
 """
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from culvert.config import edits
@@ -105,12 +105,12 @@ class Transaction:
         if kind.fixed or kind.implicit or SHIPPED.get(kind.path, old) is not None:
             raise Invalid(Problem("is part of the system and keeps its name", kind.title, old))
         self._check_folder(kind, new)
-        users = list(self._now.referrers(kind.path, old))
+        users = list(self._users(kind.path, old))
         self._change((kind.path, old), None)
         made = Object(kind, new, own.values, own.kept)
         self._change((kind.path, new), made)
         for user in users:
-            self._change((user.kind.path, user.name), _renamed(user, kind.path, old, new))
+            self._change((user.kind.path, user.name), _renamed(user, _stood_for(kind.path), old, new))
         return made
 
     def put(self, draft: Draft) -> Object:
@@ -124,12 +124,17 @@ class Transaction:
         for own in self._deleted:
             if self._now.get(own.kind.path, own.name) is None:
                 self._check_empty(own)
-                for user in self._now.referrers(own.kind.path, own.name):
+                for user in self._users(own.kind.path, own.name):
                     raise InUse(own.kind.title, own.name, user.kind.title, user.name)
         problems = [problem for own in self._neighbourhood() for problem in self._problems(own)]
         if problems:
             raise Invalid(*dict.fromkeys(problems))
         return self._now
+
+    def _users(self, path: Path, name: str) -> Iterator[Object]:
+        """Who names an object, also as one that stands in for another kind."""
+        for stood_for in _stood_for(path):
+            yield from self._now.referrers(stood_for, name)
 
     def _check_empty(self, own: Object) -> None:
         """A folder or partition that goes may hold nothing."""
@@ -219,7 +224,7 @@ class Transaction:
             own = self._now.get(path, name)
             before = self._base.get(path, name)
             named = [(other, who) for subject in (own, before) if subject for _, other, who in subject.references()]
-            users = [(user.kind.path, user.name) for user in self._now.referrers(path, name)]
+            users = [(user.kind.path, user.name) for user in self._users(path, name)]
             for key in [(path, name), *named, *users]:
                 if key not in seen and (neighbour := self._now.get(*key)) is not None:
                     seen.add(key)
@@ -262,10 +267,15 @@ def _known(kind: Kind, word: str) -> bool:
     return any(own.word == word for own in kind.fields)
 
 
-def _renamed(user: Object, path: Path, old: str, new: str) -> Object:
+def _stood_for(path: Path) -> list[Path]:
+    """The kinds by whose path an object of `path` may be named."""
+    return [path, *(kind.path for kind in KINDS.values() if kind.stand_in == path)]
+
+
+def _renamed(user: Object, paths: Container[Path], old: str, new: str) -> Object:
     """`user` with every mention of an object by its old name made one by the new."""
     values = dict(user.values)
-    for word in {word for word, target, name in user.references() if (target, name) == (path, old)}:
+    for word in {word for word, target, name in user.references() if target in paths and name == old}:
         value = values[word]
         if isinstance(value, str):
             values[word] = new

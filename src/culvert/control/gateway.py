@@ -17,7 +17,7 @@ from culvert.config import transaction as tx
 from culvert.config.snapshot import Snapshot
 from culvert.config.store import Store, StoreError
 from culvert.config.transaction import SHIPPED, Transaction
-from culvert.control import access, errors, shows
+from culvert.control import access, errors, logs, shows
 from culvert.control.server import Peer
 from culvert.dataplane.plane import DataPlane, PlaneError
 from culvert.ipsec.sa import SecurityAssociation
@@ -28,6 +28,7 @@ from culvert.model.names import COMMON
 from culvert.model.problems import Invalid
 from culvert.model.registry import KINDS
 from culvert.model.text import read as read_text
+from culvert.observe.publisher import Outlet
 from culvert.plan.intent import Intent, intend
 from culvert.plan.steps import steps
 
@@ -39,7 +40,14 @@ EVENTS_KEPT = 20
 class Publisher(Protocol):
     """Where events of IPsec go: a log of our own, and the local syslog when a publisher names it."""
 
-    def configure(self, level: str, *, facility: str, severity: str, to_syslog: bool) -> None: ...
+    def configure(self, level: str, outlets: Sequence[Outlet]) -> None: ...
+
+    @property
+    def level(self) -> str: ...
+
+    def tail(self, lines: int) -> list[str]: ...
+
+    def report(self) -> dict[str, object]: ...
 
     def emit(self, level: str, text: str) -> None: ...
 
@@ -60,6 +68,7 @@ class Gateway:
         self._trouble = ""
         self._blocked = False
         self._retry_at = 0.0
+        self._decisions = logs.Decisions()
         self._events: deque[tuple[float, str]] = deque(maxlen=EVENTS_KEPT)
         self._calls: dict[str, Callable[[Mapping[str, Json], Peer], Json]] = {
             "create": self._create,
@@ -158,6 +167,9 @@ class Gateway:
         for sentence in self._plane.tick(now):
             self._events.append((now, sentence))
             self._publisher.emit("warning", sentence)
+        if self._publisher.level == logs.DECISIONS:
+            for sentence in self._decisions.news(now, self._plane.usage(), self._plane.drops()):
+                self._publisher.emit(logs.DECISIONS, sentence)
         if not self._trouble or self._blocked or now < self._retry_at:
             return
         self._commit(Transaction(self._snapshot, self._reader()))
@@ -187,6 +199,8 @@ class Gateway:
                 work.turn_to(str(folder))
             self._operate(work, operation)
         self._commit(work, dry=bool(args.get("validate_only")))
+        for operation in args["operations"] if not args.get("validate_only") else ():
+            self._publisher.emit("debug", f"{peer.user}: {logs.told(operation)}")
         return self._advise(work)
 
     def _operate(self, work: Transaction, operation: Mapping[str, Json]) -> None:
@@ -325,6 +339,8 @@ class Gateway:
 
     def _show(self, args: Mapping[str, Json], peer: Peer) -> Json:
         what = str(args.get("what", ""))
+        if what in logs.SHOWS:
+            return logs.shown(what, args.get("filters", {}), self._publisher)
         return shows.show(self._sight(), what, args.get("filters", {}))
 
     def _sight(self) -> shows.Sight:
@@ -370,15 +386,7 @@ class Gateway:
     def _set_log(self) -> None:
         daemon = self._snapshot.get(net_ipsec.IKE_DAEMON, "/Common/ikedaemon")
         assert daemon is not None
-        publisher = self._snapshot.get(sys.PUBLISHER_KIND.path, daemon["log-publisher"] or "")
-        names = sorted(publisher["destinations"]) if publisher else []
-        destination = self._snapshot.get(sys.LOCAL_SYSLOG, names[0]) if names else None
-        self._publisher.configure(
-            daemon["log-level"],
-            facility=destination["default-facility"] if destination else "local0",
-            severity=destination["default-severity"] if destination else "info",
-            to_syslog=destination is not None,
-        )
+        self._publisher.configure(daemon["log-level"], logs.outlets(self._snapshot, daemon["log-publisher"]))
 
     def _tell(self, changes: Sequence[Change]) -> None:
         for change in changes:

@@ -3,12 +3,14 @@
 import re
 from collections.abc import Iterator
 
-from culvert.model.fields import Choice, Field, Members, Text
+from culvert.model.fields import Choice, Field, Integer, Members, OneAddress, Text
 from culvert.model.kind import Kind, Naming, Object, Path, World
 from culvert.model.net_ipsec import DESCRIPTION, PUBLISHER
 from culvert.model.problems import Problem
+from culvert.model.services import SERVICES
 
 LOCAL_SYSLOG = ("sys", "log-config", "destination", "local-syslog")
+REMOTE_SYSLOG = ("sys", "log-config", "destination", "remote-syslog")
 GLOBAL_SETTINGS = ("sys", "global-settings")
 
 FOLDER: Path = ("sys", "folder")
@@ -59,12 +61,29 @@ PUBLISHER_KIND = Kind(
 LOCAL_SYSLOG_KIND = Kind(
     path=LOCAL_SYSLOG,
     keeps=True,
+    stand_in=REMOTE_SYSLOG,
     title="log destination",
     help="The syslog of this host",
     fields=(
         Field("default-facility", Choice(FACILITIES), "Syslog facility", "local0"),
         Field("default-severity", Choice(SEVERITIES), "Syslog severity", "info"),
         DESCRIPTION,
+    ),
+)
+
+REMOTE_SYSLOG_KIND = Kind(
+    path=REMOTE_SYSLOG,
+    keeps=True,
+    title="log destination",
+    help="A syslog on another host",
+    fields=(
+        Field("default-facility", Choice(FACILITIES), "Syslog facility", "local0"),
+        Field("default-severity", Choice(SEVERITIES), "Syslog severity", "info"),
+        DESCRIPTION,
+        Field("format", Choice(("rfc3164", "rfc5424")), "Shape of a line", "rfc3164"),
+        Field("host", OneAddress(none_allowed=True), "Address of that host; without one nothing is sent", beyond=True),
+        Field("port", Integer(1, 65535, SERVICES), "Port there", 514, beyond=True),
+        Field("protocol", Choice(("udp", "tcp")), "Datagrams or a stream", "udp", beyond=True),
     ),
 )
 
@@ -107,4 +126,4 @@ DB_KIND = Kind(
     fields=(Field("value", Text(), "Its value", always=True),),
 )
 
-KINDS = (DB_KIND, FOLDER_KIND, GLOBAL_SETTINGS_KIND, LOCAL_SYSLOG_KIND, PUBLISHER_KIND)
+KINDS = (DB_KIND, FOLDER_KIND, GLOBAL_SETTINGS_KIND, LOCAL_SYSLOG_KIND, PUBLISHER_KIND, REMOTE_SYSLOG_KIND)

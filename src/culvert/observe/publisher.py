@@ -1,23 +1,41 @@
-"""Events of IPsec on their way out: a file of our own, and the local syslog when a publisher names it.
+"""Events of IPsec on their way out: a file of our own, and the syslogs that a publisher names.
 
 Lines have racoon's shape: `2012-06-29 16:45:14: INFO: IPsec-SA established: ESP/Tunnel a[0]->b[0] spi=n(0xn)`.
 """
 
 import logging
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
 
 from culvert.observe.log import EventLog, one_line, redact
+from culvert.observe.remote import Address, RemoteSyslog
 from culvert.observe.syslog import LocalSyslog
 
 LEVELS = ("error", "warning", "notify", "info", "debug", "debug2")
 FILE_OCTETS = 10 * 1024 * 1024
 FILES_KEPT = 3
+LINE_OCTETS = 400
+"""How much of the file is read for each line that is asked for."""
 LOG = EventLog("culvert.observe.publisher")
 # An info event is an ordinary one: it takes the destination's default severity.
 _SEVERITIES = {"error": "err", "warning": "warn", "notify": "notice", "debug": "debug", "debug2": "debug"}
+
+
+@dataclass(frozen=True, slots=True)
+class Outlet:
+    """One who gets events beside the file: the local syslog, or a remote one.
+
+    `facility` is local0..local7. `severity` is that of events of level info; the others have a severity of their own.
+    """
+
+    name: str
+    facility: str = "local0"
+    severity: str = "info"
+    remote: Address | None = None
 
 
 class _File(RotatingFileHandler):
@@ -41,10 +59,9 @@ class Publisher:
     def __init__(self, path: Path, now: Callable[[], float], syslog: str = "/dev/log") -> None:
         self._now = now
         self._level = "info"
-        self._facility = "local0"
-        self._severity = "info"
-        self._to_syslog = False
+        self._outlets: list[tuple[Outlet, LocalSyslog | RemoteSyslog]] = []
         self._syslog = LocalSyslog(syslog, "culvert")
+        self._path = path
         self._file: _File | None = None
         try:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -53,16 +70,23 @@ class Publisher:
         except OSError as error:
             LOG.warning("ipsec-log-closed", path=path, reason=error.strerror)
 
-    def configure(self, level: str, *, facility: str, severity: str, to_syslog: bool) -> None:
-        """Set the level (of LEVELS) up to which events are written, and whether the local syslog gets them too.
+    @property
+    def level(self) -> str:
+        """The level (of LEVELS) up to which events are written."""
+        return self._level
 
-        `facility` is local0..local7. `severity` is the destination's default, for events of level info; the others
-        have a syslog severity of their own.
-        """
+    def configure(self, level: str, outlets: Sequence[Outlet]) -> None:
+        """Set the level (of LEVELS) up to which events are written, and who gets them beside the file."""
         self._level = level
-        self._facility = facility
-        self._severity = severity
-        self._to_syslog = to_syslog
+        kept = {outlet.remote: taker for outlet, taker in self._outlets if isinstance(taker, RemoteSyslog)}
+        self._outlets = [(outlet, self._taker(outlet, kept)) for outlet in outlets]
+        for taker in kept.values():
+            taker.close()
+
+    def _taker(self, outlet: Outlet, kept: dict[Address | None, RemoteSyslog]) -> LocalSyslog | RemoteSyslog:
+        if outlet.remote is None:
+            return self._syslog
+        return kept.pop(outlet.remote, None) or RemoteSyslog(outlet.remote, self._now)
 
     def emit(self, level: str, text: str) -> None:
         """Write one event of `level` (of LEVELS), if that level is on. Line ends in `text` become spaces."""
@@ -73,12 +97,34 @@ class Publisher:
         LOG.info("ipsec", level=level, text=shown)
         if self._file:
             self._file.handle(_record(f"{moment}: {level.upper()}: {shown}"))
-        if self._to_syslog:
-            self._syslog.send(self._facility, _SEVERITIES.get(level, self._severity), shown)
+        for outlet, taker in self._outlets:
+            taker.send(outlet.facility, _SEVERITIES.get(level, outlet.severity), shown)
+
+    def tail(self, lines: int) -> list[str]:
+        """The newest lines of the file, oldest first."""
+        try:
+            with self._path.open("rb") as file:
+                size = file.seek(0, os.SEEK_END)
+                file.seek(max(0, size - lines * LINE_OCTETS))
+                found = file.read().decode("utf-8", "replace").splitlines()
+        except OSError:
+            return []
+        return found[-lines:] if lines else []
+
+    def report(self) -> dict[str, object]:
+        """Where events go: the file with its size in octets, and every other taker with what it lost."""
+        try:
+            octets = self._path.stat().st_size
+        except OSError:
+            octets = 0
+        takers = [{"name": outlet.name, "lost": taker.lost} for outlet, taker in self._outlets]
+        return {"path": str(self._path), "level": self._level, "octets": octets, "destinations": takers}
 
     def close(self) -> None:
         """Close the file and the syslog."""
         self._syslog.close()
+        for _, taker in self._outlets:
+            taker.close()
         if self._file:
             self._file.close()
             self._file = None

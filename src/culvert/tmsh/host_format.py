@@ -44,6 +44,16 @@ def _mcp_state(records: Sequence[Record], options: Options) -> str:
     return "\n".join([*lines, *([f"Trouble           {own['trouble']}"] if own["trouble"] else [])])
 
 
+def _log(records: Sequence[Record], options: Options) -> str:
+    own = records[0]
+    lines = [*titled("Sys::Log"), f"ipsec  {own['path']}, {own['octets']} bytes, level {own['level']}"]
+    return "\n".join([*lines, *(f"  to {each['name']}, {each['lost']} lost" for each in own["destinations"])])
+
+
+def _log_lines(records: Sequence[Record], options: Options) -> str:
+    return "\n".join(own["line"] for own in records)
+
+
 def _selectors(records: Sequence[Record], options: Options) -> str:
     rows = [
         [
@@ -104,5 +114,7 @@ LAYOUTS: Mapping[str, Callable[[Sequence[Record], Options], str]] = {
     "sys clock": _clock,
     "sys hardware": _hardware,
     "sys license": _license,
+    "sys log": _log,
+    "sys log ipsec": _log_lines,
     "sys mcp-state": _mcp_state,
 }

@@ -12,6 +12,7 @@ from culvert.tmsh.words import Words, matches, unexpected
 
 UNDERSCORED = {"src_addr": "src-addr", "dst_addr": "dst-addr", "traffic_selector": "traffic-selector"}
 FILTERS = {
+    "lines": "How many of the newest lines",
     "spi": "Security parameter index",
     "src-addr": "Source address",
     "dst-addr": "Destination address",

@@ -1,0 +1,1 @@
+"""`racoonctl`, as ipsec-tools has it: a client of the control socket."""
