@@ -23,12 +23,15 @@ class Tool:
 
 TOOLS = {
     "lab": Tool("culvert.lab.main", "two sites on this machine: up, status, exec, tmsh, verify, demo, down"),
+    "config": Tool("culvert.cli.config", "saved configurations: history, diff, rollback"),
+    "explain": Tool("culvert.cli.explain", "the way of one packet through the gateway, and where it would die"),
+    "verify": Tool("culvert.cli.verify", "the verification list of the manual, on the running gateway"),
     "pcap": Tool("culvert.cli.offline", "send a capture file through a gateway that a configuration describes"),
 }
 
 
 def usage() -> str:
-    tools = "\n".join(f"  {name:<6} {tool.summary}" for name, tool in TOOLS.items())
+    tools = "\n".join(f"  {name:<8} {tool.summary}" for name, tool in TOOLS.items())
     return f"usage: culvert TOOL ...\n\n{tools}\n\nculvert TOOL --help tells more; culvert --version, the version.\n"
 
 

@@ -15,11 +15,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from culvert.cli import pcap
-from culvert.cli.admission import Admission
 from culvert.config import transaction as tx
 from culvert.config.snapshot import Snapshot
 from culvert.config.transaction import SHIPPED
 from culvert.config.vault import Vault, VaultError
+from culvert.dataplane.admission import Admission
 from culvert.ipsec.gateway import Gateway
 from culvert.ipsec.lifetime import Lifetime
 from culvert.ipsec.sa import Direction, IPAddress

@@ -24,8 +24,8 @@ from pathlib import Path
 from typing import BinaryIO, TextIO
 
 from culvert.cli import capture
-from culvert.cli.admission import Admission
 from culvert.cli.capture import Frame
+from culvert.dataplane.admission import Admission
 from culvert.ipsec import ip
 from culvert.ipsec.drops import TABLE, Reason
 from culvert.ipsec.fragment import Trail, key_of

@@ -17,7 +17,7 @@ from culvert.config import transaction as tx
 from culvert.config.snapshot import Snapshot
 from culvert.config.store import Store, StoreError
 from culvert.config.transaction import SHIPPED, Transaction
-from culvert.control import access, errors, logs, shows
+from culvert.control import access, errors, explain, logs, shows, verify
 from culvert.control.server import Peer
 from culvert.dataplane.plane import DataPlane, PlaneError
 from culvert.ipsec.sa import SecurityAssociation
@@ -88,6 +88,8 @@ class Gateway:
             "folder": self._folder,
             "restart-tmm": self._restart_tmm,
             "access": self._access,
+            "explain": self._explain,
+            "verify": self._verify,
         }
 
     def start(self) -> str:
@@ -295,6 +297,8 @@ class Gateway:
         return {"generation": generation.number, "files": [str(self._store.path)]}
 
     def _text(self, args: Mapping[str, Json], peer: Peer) -> Json:
+        if args.get("saved"):
+            return self._store.load() or ""
         number = args.get("generation")
         return tx.saved_text(self._snapshot) if number is None else self._store.read(int(number))
 
@@ -342,6 +346,12 @@ class Gateway:
         if what in logs.SHOWS:
             return logs.shown(what, args.get("filters", {}), self._publisher)
         return shows.show(self._sight(), what, args.get("filters", {}))
+
+    def _explain(self, args: Mapping[str, Json], peer: Peer) -> Json:
+        return explain.explain(explain.Scene(self._snapshot, self._intent, self._plane, self._now()), args)
+
+    def _verify(self, args: Mapping[str, Json], peer: Peer) -> Json:
+        return verify.verify(explain.Scene(self._snapshot, self._intent, self._plane, self._now()))
 
     def _sight(self) -> shows.Sight:
         return shows.Sight(

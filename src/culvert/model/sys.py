@@ -82,7 +82,7 @@ REMOTE_SYSLOG_KIND = Kind(
         DESCRIPTION,
         Field("format", Choice(("rfc3164", "rfc5424")), "Shape of a line", "rfc3164"),
         Field("host", OneAddress(none_allowed=True), "Address of that host; without one nothing is sent", beyond=True),
-        Field("port", Integer(1, 65535, SERVICES), "Port there", 514, beyond=True),
+        Field("port", Integer(1, 65535, SERVICES, show_words=False), "Port there", 514, beyond=True),
         Field("protocol", Choice(("udp", "tcp")), "Datagrams or a stream", "udp", beyond=True),
     ),
 )

@@ -9,7 +9,7 @@ import pytest
 
 from culvert.change import Forwarder
 from culvert.cli import pcap
-from culvert.cli.admission import Admission
+from culvert.dataplane.admission import Admission
 from culvert.ipsec import ip
 from culvert.ipsec.drops import Reason
 from culvert.ipsec.gateway import Gateway

@@ -1,0 +1,239 @@
+"""`verify`: the manual's verification list, asked of the running system, with what would repair each finding."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from culvert.control.explain import Scene
+from culvert.ipsec import overhead
+from culvert.ipsec.drops import TABLE, Reason
+from culvert.ipsec.lifetime import State
+from culvert.ipsec.sa import Direction, Mode, SecurityAssociation
+from culvert.ipsec.spd import Action, Policy
+from culvert.model import ltm, net_ipsec
+from culvert.model.kind import Object
+
+Finding = dict[str, Any]
+PASS, WARN, FAIL = "pass", "warn", "fail"
+SMALLEST_INNER_MTU = 1280
+HARMLESS = frozenset({Reason.DUMMY, Reason.KEEP_ALIVE})
+SEQUENCES = 2**32
+NEAR_THE_END = 0.9
+
+
+def verify(scene: Scene) -> list[Finding]:
+    """Every check's findings: `check`, `verdict` (pass, warn or fail), `sentence`, and `repair`."""
+    found: list[Finding] = []
+    for title, check in CHECKS:
+        problems = list(check(scene))
+        found += [{"check": title, **own} for own in problems]
+        if not problems:
+            found.append({"check": title, "verdict": PASS, "sentence": "", "repair": ""})
+    return found
+
+
+def _problem(verdict: str, sentence: str, repair: str) -> Finding:
+    return {"verdict": verdict, "sentence": sentence, "repair": repair}
+
+
+def _links(scene: Scene) -> Iterator[Finding]:
+    states = {link.name: link.state for link in scene.plane.links()}
+    if not scene.intent.links:
+        yield _problem(FAIL, "no VLAN has an interface", "create net vlan external interfaces add { LINK }")
+    for link in scene.intent.links:
+        state = states.get(link.name, "missing")
+        if state != "up":
+            repair = f"look at the cable; show net interface {link.name}"
+            yield _problem(FAIL, f"VLAN {_short(link.label)}: link {link.name} is {state}", repair)
+
+
+def _addresses(scene: Scene) -> Iterator[Finding]:
+    """Each tunnel has an end here, and that end is a self IP."""
+    own = {address.interface.ip for address in scene.intent.addresses}
+    if not own:
+        yield _problem(FAIL, "there is no self IP", "create net self NAME address ADDRESS/LENGTH vlan external")
+        return
+    for policy in _tunnels(scene):
+        end = policy.tunnel_source if policy.direction is Direction.OUT else policy.tunnel_destination
+        word = "tunnel-local-address" if policy.direction is Direction.OUT else "tunnel-remote-address"
+        if end not in own:
+            sentence = f"{_policy_name(scene, policy)}: {word} {end} is no self IP of this system"
+            yield _problem(FAIL, sentence, f"create net self NAME address {end}/LENGTH vlan external")
+
+
+def _routes(scene: Scene) -> Iterator[Finding]:
+    """The peer of each tunnel can be reached."""
+    networks = [address.interface.network for address in scene.intent.addresses]
+    networks += [route.destination for route in scene.intent.routes]
+    peers = {own.tunnel_destination for own in _tunnels(scene) if own.direction is Direction.OUT}
+    for peer in sorted((peer for peer in peers if peer is not None), key=str):
+        if not any(peer.version == own.version and peer in own for own in networks):
+            yield _problem(FAIL, f"there is no route to {peer}", f"create net route NAME network {peer} gw GATEWAY")
+
+
+def _virtuals(scene: Scene) -> Iterator[Finding]:
+    """Traffic of each outbound selector, and its answers, are forwarded."""
+    off = [own for own in scene.snapshot.all(ltm.VIRTUAL) if not own["enabled"]]
+    for policy in (own for own in scene.intent.policies if own.action is Action.PROTECT):
+        selector = policy.selector
+        fitting = [
+            own
+            for own in scene.intent.forwarders
+            if own.source.version == selector.source.version
+            and own.source.overlaps(selector.source)
+            and own.destination.overlaps(selector.destination)
+            and own.links != ()
+        ]
+        if fitting or policy.mode is Mode.TRANSPORT:
+            continue
+        disabled = f" ({', '.join(_short(own.name) for own in off)} is disabled)" if off else ""
+        wildcard = "0.0.0.0:any mask any" if selector.source.version == 4 else "::.any mask any6"
+        yield _problem(
+            FAIL,
+            f"no forwarding virtual server accepts what selector {_short(policy.label)} speaks of: "
+            f"{selector.source} to {selector.destination}{disabled}",
+            f"create ltm virtual NAME destination {wildcard} ip-forward",
+        )
+
+
+def _selectors(scene: Scene) -> Iterator[Finding]:
+    """Selectors have SAs, and each way has its way back."""
+    protecting = [own for own in scene.intent.policies if own.action is Action.PROTECT]
+    if not protecting:
+        yield _problem(FAIL, "no traffic selector is in use", "create net ipsec traffic-selector NAME ...")
+    served = {(usage.sa.reqid, usage.sa.direction) for usage in scene.plane.usage()}
+    mirrored = {(own.direction, own.selector) for own in protecting}
+    for policy in protecting:
+        if (policy.reqid, policy.direction) not in served:
+            yield _problem(
+                FAIL,
+                f"selector {_short(policy.label)}: no {policy.direction.value}bound SA has ipsec-policy "
+                f"{_policy_name(scene, policy)}, so what it matches is dropped",
+                f"create net ipsec manual-security-association NAME ipsec-policy {_policy_name(scene, policy)} ...",
+            )
+        back = Direction.IN if policy.direction is Direction.OUT else Direction.OUT
+        if (back, policy.selector.mirrored()) not in mirrored:
+            yield _problem(
+                WARN,
+                f"selector {_short(policy.label)}: none of direction {back.value} is its mirror image, so answers go "
+                "another way",
+                f"create net ipsec traffic-selector NAME direction {back.value} source-address "
+                f"{policy.selector.destination} destination-address {policy.selector.source} ipsec-policy POLICY",
+            )
+
+
+def _policies(scene: Scene) -> Iterator[Finding]:
+    """Of two policies for the two directions of a tunnel, one has the addresses of the other, turned round."""
+    tunnels = list(_tunnels(scene))
+    ways = {(own.direction, own.tunnel_source, own.tunnel_destination) for own in tunnels}
+    told: set[str] = set()
+    for own in tunnels:
+        back = Direction.IN if own.direction is Direction.OUT else Direction.OUT
+        name = _policy_name(scene, own)
+        if (back, own.tunnel_destination, own.tunnel_source) not in ways and name not in told:
+            told.add(name)
+            yield _problem(
+                FAIL,
+                f"policy {name} goes from {own.tunnel_source} to {own.tunnel_destination}, and no policy of direction "
+                f"{back.value} comes back the same way",
+                f"modify net ipsec ipsec-policy NAME tunnel-local-address {own.tunnel_destination} "
+                f"tunnel-remote-address {own.tunnel_source}",
+            )
+
+
+def _associations(scene: Scene) -> Iterator[Finding]:
+    """SAs are alive, come in pairs, and are used by a selector."""
+    usage = scene.plane.usage()
+    if not usage:
+        yield _problem(
+            FAIL, "there is no security association", "create net ipsec manual-security-association NAME ..."
+        )
+    for waiting in (note for note in scene.intent.notes if "security association" in note):
+        yield _problem(FAIL, waiting, "show sys version")
+    pairs = {(own.sa.source, own.sa.destination, own.sa.protocol) for own in usage}
+    used = {(own.reqid, own.direction) for own in scene.intent.policies}
+    for own in usage:
+        sa, name = own.sa, _short(own.sa.label)
+        if own.state is State.DEAD:
+            yield _problem(
+                FAIL, f"{name} is behind its hard lifetime", f"give {name} a new SPI and new keys, on both sides"
+            )
+        elif own.sequence > NEAR_THE_END * SEQUENCES and not sa.esn:
+            yield _problem(
+                WARN, f"{name} has used {own.sequence} of {SEQUENCES} sequence numbers", f"give {name} new keys"
+            )
+        if (sa.destination, sa.source, sa.protocol) not in pairs:
+            back = f"source-address {sa.destination} destination-address {sa.source}"
+            yield _problem(
+                WARN,
+                f"{name} has no SA for the way back",
+                f"create net ipsec manual-security-association NAME {back} ...",
+            )
+        if (sa.reqid, sa.direction) not in used:
+            yield _problem(WARN, f"no traffic selector leads to {name}", "create net ipsec traffic-selector NAME ...")
+
+
+def _sizes(scene: Scene) -> Iterator[Finding]:
+    """Packets of 1280 octets, which every IPv6 host may send, fit through."""
+    for own in scene.plane.usage():
+        sa: SecurityAssociation = own.sa
+        path = own.path_mtu or sa.path_mtu
+        if sa.direction is Direction.OUT and sa.mode is Mode.TUNNEL and path:
+            largest = overhead.largest_inner(sa, path)
+            if largest < SMALLEST_INNER_MTU:
+                sentence = f"{_short(sa.label)}: the path takes {path} octets, so only {largest} fit inside"
+                yield _problem(WARN, sentence, "modify net vlan external mtu 1500")
+
+
+def _traffic(scene: Scene) -> Iterator[Finding]:
+    """What went out came back."""
+    usage = scene.plane.usage()
+    out = sum(own.packets for own in usage if own.sa.direction is Direction.OUT)
+    back = sum(own.packets for own in usage if own.sa.direction is Direction.IN)
+    if not out and not back:
+        yield _problem(WARN, "no packet has gone through a tunnel yet", "ping a host of the far network")
+    elif out and not back:
+        sentence = f"{out} packets went out and none came back"
+        yield _problem(FAIL, sentence, "on the peer: show net ipsec drops; compare SPIs and keys with culvert explain")
+
+
+def _drops(scene: Scene) -> Iterator[Finding]:
+    for own in scene.plane.drops():
+        if own.packets and own.reason not in HARMLESS:
+            row = TABLE[own.reason]
+            yield _problem(WARN, f"{own.packets} packets were dropped: {row.word} ({row.sentence})", row.hint)
+
+
+def _log(scene: Scene) -> Iterator[Finding]:
+    daemon = scene.snapshot.get(net_ipsec.IKE_DAEMON, "/Common/ikedaemon")
+    publisher = scene.snapshot.get(net_ipsec.PUBLISHER, (daemon["log-publisher"] if daemon else "") or "")
+    if publisher is None or not publisher["destinations"]:
+        repair = "modify net ipsec ike-daemon ikedaemon log-publisher default-ipsec-log-publisher"
+        yield _problem(WARN, "the log publisher of ike-daemon has no destination: events go to the file alone", repair)
+
+
+def _tunnels(scene: Scene) -> Iterator[Policy]:
+    return (own for own in scene.intent.policies if own.mode is Mode.TUNNEL and own.action is Action.PROTECT)
+
+
+def _policy_name(scene: Scene, policy: Policy) -> str:
+    selector: Object | None = scene.snapshot.get(net_ipsec.SELECTOR, policy.label)
+    return _short(str(selector["ipsec-policy"])) if selector else _short(policy.label)
+
+
+def _short(name: str) -> str:
+    return name.removeprefix("/Common/")
+
+
+CHECKS: tuple[tuple[str, Callable[[Scene], Iterator[Finding]]], ...] = (
+    ("VLANs and links", _links),
+    ("self IPs", _addresses),
+    ("routes to the peers", _routes),
+    ("virtual servers", _virtuals),
+    ("IPsec policies", _policies),
+    ("traffic selectors", _selectors),
+    ("security associations", _associations),
+    ("MTU", _sizes),
+    ("traffic", _traffic),
+    ("drops", _drops),
+    ("log", _log),
+)
