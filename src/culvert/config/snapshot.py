@@ -31,6 +31,16 @@ class Snapshot:
         own = self.objects.get(path, {})
         return [own[name] for name in sorted(own)]
 
+    def some(self, path: Path, names: Iterable[str] | None) -> Iterable[Object]:
+        """Those objects of one kind that are called `names`, in that order; all for None."""
+        if names is None:
+            return self.all(path)
+        return [own for name in names if (own := self.get(path, name)) is not None]
+
+    def part(self, names: Mapping[Path, Iterable[str]]) -> "Snapshot":
+        """A snapshot of some objects alone, without indexes."""
+        return Snapshot({path: {own.name: own for own in self.some(path, chosen)} for path, chosen in names.items()})
+
     def every(self) -> Iterator[Object]:
         """All objects, by kind and name."""
         for path in sorted(self.objects):

@@ -5,7 +5,7 @@ commit follows the size of the change and not of the configuration.
 """
 
 from collections import Counter
-from collections.abc import Container, Iterator, Mapping
+from collections.abc import Collection, Container, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from culvert.config import edits
@@ -56,6 +56,16 @@ class Transaction:
         self._reader = reader
         self._touched: dict[Key, Mapping[str, tuple[int, int]]] = {}
         self._deleted: list[Object] = []
+
+    @property
+    def base(self) -> Snapshot:
+        """What it was begun on."""
+        return self._base
+
+    @property
+    def touched(self) -> Collection[Key]:
+        """What was created, changed or deleted."""
+        return self._touched.keys()
 
     def turn_to(self, folder: str) -> None:
         """Names that don't begin with / stand in `folder` from now on."""

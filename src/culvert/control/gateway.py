@@ -5,10 +5,11 @@ the way, the snapshot and the plane stay as they were.
 """
 
 import contextlib
+import gc
 import os
 import signal
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 from culvert import __version__
@@ -29,6 +30,7 @@ from culvert.model.problems import Invalid
 from culvert.model.registry import KINDS
 from culvert.model.text import read as read_text
 from culvert.observe.publisher import Outlet
+from culvert.plan.delta import narrow
 from culvert.plan.intent import Intent, intend
 from culvert.plan.steps import steps
 
@@ -238,8 +240,7 @@ class Gateway:
 
     def _commit(self, work: Transaction, *, dry: bool = False) -> None:
         snapshot = work.check()
-        intent = self._intend(snapshot)
-        changes = steps(self._intent, intent)
+        intent, changes = self._planned(work, snapshot)
         if dry:
             return
         try:
@@ -253,6 +254,18 @@ class Gateway:
         self._trouble, self._blocked = "", False
         self._set_log()
         self._tell(changes)
+
+    def _planned(self, work: Transaction, snapshot: Snapshot) -> tuple[Intent, list[Change]]:
+        """The next intent, and how to get there."""
+        features = self._plane.features
+        if work.base is self._snapshot and not self._trouble and not features.journal_doubt:
+            near = narrow(
+                self._intent, self._snapshot, snapshot, work.touched, counter_journal=features.counter_journal
+            )
+            if near is not None:
+                return near
+        intent = self._intend(snapshot)
+        return intent, steps(self._intent, intent)
 
     def _refuse_when_blocked(self) -> None:
         if self._blocked:
@@ -270,6 +283,10 @@ class Gateway:
             raise errors.Unavailable("no configuration has been saved yet")
         if args.get("merge"):
             self._refuse_when_blocked()
+        with _uncollected():
+            return self._laid(content, args, peer)
+
+    def _laid(self, content: str, args: Mapping[str, Json], peer: Peer) -> Json:
         base = self._snapshot if args.get("merge") else SHIPPED
         work = tx.read_file(content, base, self._reader(args.get("folder")))
         dry = bool(args.get("verify"))
@@ -407,6 +424,17 @@ class Gateway:
                 self._publisher.emit("info", f"purged IPsec-SA proto_id={sa.protocol.name} spi={sa.spi}.")
         for note in self._intent.notes if changes else ():
             self._publisher.emit("notify", note)
+
+
+@contextlib.contextmanager
+def _uncollected() -> Iterator[None]:
+    """A load makes millions of objects that stay: looking for garbage among them is half its time."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+        gc.freeze()
 
 
 def _established(sa: SecurityAssociation) -> str:

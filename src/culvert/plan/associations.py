@@ -29,12 +29,20 @@ UNCUT = 65535
 
 
 def security_associations(
-    snapshot: Snapshot, reqids: Mapping[str, int], links: Mapping[str, Link], notes: list[str]
+    snapshot: Snapshot,
+    reqids: Mapping[str, int],
+    links: Mapping[str, Link],
+    notes: list[str],
+    names: Iterable[str] | None = None,
 ) -> Iterator[SecurityAssociation]:
-    """Every SA that has a direction. `links`: by the name of their VLAN. `notes` says which ones wait, and for what."""
+    """Every SA that has a direction, or those with `names`. `links`: by the name of their VLAN.
+
+    `notes` says which ones wait, and for what.
+    """
     mtus = _link_mtus(snapshot, links)
     own_addresses = {own["address"].interface.ip for own in snapshot.all(net.SELF)}
-    for own in snapshot.all(net_ipsec.MANUAL_SA):
+    smallest = min(mtus.values(), default=LINK_MTU_DEFAULT)
+    for own in snapshot.some(net_ipsec.MANUAL_SA, names):
         policy = snapshot.get(net_ipsec.POLICY, own["ipsec-policy"])
         assert policy is not None
         direction = _direction(snapshot, own, policy, own_addresses)
@@ -45,7 +53,7 @@ def security_associations(
             )
             continue
         end = own["source-address"].ip if direction is Direction.OUT else own["destination-address"].address.ip
-        path_mtu = mtus.get(end, min(mtus.values(), default=LINK_MTU_DEFAULT))
+        path_mtu = mtus.get(end, smallest)
         yield _association(own, policy, direction, reqids[policy.name], path_mtu)
 
 

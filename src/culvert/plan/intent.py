@@ -1,8 +1,8 @@
 """What should be running, out of a snapshot: SAs, policies, forwarders, links, addresses and routes."""
 
 import hashlib
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from ipaddress import ip_network
 
 from culvert.change import Address, Forwarder, Link, Route, Service
@@ -23,7 +23,10 @@ DEFAULT_SELECTOR = "/Common/default-traffic-selector-interface"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Intent:
-    """Everything that a plane is to have. `notes` are sentences about what can't run yet, and why."""
+    """Everything that a plane is to have. `notes` are sentences about what can't run yet, and why.
+
+    `sas` and `policies` stand in the order of their labels. `reqids`: the number of each ipsec-policy, by its name.
+    """
 
     links: tuple[Link, ...] = ()
     addresses: tuple[Address, ...] = ()
@@ -33,6 +36,7 @@ class Intent:
     sas: tuple[SecurityAssociation, ...] = ()
     tunnel_mtu: int = LINK_MTU_DEFAULT
     notes: tuple[str, ...] = ()
+    reqids: Mapping[str, int] = field(default_factory=dict)
 
 
 def intend(snapshot: Snapshot, *, counter_journal: bool, journal_doubt: str = "") -> Intent:
@@ -41,11 +45,9 @@ def intend(snapshot: Snapshot, *, counter_journal: bool, journal_doubt: str = ""
     `counter_journal`: the plane never uses a send counter twice, whatever happens to it. `journal_doubt`: why it might
     all the same.
     """
-    _refuse_route_domains(snapshot)
-    if not counter_journal:
-        _refuse_counter_modes(snapshot)
+    refuse_what_cannot_run(snapshot, counter_journal=counter_journal)
     notes: list[str] = []
-    links = _links(snapshot)
+    links = links_of(snapshot)
     addresses = tuple(_addresses(snapshot, links, notes))
     reqids = _reqids(snapshot.all(net_ipsec.POLICY))
     sas = tuple(security_associations(snapshot, reqids, links, notes))
@@ -57,11 +59,19 @@ def intend(snapshot: Snapshot, *, counter_journal: bool, journal_doubt: str = ""
         addresses=addresses,
         routes=tuple(_routes(snapshot, links, notes)),
         forwarders=tuple(_forwarders(snapshot, links)),
-        policies=tuple(_policies(snapshot, reqids)),
+        policies=tuple(policies_of(snapshot, reqids)),
         sas=sas,
         tunnel_mtu=tunnel_mtu(sas),
         notes=tuple(notes),
+        reqids=reqids,
     )
+
+
+def refuse_what_cannot_run(snapshot: Snapshot, *, counter_journal: bool) -> None:
+    """Raises Invalid for what no plane here can do."""
+    _refuse_route_domains(snapshot)
+    if not counter_journal:
+        _refuse_counter_modes(snapshot)
 
 
 def policy_reqids(snapshot: Snapshot) -> dict[str, int]:
@@ -69,11 +79,16 @@ def policy_reqids(snapshot: Snapshot) -> dict[str, int]:
     return _reqids(snapshot.all(net_ipsec.POLICY))
 
 
+def reqid_of(name: str) -> int:
+    """The number of a policy, unless another one has it."""
+    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "big") % (REQID_SPACE - 1) + 1
+
+
 def _reqids(policies: Iterable[Object]) -> dict[str, int]:
     # By name, not by position: a new policy must not renumber (and so reinstall) the SAs of the others.
     taken: dict[int, str] = {}
     for policy in policies:
-        number = int.from_bytes(hashlib.sha256(policy.name.encode()).digest()[:4], "big") % (REQID_SPACE - 1) + 1
+        number = reqid_of(policy.name)
         while number in taken:
             number = number % (REQID_SPACE - 1) + 1
         taken[number] = policy.name
@@ -131,7 +146,8 @@ def _trusted(
             yield sa
 
 
-def _links(snapshot: Snapshot) -> dict[str, Link]:
+def links_of(snapshot: Snapshot) -> dict[str, Link]:
+    """The Linux link of each VLAN that has one, by the VLAN's name."""
     links: dict[str, Link] = {}
     for vlan in snapshot.all(net.VLAN):
         for member, values in vlan["interfaces"].items():
@@ -213,8 +229,11 @@ def _source(source: IPNetwork, destination: IPNetwork) -> IPNetwork:
     )
 
 
-def _policies(snapshot: Snapshot, reqids: dict[str, int]) -> Iterator[Policy]:
-    for own in snapshot.all(net_ipsec.SELECTOR):
+def policies_of(
+    snapshot: Snapshot, reqids: Mapping[str, int], names: Iterable[str] | None = None
+) -> Iterator[Policy]:
+    """The SPD entries of all selectors, or of those with `names`."""
+    for own in snapshot.some(net_ipsec.SELECTOR, names):
         policy = snapshot.get(net_ipsec.POLICY, own["ipsec-policy"])
         assert policy is not None
         if own.name == DEFAULT_SELECTOR:
@@ -225,7 +244,7 @@ def _policies(snapshot: Snapshot, reqids: dict[str, int]) -> Iterator[Policy]:
             yield _policy(own, policy, Direction.IN, reqids, mirrored=own["direction"] == "both")
 
 
-def _policy(own: Object, policy: Object, direction: Direction, reqids: dict[str, int], *, mirrored: bool) -> Policy:
+def _policy(own: Object, policy: Object, direction: Direction, reqids: Mapping[str, int], *, mirrored: bool) -> Policy:
     selector = _selector(own)
     tunnel = [policy[f"tunnel-{end}-address"] for end in ("local", "remote")]
     tunnel_source, tunnel_destination = (

@@ -1,0 +1,287 @@
+"""`make bench-config`: how configuration grows, from one hundred tunnels to a hundred thousand.
+
+For each size, on one gateway of a fresh lab with its real plane: the load from cold until the last tunnel's first
+packet is on the wan; one SA more; `list` of one object on an open session and as a program; `show net ipsec ipsec-sa`;
+the daemon's memory. A tunnel is two policies, two manual SAs and two selectors.
+
+    python -m bench.configuration [--sizes 100 1000 10000] [--write-docs]
+"""
+
+import argparse
+import contextlib
+import os
+import secrets
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, fields
+from pathlib import Path
+from statistics import median
+
+from bench import machine
+from culvert.control.client import Client
+from culvert.lab import program
+from culvert.lab.lab import Lab
+from culvert.lab.namespace import Namespace
+
+PREFIX = "benchconf"
+ROOT = Path(__file__).resolve().parents[1]
+PAGE = ROOT / "docs" / "scale.md"
+SIZES = (100, 1_000, 10_000)
+ROUNDS = 5
+FLOW_SECONDS = 300.0
+BASE = """net vlan /Common/external {
+    interfaces {
+        wan0 { }
+    }
+}
+net vlan /Common/internal {
+    interfaces {
+        lan0 { }
+    }
+}
+net self /Common/outside {
+    address 2.2.2.2/24
+    vlan /Common/external
+}
+net self /Common/inside {
+    address 10.1.0.1/24
+    vlan /Common/internal
+}
+net route /Common/default {
+    gw 2.2.2.1
+    network default
+}
+ltm virtual /Common/forward {
+    destination 0.0.0.0:any
+    ip-forward
+    mask any
+}
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """Seconds and MiB at one size."""
+
+    tunnels: int
+    objects: int
+    load: float
+    flowing: float
+    one_more: float
+    list_open: float
+    list_program: float
+    show: float
+    memory: float
+
+
+TITLES = {
+    "tunnels": "tunnels",
+    "objects": "IPsec objects",
+    "load": "`load sys config`, s",
+    "flowing": "until the last tunnel carries a packet, s",
+    "one_more": "one SA more, ms",
+    "list_open": "`list` of one object, open session, ms",
+    "list_program": "the same as a program, ms",
+    "show": "`show net ipsec ipsec-sa`, s",
+    "memory": "daemon's memory, MiB",
+}
+
+
+def text(tunnels: int) -> str:
+    """A configuration of so many tunnels from one gateway to as many peers, keys by chance."""
+    return BASE + "".join(stanza for number in range(tunnels) for stanza in _tunnel(number))
+
+
+def _tunnel(number: int) -> Iterator[str]:
+    peer, network = _address(100, number), _network(number)
+    for way, other, local, remote, near, far in (
+        ("out", "in", "2.2.2.2", peer, "10.1.0.0/24", network),
+        ("in", "out", peer, "2.2.2.2", network, "10.1.0.0/24"),
+    ):
+        yield (
+            f"net ipsec ipsec-policy /Common/p{number}-{way} {{\n    mode tunnel\n    tunnel-local-address {local}\n"
+            f"    tunnel-remote-address {remote}\n}}\n"
+        )
+        yield (
+            f"net ipsec manual-security-association /Common/sa{number}-{way} {{\n    auth-key 0x{secrets.token_hex(20)}\n"
+            f"    destination-address {remote}\n    encrypt-key 0x{secrets.token_hex(16)}\n"
+            f"    ipsec-policy /Common/p{number}-{way}\n    source-address {local}\n"
+            f"    spi {1000 + 2 * number + (way == 'in')}\n}}\n"
+        )
+        yield (
+            f"net ipsec traffic-selector /Common/ts{number}-{way} {{\n    destination-address {far}\n    direction {way}\n"
+            f"    ipsec-policy /Common/p{number}-{way}\n    source-address {near}\n}}\n"
+        )
+        assert other
+
+
+def _address(first: int, number: int) -> str:
+    return f"{first + (number >> 24)}.{number >> 16 & 255}.{number >> 8 & 255}.{number & 255}"
+
+
+def _network(number: int) -> str:
+    """One /28 of 20.0.0.0/8 and on for each tunnel."""
+    start = (20 << 24) + (number << 4)
+    return f"{start >> 24}.{start >> 16 & 255}.{start >> 8 & 255}.{start & 255}/28"
+
+
+def measure(tunnels: int) -> Measured:
+    """One size, in a lab of its own."""
+    lab = Lab(PREFIX)
+    lab.down()
+    try:
+        lab.add_topology()
+        lab.daemon("a").start()
+        return _measured(lab, tunnels)
+    finally:
+        lab.down()
+
+
+def _measured(lab: Lab, tunnels: int) -> Measured:
+    path = lab.directory / "big.conf"
+    path.write_text(text(tunnels))
+    socket_path = lab.daemon("a").socket_path
+    with Client(socket_path, timeout=900.0) as client, _knocking(lab.namespace("client"), tunnels):
+        before, started = _received(lab.namespace("wan")), time.monotonic()
+        client.call("load", text=path.read_text(), merge=False, verify=False)
+        load = time.monotonic() - started
+        while _received(lab.namespace("wan")) < before + 3 and time.monotonic() - started < FLOW_SECONDS:
+            time.sleep(0.01)
+        flowing = time.monotonic() - started
+        extra = [_one_more(client, tunnels + number) for number in range(ROUNDS)]
+        listed = [_timed(lambda: _list(client, tunnels // 2)) for _ in range(ROUNDS)]
+        show = _timed(lambda: client.call("show", what="net ipsec ipsec-sa", filters={}))
+    return Measured(
+        tunnels=tunnels,
+        objects=6 * tunnels,
+        load=load,
+        flowing=flowing,
+        one_more=1000 * median(extra),
+        list_open=1000 * median(listed),
+        list_program=1000 * median(_timed(lambda: _program(lab, tunnels // 2)) for _ in range(ROUNDS)),
+        show=show,
+        memory=_memory(lab.daemon("a").pid or 0),
+    )
+
+
+def _one_more(client: Client, number: int) -> float:
+    """A policy first, which isn't timed, and then its SA."""
+    peer = _address(100, number)
+    policy = {"mode": "tunnel", "tunnel-local-address": "2.2.2.2", "tunnel-remote-address": peer}
+    client.call("create", kind="net ipsec ipsec-policy", name=f"extra{number}", properties=policy)
+    properties = {
+        "auth-key": f"0x{secrets.token_hex(20)}",
+        "encrypt-key": f"0x{secrets.token_hex(16)}",
+        "source-address": "2.2.2.2",
+        "destination-address": peer,
+        "ipsec-policy": f"extra{number}",
+        "spi": str(10_000_000 + number),
+    }
+    kind = "net ipsec manual-security-association"
+    return _timed(lambda: client.call("create", kind=kind, name=f"extra{number}", properties=properties))
+
+
+def _list(client: Client, number: int) -> None:
+    client.call("list", kind="net ipsec traffic-selector", names=[f"ts{number}-out"], folder="/Common")
+
+
+def _program(lab: Lab, number: int) -> None:
+    words = [program.ours("tmsh"), "list", "net", "ipsec", "traffic-selector", f"ts{number}-out"]
+    subprocess.run(words, check=True, capture_output=True, env={**os.environ, **lab.environment("a")})
+
+
+def _timed(work: Callable[[], object]) -> float:
+    started = time.monotonic()
+    work()
+    return time.monotonic() - started
+
+
+@contextlib.contextmanager
+def _knocking(client: Namespace, tunnels: int) -> Iterator[None]:
+    """A ping into the network of the last tunnel, 50 times a second."""
+    target = _network(tunnels - 1).partition("/")[0].rpartition(".")
+    to = f"{target[0]}.{int(target[2]) + 1}"
+    process = subprocess.Popen(
+        client.command(["ping", "-q", "-i", "0.02", to]), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    try:
+        yield
+    finally:
+        process.send_signal(signal.SIGINT)
+        process.wait(10)
+
+
+def _received(wan: Namespace) -> int:
+    """ESP packets that the wan router has been given to forward."""
+    found = wan.inside(lambda: Path("/proc/net/snmp").read_text()).splitlines()
+    names, values = (line.split() for line in found if line.startswith("Ip:"))
+    return int(values[names.index("ForwDatagrams")]) + int(values[names.index("InReceives")])
+
+
+def _memory(pid: int) -> float:
+    """Peak of the daemon and its packet process together, MiB."""
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return sum(_peak(process) for process in [pid, *map(int, children)]) / 1024
+
+
+def _peak(pid: int) -> int:
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1])
+    return 0
+
+
+def page(rows: list[Measured]) -> str:
+    """docs/scale.md"""
+    names = [own.name for own in fields(Measured)]
+    about = machine.about() if hasattr(machine, "about") else {}
+    lines = [
+        "# Scale",
+        "",
+        "`make bench-config` measures how long configuration takes as it grows, on one gateway with its real plane; "
+        "`make bench-config ARGS=--write-docs` writes this page. A tunnel is two policies, two manual SAs and two selectors.",
+        "",
+        f"{time.strftime('%Y-%m-%d')}{': ' + about['processor'] if about.get('processor') else ''}",
+        "",
+        "| " + " | ".join(TITLES[name] for name in names) + " |",
+        "|" + "---:|" * len(names),
+        *("| " + " | ".join(_cell(getattr(own, name)) for name in names) + " |" for own in rows),
+        "",
+        "The same, divided by the number of tunnels:",
+        "",
+        "```mermaid",
+        "xychart-beta",
+        '    title "load sys config: milliseconds for each tunnel"',
+        f"    x-axis [{', '.join(f'{own.tunnels:,}'.replace(',', ' ') for own in rows)}]",
+        f'    y-axis "ms" 0 --> {max(1000 * own.flowing / own.tunnels for own in rows) * 1.2:.2f}',
+        f"    line [{', '.join(f'{1000 * own.flowing / own.tunnels:.2f}' for own in rows)}]",
+        "```",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _cell(value: float) -> str:
+    return f"{value:,}" if isinstance(value, int) else f"{value:,.2f}" if value < 10 else f"{value:,.0f}"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m bench.configuration")
+    parser.add_argument("--sizes", type=int, nargs="+", default=list(SIZES))
+    parser.add_argument("--write-docs", action="store_true", help="write docs/scale.md")
+    options = parser.parse_args()
+    rows = []
+    for tunnels in options.sizes:
+        found = measure(tunnels)
+        rows.append(found)
+        print("; ".join(f"{TITLES[own.name]}: {_cell(getattr(found, own.name))}" for own in fields(Measured)), flush=True)
+    if options.write_docs:
+        PAGE.write_text(page(rows))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
