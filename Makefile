@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 BIN := .venv/bin
 .DEFAULT_GOAL := help
-.PHONY: help demo lab test test-kernel test-clients check bench bench-twin fuzz fuzz-engine soak mutants clean
+.PHONY: help demo lab test test-kernel test-clients check bench bench-config bench-twin fuzz fuzz-engine soak mutants clean
 
 help: ## show this list
 	@bold=; cyan=; plain=; \
@@ -42,6 +42,10 @@ check: ## ruff, mypy --strict, import rules, the other house rules, and the engi
 bench: ## plain forwarding, Culvert and its peers end to end, in turns (root; --short, --only NAME, --list, --write-docs)
 	@tools/setup bench
 	@$(BIN)/python -m bench.run $(ARGS)
+
+bench-config: ## how long configuration takes as it grows, 100 to 10,000 tunnels (root; --sizes 100 1000, --write-docs)
+	@tools/setup lab
+	@$(BIN)/python -m bench.configuration $(ARGS)
 
 bench-twin: ## the readable gateway in memory, next to the bare cipher in the same run
 	@tools/setup run

@@ -20,7 +20,6 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from statistics import median
 
-from bench import machine
 from culvert.control.client import Client
 from culvert.lab import program
 from culvert.lab.lab import Lab
@@ -97,25 +96,26 @@ def text(tunnels: int) -> str:
 
 def _tunnel(number: int) -> Iterator[str]:
     peer, network = _address(100, number), _network(number)
-    for way, other, local, remote, near, far in (
-        ("out", "in", "2.2.2.2", peer, "10.1.0.0/24", network),
-        ("in", "out", peer, "2.2.2.2", network, "10.1.0.0/24"),
+    for way, local, remote, near, far in (
+        ("out", "2.2.2.2", peer, "10.1.0.0/24", network),
+        ("in", peer, "2.2.2.2", network, "10.1.0.0/24"),
     ):
         yield (
             f"net ipsec ipsec-policy /Common/p{number}-{way} {{\n    mode tunnel\n    tunnel-local-address {local}\n"
             f"    tunnel-remote-address {remote}\n}}\n"
         )
         yield (
-            f"net ipsec manual-security-association /Common/sa{number}-{way} {{\n    auth-key 0x{secrets.token_hex(20)}\n"
+            f"net ipsec manual-security-association /Common/sa{number}-{way} {{\n"
+            f"    auth-key 0x{secrets.token_hex(20)}\n"
             f"    destination-address {remote}\n    encrypt-key 0x{secrets.token_hex(16)}\n"
             f"    ipsec-policy /Common/p{number}-{way}\n    source-address {local}\n"
             f"    spi {1000 + 2 * number + (way == 'in')}\n}}\n"
         )
         yield (
-            f"net ipsec traffic-selector /Common/ts{number}-{way} {{\n    destination-address {far}\n    direction {way}\n"
+            f"net ipsec traffic-selector /Common/ts{number}-{way} {{\n"
+            f"    destination-address {far}\n    direction {way}\n"
             f"    ipsec-policy /Common/p{number}-{way}\n    source-address {near}\n}}\n"
         )
-        assert other
 
 
 def _address(first: int, number: int) -> str:
@@ -216,7 +216,7 @@ def _knocking(client: Namespace, tunnels: int) -> Iterator[None]:
 
 def _received(wan: Namespace) -> int:
     """ESP packets that the wan router has been given to forward."""
-    found = wan.inside(lambda: Path("/proc/net/snmp").read_text()).splitlines()
+    found = wan.inside(lambda: Path("/proc/thread-self/net/snmp").read_text()).splitlines()
     names, values = (line.split() for line in found if line.startswith("Ip:"))
     return int(values[names.index("ForwDatagrams")]) + int(values[names.index("InReceives")])
 
@@ -237,14 +237,14 @@ def _peak(pid: int) -> int:
 def page(rows: list[Measured]) -> str:
     """docs/scale.md"""
     names = [own.name for own in fields(Measured)]
-    about = machine.about() if hasattr(machine, "about") else {}
     lines = [
         "# Scale",
         "",
         "`make bench-config` measures how long configuration takes as it grows, on one gateway with its real plane; "
-        "`make bench-config ARGS=--write-docs` writes this page. A tunnel is two policies, two manual SAs and two selectors.",
+        "`make bench-config ARGS=--write-docs` writes this page. A tunnel is two policies, two manual SAs and two "
+        "selectors.",
         "",
-        f"{time.strftime('%Y-%m-%d')}{': ' + about['processor'] if about.get('processor') else ''}",
+        time.strftime("%Y-%m-%d"),
         "",
         "| " + " | ".join(TITLES[name] for name in names) + " |",
         "|" + "---:|" * len(names),
@@ -277,7 +277,8 @@ def main() -> int:
     for tunnels in options.sizes:
         found = measure(tunnels)
         rows.append(found)
-        print("; ".join(f"{TITLES[own.name]}: {_cell(getattr(found, own.name))}" for own in fields(Measured)), flush=True)
+        told = (f"{TITLES[own.name]}: {_cell(getattr(found, own.name))}" for own in fields(Measured))
+        print("; ".join(told), flush=True)
     if options.write_docs:
         PAGE.write_text(page(rows))
     return 0

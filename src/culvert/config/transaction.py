@@ -14,7 +14,7 @@ from culvert.model import text
 from culvert.model.auth import PARTITION
 from culvert.model.fields import Edit, Raw, Reader, Value
 from culvert.model.foreign import FOREIGN
-from culvert.model.kind import Kind, Naming, Object, Path
+from culvert.model.kind import Kind, Naming, Object, Path, defaults, fields_by_word
 from culvert.model.names import COMMON, partition
 from culvert.model.problems import BadValue, Invalid, Problem
 from culvert.model.registry import KINDS, SHIPPED_TEXT
@@ -199,18 +199,20 @@ class Transaction:
     def _values(
         self, kind: Kind, raw: dict[str, Raw], current: Object | None
     ) -> tuple[dict[str, Value], list[Problem]]:
-        values: dict[str, Value] = {}
-        problems = [Problem("unknown property", word=word) for word in raw if not _known(kind, word)]
-        for own in kind.fields:
-            before = current[own.word] if current else own.default
-            values[own.word] = before
-            if own.word not in raw:
-                if own.required and current is None:
-                    problems.append(Problem(f"is missing: {own.type.expects}", word=own.word))
-                continue
+        values = dict(current.values if current else defaults(kind))
+        known = fields_by_word(kind)
+        problems = [Problem("unknown property", word=word) for word in raw if word not in known]
+        if current is None:
+            problems += [
+                Problem(f"is missing: {own.type.expects}", word=own.word)
+                for own in kind.fields
+                if own.required and own.word not in raw
+            ]
+        for own in (known[word] for word in raw if word in known):
             try:
                 # A new object's list begins empty: `profiles add { fastL4 }` names all that it shall have.
-                start = edits.empty(own) if current is None and isinstance(raw[own.word], Edit) else before
+                fresh = current is None and isinstance(raw[own.word], Edit)
+                start = edits.empty(own) if fresh else values[own.word]
                 values[own.word] = edits.apply(own, start, raw[own.word], self._reader)
             except BadValue as error:
                 problems.append(Problem(str(error), word=own.word))
@@ -271,10 +273,6 @@ def inhabitants(snapshot: Snapshot, folder: str) -> Iterator[Object]:
     for own in snapshot.every():
         if own.kind.naming in (Naming.FOLDER, Naming.LOOSE) and own.name.startswith(folder.rstrip("/") + "/"):
             yield own
-
-
-def _known(kind: Kind, word: str) -> bool:
-    return any(own.word == word for own in kind.fields)
 
 
 def _stood_for(path: Path) -> list[Path]:

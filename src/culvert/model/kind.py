@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
+from functools import cache
 from typing import Protocol
 
 from culvert.model import names
@@ -129,11 +130,33 @@ class Object:
 
     def references(self) -> Iterator[tuple[str, Path, str]]:
         """(word, path, name) of every object that this one names."""
-        for own in self.kind.fields:
-            value = self.values[own.word]
-            if isinstance(own.type, Reference):
-                if value is not None:
-                    yield own.word, own.type.target, value
-            elif isinstance(own.type, Words | Members) and own.type.target:
+        for word, target, several in reference_fields(self.kind):
+            value = self.values[word]
+            if several:
                 for name in value:
-                    yield own.word, own.type.target, name
+                    yield word, target, name
+            elif value is not None:
+                yield word, target, value
+
+
+@cache
+def reference_fields(kind: Kind) -> tuple[tuple[str, Path, bool], ...]:
+    """(word, path of the kind that is named, whether several may be) of the fields that name objects."""
+    single = [(own.word, own.type.target, False) for own in kind.fields if isinstance(own.type, Reference)]
+    several = [
+        (own.word, own.type.target, True)
+        for own in kind.fields
+        if isinstance(own.type, Words | Members) and own.type.target
+    ]
+    return (*single, *several)
+
+
+@cache
+def defaults(kind: Kind) -> Mapping[str, Value]:
+    """Every field's default by its word."""
+    return {own.word: own.default for own in kind.fields}
+
+
+@cache
+def fields_by_word(kind: Kind) -> Mapping[str, Field]:
+    return {own.word: own for own in kind.fields}

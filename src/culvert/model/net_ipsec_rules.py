@@ -3,6 +3,7 @@
 Rules give problems, which stop a change. Advice gives problems too, which are told and stop nothing.
 """
 
+import re
 from collections.abc import Iterator
 
 from culvert.ipsec.algorithms import AUTHS, CIPHERS, NONE, AuthRow, CipherRow, auth_row
@@ -198,6 +199,9 @@ def sa_keys_fit(sa: Object, world: World) -> Iterator[Problem]:
         yield sa.problem(sentence + salt, "encrypt-key")
 
 
+_HEXADECIMAL = re.compile("[0-9a-fA-F]*")
+
+
 def key_problem(key: KeyText | None, algorithm: str, octets: int) -> str:
     """What is wrong with `key` for an algorithm of `octets`; empty when it fits. Never quotes the key."""
     if octets == 0:
@@ -211,7 +215,7 @@ def key_problem(key: KeyText | None, algorithm: str, octets: int) -> str:
     if not text.startswith(("0x", "0X")):
         return f"the key has {len(text)} characters; {allowed}"
     digits = text[2:]
-    if any(digit not in "0123456789abcdefABCDEF" for digit in digits):
+    if not _HEXADECIMAL.fullmatch(digits):
         return f"the key begins with 0x but not only hexadecimal digits follow; {allowed}"
     return "" if len(digits) == 2 * octets else f"the key has {len(digits)} hexadecimal digits after 0x; {allowed}"
 

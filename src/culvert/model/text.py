@@ -80,6 +80,17 @@ def find_kind(words: Sequence[str], kinds: Mapping[tuple[str, ...], Kind]) -> tu
     return None
 
 
+_WORDS: dict[int, tuple[Sequence[Field], Mapping[str, Field]]] = {}
+"""By the identity of a kind's or a member's fields, which live as long as the program does."""
+
+
+def _by_word(fields: Sequence[Field]) -> Mapping[str, Field]:
+    found = _WORDS.get(id(fields))
+    if found is None:
+        found = _WORDS[id(fields)] = fields, {word: own for own in fields for word in own.input_words}
+    return found[1]
+
+
 def properties(
     fields: Sequence[Field],
     items: Sequence[Token],
@@ -93,7 +104,7 @@ def properties(
     `abbreviated`: the beginning of a property's word stands for it where no other begins so, as people type.
     `kept`: unknown properties go there as lines, instead of being refused.
     """
-    by_word = {word: own for own in fields for word in own.input_words}
+    by_word = _by_word(fields)
     raw: dict[str, Raw] = {}
     rest = deque(items)
     while rest:

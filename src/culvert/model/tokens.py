@@ -12,8 +12,8 @@ from culvert.model.problems import BadSyntax
 
 DEPTH_MAX = 64
 _TOKEN = re.compile(
-    r"""(?P<newline>\n) | (?P<space>[^\S\n]+) | (?P<open>\{) | (?P<close>\})
-      | (?P<quoted>"(?:[^"\\]|\\.)*") | (?P<word>[^\s{}"]+) | (?P<stray>.)""",
+    r"""[^\S\n]*(?:(?P<word>[^\s{}"]+) | (?P<newline>\n) | (?P<open>\{) | (?P<close>\})
+      | (?P<quoted>"(?:[^"\\]|\\.)*") | (?P<stray>.) | (?P<end>\Z))""",
     re.VERBOSE | re.DOTALL,
 )
 _ESCAPED = re.compile(r"\\(.)", re.DOTALL)
@@ -96,22 +96,30 @@ def quote(text: str) -> str:
 
 def _scan(text: str) -> Iterator[tuple[str, str, int, int]]:
     line, line_start, fresh, position = 1, 0, True, 0
-    while match := _TOKEN.match(text, position):
-        sort, value, column = str(match.lastgroup), match.group(), match.start() - line_start + 1
-        position = match.end()
-        if sort == "word" and fresh and value.startswith("#"):
-            end = text.find("\n", position)
-            position = len(text) if end < 0 else end
-            continue
+    match = _TOKEN.match
+    while found := match(text, position):
+        sort = found.lastgroup
+        start, position = found.span(sort)  # type: ignore[arg-type]
         if sort == "newline":
             line, line_start, fresh = line + 1, position, True
             continue
-        if sort == "space":
+        value = text[start:position]
+        if sort == "word":
+            if fresh and value[0] == "#":
+                end = text.find("\n", position)
+                position = len(text) if end < 0 else end
+                continue
+            if "\0" in value:
+                raise BadSyntax("a NUL character is not allowed", line, start - line_start + 1 + value.index("\0"))
+            fresh = False
+            yield sort, value, line, start - line_start + 1
             continue
+        if sort == "end":
+            return
         fresh = False
-        yield from _token(sort, value, line, column)
+        yield from _token(str(sort), value, line, start - line_start + 1)
         if newlines := value.count("\n"):
-            line, line_start = line + newlines, match.start() + value.rfind("\n") + 1
+            line, line_start = line + newlines, start + value.rfind("\n") + 1
 
 
 def _token(sort: str, value: str, line: int, column: int) -> Iterator[tuple[str, str, int, int]]:

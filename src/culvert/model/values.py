@@ -1,6 +1,7 @@
 """Values that are more than text: addresses with a route domain, prefixes, virtual destinations, keys."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 from ipaddress import (
     IPv4Address,
     IPv4Interface,
@@ -21,6 +22,10 @@ IPInterface = IPv4Interface | IPv6Interface
 
 ROUTE_DOMAIN_MAX = 65534
 ANY_WORDS: dict[str, IPAddress] = {"any": IPv4Address(0), "any6": IPv6Address(0)}
+
+
+PARSED_KEPT = 16384
+"""Addresses that are not parsed again: in a configuration of many tunnels each stands in several objects."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +95,7 @@ class KeyText:
         return "KeyText(...)"
 
 
+@lru_cache(PARSED_KEPT)
 def parse_address(text: str, *, any_allowed: bool) -> Address:
     """`text` as an Address; raises BadValue."""
     bare, route_domain = _split_route_domain(text)
@@ -106,6 +112,7 @@ def parse_address(text: str, *, any_allowed: bool) -> Address:
     return Address(ip, route_domain)
 
 
+@lru_cache(PARSED_KEPT)
 def parse_interface(text: str) -> Interface:
     """`text` as address[%ID][/prefix]; a missing prefix is that of one host. Raises BadValue."""
     head, slash, prefix = text.partition("/")
