@@ -422,9 +422,9 @@ class Key:
         return NONE if value is None else value.sealed
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, eq=False, slots=True)
 class Field:
-    """One property of a kind.
+    """One property of a kind, the same only as itself.
 
     `word` is its tmsh word. `shown_as` is the word used in text when it differs (sealed keys). `always`:
     listed even when it has its default. `label` is the GUI's name for it. `beyond`: the vendor has no such property;

@@ -11,6 +11,7 @@
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cache
 
 from culvert.model import foreign, names, tokens
 from culvert.model.fields import NONE, Edit, Field, Members, Raw, Shape, Toggle, Verb, Words
@@ -80,15 +81,9 @@ def find_kind(words: Sequence[str], kinds: Mapping[tuple[str, ...], Kind]) -> tu
     return None
 
 
-_WORDS: dict[int, tuple[Sequence[Field], Mapping[str, Field]]] = {}
-"""By the identity of a kind's or a member's fields, which live as long as the program does."""
-
-
-def _by_word(fields: Sequence[Field]) -> Mapping[str, Field]:
-    found = _WORDS.get(id(fields))
-    if found is None:
-        found = _WORDS[id(fields)] = fields, {word: own for own in fields for word in own.input_words}
-    return found[1]
+@cache
+def _by_word(fields: tuple[Field, ...]) -> Mapping[str, Field]:
+    return {word: own for own in fields for word in own.input_words}
 
 
 def properties(
@@ -104,7 +99,7 @@ def properties(
     `abbreviated`: the beginning of a property's word stands for it where no other begins so, as people type.
     `kept`: unknown properties go there as lines, instead of being refused.
     """
-    by_word = _by_word(fields)
+    by_word = _by_word(tuple(fields))
     raw: dict[str, Raw] = {}
     rest = deque(items)
     while rest:
