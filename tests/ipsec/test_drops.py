@@ -264,7 +264,7 @@ ELSEWHERE = {
     Reason.NOT_FORWARDED: "dataplane/userspace/test_traffic.py",
     Reason.LEAK_STOPPED: "scenarios/test_faults.py",
     Reason.NOT_ALLOWED: "dataplane/userspace/test_protection.py",
-    Reason.HALF_PROTECTED: "cli/test_admission.py",
+    Reason.HALF_PROTECTED: "dataplane/test_admission.py",
     Reason.QUEUE_FULL: "dataplane/userspace/test_mover.py",
     Reason.INTERNAL: "dataplane/userspace/test_mover.py",
 }

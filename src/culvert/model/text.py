@@ -69,7 +69,8 @@ def read(text: str, kinds: Mapping[tuple[str, ...], Kind]) -> tuple[list[Draft],
 
 
 def _stranger(stanza: foreign.Stanza) -> Draft:
-    return Draft(foreign.FOREIGN_KIND, stanza.header, {"text": stanza.text}, line=stanza.line, column=1)
+    places = {"text": (stanza.line, 1)}
+    return Draft(foreign.FOREIGN_KIND, stanza.header, {"text": stanza.text}, line=stanza.line, column=1, places=places)
 
 
 def find_kind(words: Sequence[str], kinds: Mapping[tuple[str, ...], Kind]) -> tuple[Kind, int] | None:
