@@ -272,7 +272,7 @@ class Prefix:
 
     def parse(self, raw: Raw, reader: Reader) -> Interface:
         parsed = parse_interface(_text(raw))
-        if self.keep_host_bits:
+        if self.keep_host_bits or parsed.interface.ip == parsed.network.network_address:
             return parsed
         kept = f"{parsed.network.network_address}/{parsed.network.prefixlen}"
         return Interface(parse_interface(kept).interface, parsed.route_domain)

@@ -69,7 +69,9 @@ def _is_program(words: list[str]) -> bool:
 
 
 def _may_be_foreign(words: list[str], kinds: Mapping[tuple[str, ...], Kind]) -> bool:
-    return tuple(words[:2]) in (VIRTUAL, IPSEC) or tuple(words[:3]) == TUNNEL or not _known(words, kinds)
+    if tuple(words[:2]) == IPSEC:
+        return tuple(words[:3]) == IKE_PEER
+    return tuple(words[:2]) == VIRTUAL or tuple(words[:3]) == TUNNEL or not _known(words, kinds)
 
 
 def _known(words: list[str], kinds: Mapping[tuple[str, ...], Kind]) -> bool:
@@ -80,8 +82,6 @@ def _is_foreign(words: list[str], body: str, kinds: Mapping[tuple[str, ...], Kin
     """An IKE peer that is switched off changes nothing; every other unknown word of IPsec is the reader's to refuse."""
     if tuple(words[:3]) == IKE_PEER:
         return re.search(r"^\s*state disabled\s*$", body, re.MULTILINE) is not None
-    if tuple(words[:2]) == IPSEC:
-        return False
     if tuple(words[:3]) == TUNNEL:
         return words[-1] not in OWN_TUNNELS and re.search(r"^\s*profile \S*ipsec", body, re.MULTILINE) is None
     if tuple(words[:2]) == VIRTUAL:

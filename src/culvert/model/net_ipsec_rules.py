@@ -266,7 +266,8 @@ def sa_keys_are_good(sa: Object, world: World) -> Iterator[Problem]:
     for word, key in (("auth-key", auth), ("encrypt-key", encrypt)):
         if key is not None and weak_keys.repeats(key.secret.reveal()):
             yield sa.problem("the key is a short pattern again and again; use one from a random source", word)
-    if len(set(_used_keys(sa).values())) < len(_used_keys(sa)):
+    used = _used_keys(sa)
+    if len(set(used.values())) < len(used):
         yield sa.problem("encrypt-key and auth-key are the same; use two", "encrypt-key")
 
 

@@ -10,7 +10,7 @@
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cache
 
 from culvert.model import foreign, names, tokens
@@ -138,7 +138,7 @@ def _whole(head: Word, known: Mapping[str, Field]) -> Word:
         return head
     if len({known[word].word for word in begun}) > 1:
         raise BadSyntax(f'"{head.text}" may be {", ".join(sorted(begun))}', head.line, head.column)
-    return replace(head, text=begun[0])
+    return head._replace(text=begun[0])
 
 
 def _value(own: Field, head: Word, rest: deque[Token]) -> Raw:

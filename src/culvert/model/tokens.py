@@ -6,30 +6,29 @@ it is the first thing on a line. Inside double quotes, backslash takes the next 
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from culvert.model.problems import BadSyntax
 
 DEPTH_MAX = 64
 _TOKEN = re.compile(
-    r"""[^\S\n]*(?:(?P<word>[^\s{}"]+) | (?P<newline>\n) | (?P<open>\{) | (?P<close>\})
+    r"""[^\S\n]*(?:(?P<word>[^\s{}"]+) | (?P<newline>(?:\n[^\S\n]*(?:\#[^\n]*)?)+) | (?P<open>\{) | (?P<close>\})
       | (?P<quoted>"(?:[^"\\]|\\.)*") | (?P<stray>.) | (?P<end>\Z))""",
     re.VERBOSE | re.DOTALL,
 )
+_FIRST_COMMENT = re.compile(r"\s*#[^\n]*")
 _ESCAPED = re.compile(r"\\(.)", re.DOTALL)
 _PLAIN = re.compile(r"[^\s{}\"\\;#\x00-\x1f\x7f]+")
 
 
-@dataclass(frozen=True, slots=True)
-class Word:
+class Word(NamedTuple):
     text: str
     line: int
     column: int
     quoted: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Block:
+class Block(NamedTuple):
     items: "tuple[Word | Block, ...]"
     line: int
     column: int
@@ -95,38 +94,25 @@ def quote(text: str) -> str:
 
 
 def _scan(text: str) -> Iterator[tuple[str, str, int, int]]:
-    line, line_start, fresh, position = 1, 0, True, 0
-    match = _TOKEN.match
-    while found := match(text, position):
-        sort = found.lastgroup
-        start, position = found.span(sort)  # type: ignore[arg-type]
+    line, line_start = 1, 0
+    first = _FIRST_COMMENT.match(text)
+    begin = first.end() if first else 0
+    if first:
+        line, line_start = 1 + text.count("\n", 0, begin), text.rfind("\n", 0, begin) + 1
+    for found in _TOKEN.finditer(text, begin):
+        sort = str(found.lastgroup)
+        value = found[sort]
+        start = found.start(sort)
         if sort == "newline":
-            line, line_start, fresh = line + 1, position, True
-            continue
-        value = text[start:position]
-        if sort == "word":
-            if fresh and value[0] == "#":
-                end = text.find("\n", position)
-                position = len(text) if end < 0 else end
-                continue
+            line, line_start = line + value.count("\n"), start + value.rfind("\n") + 1
+        elif sort == "end":
+            return
+        elif sort == "stray":
+            raise BadSyntax("a double quote is never closed", line, start - line_start + 1)
+        else:
             if "\0" in value:
                 raise BadSyntax("a NUL character is not allowed", line, start - line_start + 1 + value.index("\0"))
-            fresh = False
-            yield sort, value, line, start - line_start + 1
-            continue
-        if sort == "end":
-            return
-        fresh = False
-        yield from _token(str(sort), value, line, start - line_start + 1)
-        if newlines := value.count("\n"):
-            line, line_start = line + newlines, start + value.rfind("\n") + 1
-
-
-def _token(sort: str, value: str, line: int, column: int) -> Iterator[tuple[str, str, int, int]]:
-    if sort == "stray":
-        raise BadSyntax("a double quote is never closed", line, column)
-    if "\0" in value:
-        raise BadSyntax("a NUL character is not allowed", line, column + value.index("\0"))
-    if sort == "quoted":
-        value = _ESCAPED.sub(r"\1", value[1:-1])
-    yield sort, value, line, column
+            quoted = sort == "quoted"
+            yield sort, _ESCAPED.sub(r"\1", value[1:-1]) if quoted else value, line, start - line_start + 1
+            if quoted and (newlines := value.count("\n")):
+                line, line_start = line + newlines, start + value.rfind("\n") + 1

@@ -9,8 +9,6 @@ from ipaddress import (
     IPv6Address,
     IPv6Interface,
     IPv6Network,
-    ip_address,
-    ip_interface,
 )
 
 from culvert.ipsec.secret import Secret
@@ -57,7 +55,7 @@ class Interface:
 
     @property
     def address(self) -> Address:
-        return Address(ip_address(str(self.interface.ip)), self.route_domain)
+        return Address(self.interface.ip, self.route_domain)
 
     def __str__(self) -> str:
         return f"{self.interface.ip}{_suffix(self.route_domain)}/{self.interface.network.prefixlen}"
@@ -104,7 +102,7 @@ def parse_address(text: str, *, any_allowed: bool) -> Address:
             raise BadValue(f'"{text}" is not an address of one system')
         return Address(ANY_WORDS[bare], route_domain)
     try:
-        ip: IPAddress = ip_address(bare)
+        ip: IPAddress = IPv6Address(bare) if ":" in bare else IPv4Address(bare)
     except ValueError:
         raise BadValue(f'"{text}" is not an IPv4 or IPv6 address (n.n.n.n or n.n.n.n%ID)') from None
     if isinstance(ip, IPv6Address) and ip.scope_id:
@@ -120,7 +118,8 @@ def parse_interface(text: str) -> Interface:
     width = address.ip.max_prefixlen
     if slash and not 0 <= parse_number(prefix) <= width:
         raise BadValue(f'"{text}": the prefix length must be a number from 0 to {width}')
-    return Interface(ip_interface(f"{address.ip}/{prefix if slash else width}"), address.route_domain)
+    family = IPv4Interface if width == 32 else IPv6Interface
+    return Interface(family((int(address.ip), int(prefix) if slash else width)), address.route_domain)
 
 
 def parse_number(text: str) -> int:

@@ -10,7 +10,7 @@ from culvert.config.snapshot import Snapshot
 from culvert.ipsec.sa import Direction, Mode, Protocol, SecurityAssociation
 from culvert.ipsec.selector import ICMP_BASE, IPNetwork, PortRange, Selector
 from culvert.ipsec.spd import Action, Policy
-from culvert.model import ltm, net, net_ipsec, sys
+from culvert.model import ltm, net, net_ipsec, sys, values
 from culvert.model.kind import Object
 from culvert.model.net_ipsec_rules import algorithm_rows
 from culvert.model.problems import Invalid
@@ -109,9 +109,9 @@ def _refuse_route_domains(snapshot: Snapshot) -> None:
 
 def _route_domains(own: Object) -> Iterator[tuple[str, int]]:
     for word, value in own.values.items():
-        if hasattr(value, "route_domain"):
+        if isinstance(value, values.Address | values.Interface):
             yield word, value.route_domain
-        elif hasattr(value, "address") and hasattr(value.address, "route_domain"):
+        elif isinstance(value, values.Destination):
             yield word, value.address.route_domain
 
 
@@ -150,9 +150,9 @@ def links_of(snapshot: Snapshot) -> dict[str, Link]:
     """The Linux link of each VLAN that has one, by the VLAN's name."""
     links: dict[str, Link] = {}
     for vlan in snapshot.all(net.VLAN):
-        for member, values in vlan["interfaces"].items():
+        for member, inner in vlan["interfaces"].items():
             interface = snapshot.get(net.INTERFACE, member)
-            tagged = bool(values["tagged"])
+            tagged = bool(inner["tagged"])
             links[vlan.name] = Link(
                 name=f"{member}.{vlan['tag']}" if tagged else member,
                 label=vlan.name,
