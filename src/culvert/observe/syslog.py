@@ -24,8 +24,9 @@ class LocalSyslog:
         """One event: `facility` of FACILITIES, `severity` of SEVERITIES. Counts it in `lost` when it can't go out."""
         priority = SysLogHandler.facility_names[facility] << 3 | SEVERITIES.index(severity)
         octets = f"<{priority}>{self._ident}: {text}".encode("utf-8", "replace")
-        # Twice: the first may find that the daemon was restarted, and its socket another one.
-        if not (self._sent(octets) or self._sent(octets)):
+        # A second time where a socket was open: the daemon may have been restarted, and its socket be another one.
+        again = self._socket is not None
+        if not self._sent(octets) and not (again and self._sent(octets)):
             self.lost += 1
 
     def close(self) -> None:

@@ -11,6 +11,7 @@ stay a few hash or tree look-ups per packet.
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from itertools import pairwise
 
 from culvert.ipsec.selector import ICMP_BASE, IPNetwork, PortRange, Selector
@@ -20,6 +21,8 @@ EVERY_PORT = PortRange(0, PORT_MAX)
 EVERY_TYPE = PortRange(ICMP_BASE, ICMP_BASE + 255)
 ICMP_PROTOCOLS = (1, 58)
 ELEMENTS_PER_LINE = 64
+NETWORKS_KEPT = 65536
+"""Networks that are not written again: each stands in three sets, and in every later state of them."""
 
 Span = tuple[int, int]
 
@@ -84,13 +87,13 @@ class ProtectedSet:
 
 def protected_sets(prefix: str, selectors: Iterable[Selector]) -> list[ProtectedSet]:
     """The sets, named `prefix`0.., that together match exactly the packets which some selector matches."""
-    shapes: dict[Shape, list[Selector]] = defaultdict(list)
+    shapes: dict[tuple[int, int, int, bool, bool, bool], list[Selector]] = defaultdict(list)
     for selector in selectors:
         for each in _in_ports(selector):
             shapes[_shape(each)].append(each)
     return [
-        ProtectedSet(f"{prefix}{number}", shape, tuple(sorted(set(_elements(shape, shapes[shape])))))
-        for number, shape in enumerate(sorted(shapes))
+        ProtectedSet(f"{prefix}{number}", shape := Shape(*key), tuple(sorted(set(_elements(shape, shapes[key])))))
+        for number, key in enumerate(sorted(shapes))
     ]
 
 
@@ -129,14 +132,15 @@ def _common(ports: PortRange | None, limits: PortRange) -> PortRange | None:
     return PortRange(first, last) if first <= last else None
 
 
-def _shape(selector: Selector) -> Shape:
-    return Shape(
-        version=selector.source.version,
-        source_bits=selector.source.prefixlen,
-        destination_bits=selector.destination.prefixlen,
-        protocol=selector.protocol is not None,
-        source_ports=selector.source_ports is not None,
-        destination_ports=selector.destination_ports is not None,
+def _shape(selector: Selector) -> tuple[int, int, int, bool, bool, bool]:
+    """The fields of its Shape, as what is quickly looked up."""
+    return (
+        selector.source.version,
+        selector.source.prefixlen,
+        selector.destination.prefixlen,
+        selector.protocol is not None,
+        selector.source_ports is not None,
+        selector.destination_ports is not None,
     )
 
 
@@ -172,6 +176,7 @@ def _element(
     return " . ".join(parts)
 
 
+@lru_cache(NETWORKS_KEPT)
 def _network(network: IPNetwork) -> str:
     single = network.prefixlen == network.max_prefixlen
     return str(network.network_address) if single else str(network)
