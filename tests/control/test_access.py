@@ -41,6 +41,7 @@ CELLS = {
     "delete-sas": ("delete-sas", {}),
     "reset-stats": ("reset-stats", {}),
     "save": ("save", {}),
+    "restart": ("trust-counter-journal", {}),
     "load": ("load", {"text": "", "merge": True}),
     "verify a file": ("load", {"text": "", "merge": True, "verify": True}),
     "explain": ("verify", {}),
@@ -157,3 +158,76 @@ def test_the_hosts_shell_is_for_administrators_who_have_it(site: Site) -> None:
 )
 def test_bad_users_and_partitions(site: Site, line: str, told: str) -> None:
     assert told in site.type(line)[0]
+
+
+# what a call leads to, however it is put
+
+
+def test_what_is_carried_out_is_what_is_judged(site: Site) -> None:
+    site.tmsh("create auth user jo partition-access add { all-partitions { role guest } }")
+    become(site, "jo")
+    before = site.gateway._snapshot
+    admin = {"partition-access": {"verb": "add", "items": [{"name": "all-partitions", "role": "admin"}]}}
+    for call, args in (
+        ("create", {"operations": [], "kind": "auth user", "name": "mallory", "properties": admin}),
+        ("delete", {"operations": [], "kind": "net ipsec traffic-selector", "names": ["ts-out"]}),
+        ("modify", {"verb": "delete", "kind": "net ipsec traffic-selector", "names": ["ts-out"], "properties": {}}),
+    ):
+        assert "may not" in site.refused(call, **args).text
+    assert site.gateway._snapshot is before
+
+
+def test_a_folder_holds_until_the_next_one(site: Site) -> None:
+    site.tmsh("create auth user jo partition-access add { Common { role manager } }")
+    become(site, "jo")
+    first = {"verb": "modify", "kind": "cli preference", "names": [""], "properties": {"pager": "disabled"}}
+    second = {"verb": "create", "kind": "net ipsec ipsec-policy", "name": "x", "properties": {}}
+    told = site.refused("transaction", operations=[{**first, "folder": "/S1"}, second]).text
+    assert "may not create net ipsec ipsec-policy /S1/x" in told
+
+
+def test_a_load_is_judged_by_what_it_changes(site: Site) -> None:
+    site.tmsh("create auth user ra partition-access add { all-partitions { role resource-admin } }")
+    become(site, "ra")
+    raised = "auth user ra { partition-access { all-partitions { role admin } } }\n"
+    for merge in (True, False):
+        assert "ra (resource-admin in all-partitions) may not" in site.refused("load", text=raised, merge=merge).text
+    site.call("load", text="net ipsec ipsec-policy /Common/more { }\n", merge=True)
+
+
+def test_nobody_raises_anybody_above_himself(site: Site) -> None:
+    site.type(
+        "create auth user um partition-access add { all-partitions { role user-manager } }",
+        "create auth user boss partition-access add { all-partitions { role admin } }",
+    )
+    become(site, "um")
+    (told,) = site.type("create auth user new partition-access add { all-partitions { role admin } }")
+    assert "who is or would be above" in told
+    (told,) = site.type("modify auth user um partition-access modify { all-partitions { role resource-admin } }")
+    assert "who is or would be above" in told
+    assert "who is or would be above" in site.type("delete auth user boss")[0]
+    assert site.type("create auth user new partition-access add { Common { role manager } }") == [""]
+
+
+@pytest.mark.parametrize("role", auth.WHOLE)
+def test_a_role_over_the_whole_system_is_not_held_in_one_partition(site: Site, role: str) -> None:
+    (told,) = site.type(f"create auth user jo partition-access add {{ S1 {{ role {role} }} }}")
+    assert f"{role} is a role in all-partitions, not in S1 alone" in told
+
+
+def test_a_partitions_manager_leaves_the_rest_of_the_system_alone(site: Site) -> None:
+    site.tmsh("create auth user jo partition-access add { S1 { role manager } }")
+    become(site, "jo")
+    assert "may not run reset-stats" in site.refused("reset-stats").text
+    assert "may not run restart-tmm" in site.refused("restart-tmm").text
+    assert site.call("delete-sas") == {"reinstalled": 0}
+
+
+def test_whom_nobody_names_is_admin_only_while_nobody_is_named(site: Site) -> None:
+    become(site, "jo")
+    site.call("create", **POLICY, properties={})
+    become(site, "root", uid=0)
+    site.type("create auth user gb partition-access add { all-partitions { role guest } }", "create auth user ann")
+    site.tmsh("delete auth user gb")
+    become(site, "gb")
+    assert "gb (no role) may not" in site.refused("list", kind="net").text

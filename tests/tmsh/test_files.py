@@ -125,3 +125,37 @@ def test_saved_files_are_private(site: Site, tmp_path: Path) -> None:
     assert (
         subprocess.run(["grep", "-cF", "$M$", tmp_path / "saved.scf"], check=True, capture_output=True).stdout == b"4\n"
     )
+
+
+def test_a_plain_load_keeps_what_was_not_saved(site: Site) -> None:
+    site.type("save sys config", "create net ipsec ipsec-policy unsaved")
+    told = site.tmsh("load sys config")
+    (kept,) = [line for line in told.splitlines() if "the configuration before this one is kept" in line]
+    assert "/Common/unsaved" in site.call("text", generation=int(kept.rsplit(" ", 1)[1]))
+    assert "is kept" not in site.tmsh("load sys config"), "what runs is what is saved"
+
+
+def test_a_new_systems_configuration_is_asked_for_twice(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = site.call("text")
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True)
+    monkeypatch.setattr("builtins.input", lambda question: "n")
+    assert site.tmsh("load sys config default") == "nothing was changed"
+    assert site.call("text") == before
+    monkeypatch.setattr("builtins.input", lambda question: "y")
+    assert "the configuration of a new system" in site.tmsh("load sys config default")
+    assert "/Common/pol-out" not in site.call("text")
+
+
+@pytest.mark.parametrize("name", ["all", "none", "/Common/all"])
+def test_no_object_is_called_like_a_word_for_several(site: Site, name: str) -> None:
+    (told,) = site.type(f"create net ipsec ipsec-policy {name}")
+    assert f'"{name.rpartition("/")[2]}" is no name' in told
+
+
+def test_a_damaged_configuration_is_not_saved_under_another_name(tmp_path: Path) -> None:
+    (tmp_path / "culvert.conf").write_text("net nonsense {")
+    site = Site(tmp_path)
+    (told,) = site.type(f"save sys config file {tmp_path / 'copy.scf'}")
+    assert "load a configuration first" in told
+    assert not (tmp_path / "copy.scf").exists()
+    site.close()

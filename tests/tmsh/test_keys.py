@@ -13,6 +13,15 @@ from culvert.tmsh.keys import without_keys
         "mod net ipsec man a encrypt-k secret",
         'mod net ipsec man a auth-key "secret never closed',
         "create net ipsec ike-peer p preshared-key secret",
+        'modify net ipsec manual-security-association a auth-key"secret"',
+        'modify net ipsec manual-security-association a "auth-key" "secret"',
+        'modify net ipsec manual-security-association a authkey "secret"',
+        "modify net ipsec manual-security-association a auth_key secret",
+        "modify net ipsec manual-security-association a auth-key { secret }",
+        'modify net ipsec manual-security-association a auth "secret"',
+        'modify net ipsec manual-security-association a key="secret"',
+        'create auth user jo password "secret"',
+        "create auth user jo password secret",
     ],
 )
 def test_keys_are_left_out(line: str) -> None:
@@ -22,6 +31,15 @@ def test_keys_are_left_out(line: str) -> None:
     assert shown.split()[0] == line.split()[0]
 
 
+def test_a_long_number_is_left_out_wherever_it_stands() -> None:
+    assert "0123456789" not in without_keys("modify net ipsec manual-security-association a aut 0x0123456789abcdef0123")
+
+
 def test_other_words_stay() -> None:
     line = "list net ipsec manual-security-association sa auth-algorithm encrypt-algorithm"
+    assert without_keys(line) == line
+
+
+def test_a_description_stays() -> None:
+    line = 'modify net ipsec ipsec-policy p description "to the key store"'
     assert without_keys(line) == line

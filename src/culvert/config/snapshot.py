@@ -62,6 +62,15 @@ class Snapshot:
             builder.put(key, new)
         return builder.snapshot
 
+    def differences(self, other: "Snapshot") -> list[Key]:
+        """What is not the same in both."""
+        return [
+            (path, name)
+            for path in self.objects.keys() | other.objects.keys()
+            for name in self.objects.get(path, {}).keys() | other.objects.get(path, {}).keys()
+            if self.get(path, name) != other.get(path, name)
+        ]
+
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Snapshot) and list(self.every()) == list(other.every())
 

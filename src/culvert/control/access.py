@@ -1,36 +1,41 @@
 """Who may do what: the roles of `auth user`, partition by partition.
 
-| role           | sees        | changes                       | resets, deletes SAs | files      | host's shell |
-|----------------|-------------|-------------------------------|---------------------|------------|--------------|
-| admin          | everything  | everything                    | yes                 | save, load | shell bash   |
-| resource-admin | everything  | everything but users          | yes                 | save, load | no           |
-| user-manager   | everything  | users                         | no                  | save       | no           |
-| manager        | its folders | what stands in its partitions | yes                 | save       | no           |
-| operator       | its folders | enabled, descriptions         | yes                 | no         | no           |
-| auditor        | everything  | nothing                       | no                  | no         | no           |
-| guest          | its folders | nothing                       | no                  | no         | no           |
-| no-access      | nothing     | nothing                       | no                  | no         | no           |
+| role           | sees        | changes                       | resets, SAs | files, restarts     | host's shell |
+|----------------|-------------|-------------------------------|-------------|---------------------|--------------|
+| admin          | everything  | everything                    | yes         | save, load, restart | shell bash   |
+| resource-admin | everything  | everything but users          | yes         | save, load, restart | no           |
+| user-manager   | everything  | users below resource-admin    | no          | save                | no           |
+| manager        | its folders | what stands in its partitions | yes         | save                | no           |
+| operator       | its folders | enabled, descriptions         | yes         | no                  | no           |
+| auditor        | everything  | nothing                       | no          | no                  | no           |
+| guest          | its folders | nothing                       | no          | no                  | no           |
+| no-access      | nothing     | nothing                       | no          | no                  | no           |
 
-Root, and whoever the daemon runs as, is admin. So is a member of the group culvert whom no `auth user` names: the host
-let that person in. Its folders are those of the partitions that a user has a role in, and /Common, which all share.
+A change is judged twice: by what is asked for, before anything else is told about it, and by what it leads to, object
+by object, however it came about (a move, a load, a name in another folder).
+
+Root, and whoever the daemon runs as, is admin. So is a member of the group culvert, whom the host let in, as long as
+nobody is named by an `auth user`; from then on those whom none names have no access. Its folders are those of the
+partitions that a user has a role in, and /Common, which all share. What is of the whole system and of no partition
+(counters to zero, a restart) takes a role in all of them.
 """
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from culvert.config.snapshot import Snapshot
+from culvert.config.snapshot import Key, Snapshot
 from culvert.control.errors import Refused
 from culvert.control.server import Peer
 from culvert.model import auth
-from culvert.model.kind import Kind, Naming
+from culvert.model.kind import Kind, Naming, Object
 from culvert.model.names import COMMON, full, partition
 from culvert.model.registry import KINDS
 
 Json = Any
 READS = ("list", "show", "describe", "folder", "access", "explain", "verify")
-ACTS = ("delete-sas", "reset-stats", "restart-tmm", "trust-counter-journal")
+RESTARTS = ("restart-tmm", "trust-counter-journal")
 CHANGES = ("create", "modify", "delete", "transaction")
 SWITCHES = frozenset({"enabled", "description"})
 
@@ -59,6 +64,8 @@ ROLES: Mapping[str, Rights] = {
     "no-access": Rights(sees=False),
 }
 ADMIN = {auth.ALL_PARTITIONS: "admin"}
+ABOVE_USER_MANAGER = frozenset({"admin", "resource-admin"})
+"""Roles that a user-manager neither gives nor takes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,17 +83,37 @@ class Access:
         if call in READS:
             return
         if call in CHANGES:
-            for operation in args.get("operations", [args]):
-                self._check_change(operation, str(operation.get("verb", call)), args)
-        elif call in ACTS:
+            self._check_asked(call, args)
+        elif call == "delete-sas":
             self._need(any(own.acts for own in self._rights()), f"run {call}")
+        elif call == "reset-stats":
+            self._need(self._everywhere.acts, f"run {call}")
+        elif call in RESTARTS:
+            self._need(self._everywhere.loads, f"run {call}")
         elif call == "save":
             self._need(any(own.saves for own in self._rights()), "save the configuration")
         elif call == "load":
             dry = bool(args.get("verify")) and any(own.sees_all for own in self._rights())
-            self._need(dry or any(own.loads for own in self._rights()), "load a configuration")
+            self._need(dry or self._everywhere.loads, "load a configuration")
         else:
             self._need(any(own.sees_all for own in self._rights()), f"ask for {call}")
+
+    def check_effect(self, before: Snapshot, after: Snapshot, keys: Collection[Key]) -> None:
+        """Raises Refused if what becomes of one of these objects is not this user's to bring about."""
+        if self._everywhere.changes == "everything":
+            return
+        for path, name in keys:
+            old, new = before.get(path, name), after.get(path, name)
+            kind = KINDS[path]
+            verb = "create" if old is None else "delete" if new is None else "modify"
+            self._check_object(kind, name, verb, _changed(old, new))
+            if path == auth.USER:
+                held = {inner["role"] for own in (old, new) if own for inner in own["partition-access"].values()}
+                self._need(not held & ABOVE_USER_MANAGER, f"{verb} auth user {name}, who is or would be above")
+
+    def acts_on(self, name: str) -> bool:
+        """Whether this user may delete the SAs of the object with this full path."""
+        return self._right(partition(name)).acts
 
     def sees(self, own: Mapping[str, Json]) -> bool:
         """Whether an object, as `list` gives it, is for this user's eyes."""
@@ -108,6 +135,10 @@ class Access:
     def may_shell(self) -> bool:
         return self.shell == "bash" and any(own.shell for own in self._rights())
 
+    @property
+    def _everywhere(self) -> Rights:
+        return ROLES[self.roles.get(auth.ALL_PARTITIONS, "no-access")]
+
     def _rights(self) -> Iterable[Rights]:
         return [ROLES[role] for role in self.roles.values()]
 
@@ -115,22 +146,25 @@ class Access:
         role = self.roles.get(auth.ALL_PARTITIONS) or self.roles.get(place) or "no-access"
         return ROLES[role]
 
-    def _check_change(self, operation: Mapping[str, Json], verb: str, args: Mapping[str, Json]) -> None:
-        kind = KINDS.get(tuple(str(operation.get("kind")).split()))
-        if kind is None:
-            return  # The call itself says what is wrong with it.
-        names = operation.get("names", [operation.get("name", "")])
-        folder = str(operation.get("folder") or args.get("folder") or COMMON)
-        for name in [*names, *([operation["to"]] if "to" in operation else [])]:
-            self._check_object(kind, full(str(name), folder), verb, operation.get("properties", {}))
+    def _check_asked(self, call: str, args: Mapping[str, Json]) -> None:
+        folder = str(args.get("folder") or COMMON)
+        for operation in args.get("operations", []) if call == "transaction" else [args]:
+            folder = str(operation.get("folder") or folder)
+            kind = KINDS.get(tuple(str(operation.get("kind")).split()))
+            if kind is None:
+                continue  # The call itself says what is wrong with it.
+            verb = str(operation.get("verb")) if call == "transaction" else call
+            names = operation.get("names", [operation.get("name", "")])
+            for name in [*names, *([operation["to"]] if "to" in operation else [])]:
+                self._check_object(kind, full(str(name), folder), verb, operation.get("properties", {}))
 
-    def _check_object(self, kind: Kind, name: str, verb: str, properties: Mapping[str, Json]) -> None:
+    def _check_object(self, kind: Kind, name: str, verb: str, properties: Collection[str]) -> None:
         stands = kind.naming in (Naming.FOLDER, Naming.LOOSE)
         rights = [self._right(partition(name))] if stands else list(self._rights())
         allowed = any(self._changes(own.changes, kind, stands, verb, properties) for own in rights)
         self._need(allowed, f"{verb} {kind.word} {name if stands else name.rpartition('/')[2]}".strip())
 
-    def _changes(self, what: str, kind: Kind, stands: bool, verb: str, properties: Mapping[str, Json]) -> bool:
+    def _changes(self, what: str, kind: Kind, stands: bool, verb: str, properties: Collection[str]) -> bool:
         if what == "everything" or kind.path == ("cli", "preference"):
             return True
         if what in ("users", "but-users"):
@@ -148,11 +182,19 @@ class Access:
         return Refused(f"{self.user} ({held}) may not {what}")
 
 
+def _changed(old: Object | None, new: Object | None) -> set[str]:
+    """The properties in which two states of an object differ; all of them when one isn't there."""
+    if old is None or new is None:
+        return set((old or new).values) if old or new else set()  # type: ignore[union-attr]
+    kept = {"what is kept"} if old.kept != new.kept else set()
+    return {word for word, value in new.values.items() if old.values[word] != value} | kept
+
+
 def of(peer: Peer, snapshot: Snapshot) -> Access:
     """What the one who asks may do."""
     user = snapshot.get(auth.USER, peer.user)
     if peer.uid in (0, os.geteuid()):
         return Access(peer.user, ADMIN, "bash")
     if user is None:
-        return Access(peer.user, ADMIN)
+        return Access(peer.user, {} if any(snapshot.all(auth.USER)) else ADMIN)
     return Access(peer.user, {place: inner["role"] for place, inner in user["partition-access"].items()}, user["shell"])

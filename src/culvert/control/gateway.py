@@ -187,13 +187,13 @@ class Gateway:
     # configuration
 
     def _create(self, args: Mapping[str, Json], peer: Peer) -> Json:
-        return self._transaction({"operations": [{"verb": "create", **args}], "folder": args.get("folder")}, peer)
+        return self._transaction({"operations": [{**args, "verb": "create"}], "folder": args.get("folder")}, peer)
 
     def _modify(self, args: Mapping[str, Json], peer: Peer) -> Json:
-        return self._transaction({"operations": [{"verb": "modify", **args}], "folder": args.get("folder")}, peer)
+        return self._transaction({"operations": [{**args, "verb": "modify"}], "folder": args.get("folder")}, peer)
 
     def _delete(self, args: Mapping[str, Json], peer: Peer) -> Json:
-        return self._transaction({"operations": [{"verb": "delete", **args}], "folder": args.get("folder")}, peer)
+        return self._transaction({"operations": [{**args, "verb": "delete"}], "folder": args.get("folder")}, peer)
 
     def _transaction(self, args: Mapping[str, Json], peer: Peer) -> Json:
         self._refuse_when_blocked()
@@ -202,6 +202,7 @@ class Gateway:
             if folder := operation.get("folder"):
                 work.turn_to(str(folder))
             self._operate(work, operation)
+        access.of(peer, self._snapshot).check_effect(self._snapshot, work.current, work.touched)
         self._commit(work, dry=bool(args.get("validate_only")))
         for operation in args["operations"] if not args.get("validate_only") else ():
             self._publisher.emit("debug", f"{peer.user}: {logs.told(operation)}")
@@ -290,14 +291,17 @@ class Gateway:
         base = self._snapshot if args.get("merge") else SHIPPED
         work = tx.read_file(content, base, self._reader(args.get("folder")))
         dry = bool(args.get("verify"))
-        backup = 0 if dry or args.get("merge") or args.get("text") is None else self._backed_up(peer)
+        keys = work.touched if args.get("merge") else self._snapshot.differences(work.current)
+        if not dry:
+            access.of(peer, self._snapshot).check_effect(self._snapshot, work.current, keys)
+        backup = 0 if dry or args.get("merge") else self._backed_up(peer)
         self._commit(work, dry=dry)
         return self._advise(work) | {"backup": backup}
 
     def _backed_up(self, peer: Peer) -> int:
-        """The running configuration as a generation, before another takes its place. 0 when it is the shipped one."""
+        """The running configuration as a generation, before another takes its place. 0 when that would add nothing."""
         content = tx.saved_text(self._snapshot)
-        if self._blocked or content == tx.saved_text(SHIPPED):
+        if self._blocked or content in (tx.saved_text(SHIPPED), self._store.load()):
             return 0
         return self._store.keep(content, self._now(), peer.user).number
 
@@ -316,6 +320,8 @@ class Gateway:
     def _text(self, args: Mapping[str, Json], peer: Peer) -> Json:
         if args.get("saved"):
             return self._store.load() or ""
+        if args.get("generation") is None:
+            self._refuse_when_blocked()
         number = args.get("generation")
         return tx.saved_text(self._snapshot) if number is None else self._store.read(int(number))
 
@@ -377,7 +383,9 @@ class Gateway:
 
     def _delete_sas(self, args: Mapping[str, Json], peer: Peer) -> Json:
         """Take SAs out and put them back from the configuration. Send counters go on where they were."""
-        chosen: list[SecurityAssociation] = shows.chosen_sas(self._sight(), args.get("filters", {}))
+        allowed = access.of(peer, self._snapshot)
+        found: list[SecurityAssociation] = shows.chosen_sas(self._sight(), args.get("filters", {}))
+        chosen = [sa for sa in found if allowed.acts_on(sa.label)]
         self._plane.apply([change for sa in chosen for change in (RemoveSa(sa), AddSa(sa))])
         for sa in chosen:
             self._publisher.emit("info", f"purged IPsec-SA proto_id={sa.protocol.name} spi={sa.spi}.")

@@ -15,6 +15,9 @@ ALL_PARTITIONS = "all-partitions"
 ROLES = ("admin", "resource-admin", "user-manager", "manager", "operator", "auditor", "guest", "no-access")
 """From much to nothing; `control.access` says what each may do."""
 
+WHOLE = ("admin", "resource-admin", "user-manager", "auditor")
+"""Roles over what no partition holds, so there is no holding them in one."""
+
 
 def partitions_exist(user: Object, world: World) -> Iterator[Problem]:
     """A role is held in a partition that is there, or in all of them and then in no single one beside."""
@@ -24,6 +27,13 @@ def partitions_exist(user: Object, world: World) -> Iterator[Problem]:
     for name in given:
         if name != ALL_PARTITIONS and world.get(PARTITION, name) is None:
             yield user.problem(f"the requested partition ({name}) was not found", "partition-access")
+        role = user["partition-access"][name]["role"]
+        if name != ALL_PARTITIONS and role in WHOLE:
+            allowed = ", ".join(each for each in ROLES if each not in WHOLE)
+            yield user.problem(
+                f"{role} is a role in {ALL_PARTITIONS}, not in {name} alone; allowed there: {allowed}",
+                "partition-access",
+            )
 
 
 def route_domain_exists(partition: Object, world: World) -> Iterator[Problem]:

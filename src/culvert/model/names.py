@@ -6,6 +6,7 @@ from culvert.model.problems import BadValue
 
 COMMON = "/Common"
 NAME_MAX = 255
+RESERVED = {"all": "every object", "none": "no object"}
 _PART = re.compile(r"[A-Za-z0-9_.][A-Za-z0-9_.\- ]*")
 _LOOSE = re.compile(r"[A-Za-z0-9_.:][A-Za-z0-9_.:%/\-]*")
 
@@ -33,6 +34,8 @@ def check(name: str, *, loose: bool = False) -> str:
     pieces = name.split("/", 2)
     if len(pieces) < 3 or pieces[0] or not pieces[1] or not pieces[2]:
         raise BadValue(f'"{name}" is not a name like x or /Common/x')
+    if pieces[2] in RESERVED:
+        raise BadValue(f'"{pieces[2]}" is no name: it stands for {RESERVED[pieces[2]]} wherever a name may stand')
     tail = [pieces[2]] if loose else pieces[2].split("/")
     form = _LOOSE if loose else _PART
     for part in (pieces[1], *tail):

@@ -61,6 +61,8 @@ def load(words: Words, session: Session) -> str:
     if session.batch is not None:
         raise BadSyntax("load sys config can't be part of a transaction")
     verify, merge = "verify" in flags, "merge" in flags
+    if "default" in flags and not verify and not _confirmed("Reset the configuration to that of a new system?"):
+        return "nothing was changed"
     content = _content(flags, source)
     answer = session.call("load", text=content, merge=merge, verify=verify)
     return "\n".join(_told(answer, flags, source))
@@ -86,12 +88,19 @@ def edit(words: Words, session: Session) -> str:
     return changes.warn(answer["warnings"])
 
 
+def _confirmed(question: str) -> bool:
+    """Whether the one at the terminal says yes; a script has said so by its command."""
+    if not sys.stdin.isatty():
+        return True
+    try:
+        return input(f"{question} (y/n) ").strip().lower() in ("y", "yes")
+    except EOFError:
+        return False
+
+
 def scf_path(given: str) -> Path:
-    """Where a file of this name is: a bare name that isn't here stands in the directory of SCFs."""
-    path = Path(given)
-    if "/" in given or path.exists() or not SCF_DIRECTORY.is_dir():
-        return path
-    return SCF_DIRECTORY / given
+    """Where a file of this name is: a bare name stands in the directory of SCFs, wherever one works."""
+    return Path(given) if "/" in given else SCF_DIRECTORY / given
 
 
 def read(path: Path) -> str:
@@ -132,12 +141,15 @@ def _content(flags: set[str], source: Path | None) -> str | None:
     return read(source) if source else None
 
 
+_SOURCES = {"default": "the configuration of a new system", "from-terminal": "what was typed"}
+
+
 def _told(answer: Mapping[str, Any], flags: set[str], source: Path | None) -> Iterator[str]:
     if "verify" in flags:
         yield "Validating configuration..."
     else:
         yield "Loading configuration..."
-    yield f"  {source or ('what was typed' if 'from-terminal' in flags else 'the saved configuration')}"
+    yield f"  {source or next((word for flag, word in _SOURCES.items() if flag in flags), 'the saved configuration')}"
     if answer.get("backup"):
         yield f"  the configuration before this one is kept: culvert config history, generation {answer['backup']}"
     if answer["warnings"]:
@@ -147,6 +159,7 @@ def _told(answer: Mapping[str, Any], flags: set[str], source: Path | None) -> It
 
 def _write_private(path: Path, content: str) -> None:
     try:
+        path.parent.mkdir(mode=0o700, exist_ok=True)
         path.touch(mode=0o600)
         path.write_text(content)
     except OSError as error:
