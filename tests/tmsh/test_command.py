@@ -169,7 +169,7 @@ def test_ipsec_sa_in_the_shape_of_the_manual() -> None:
         "  Soft lifetime: 34 seconds; unlimited bytes; 7 packets",
         "  Replay window size: 64",
         "  Last use: never",
-        "Create: 12/13/2012:16:39",
+        f"\n  Last use: never{'Create: 12/13/2012:16:39':>60}\n",
         "  Path MTU: 1400;  UDP: 4500->4500",
         "  Drops: replay 3",
     ):
@@ -214,6 +214,7 @@ def test_ipsec_stat_in_the_shape_of_the_manual() -> None:
     }
     lines = layout.lay_out("net ipsec-stat", [row], set()).splitlines()
     assert lines[1] == "Net::Ipsec"
+    assert lines[0] == lines[3] == "-" * 67
     assert lines[2].split("  ")[0] == "Cmd Id"
     assert lines[4].split() == ["1", "TUNNEL", "353.9K", "252.4M", "7", "0"]
     assert layout.lay_out("net ipsec-stat", [row], {"raw"}).splitlines()[4].split()[2] == "353912"
