@@ -64,6 +64,8 @@ def test_sas_are_installed_logged_and_shown(site: Site) -> None:
         ({"dst-addr": "3.3.3.3"}, ["/Common/sa-out"]),
         ({"traffic-selector": "ts-in"}, ["/Common/sa-in"]),
         ({"spi": "77"}, []),
+        ({"route-domain": "0", "spi": "1001"}, ["/Common/sa-out"]),
+        ({"route-domain": "1"}, []),
     ],
 )
 def test_filters(site: Site, filters: dict[str, str], names: list[str]) -> None:

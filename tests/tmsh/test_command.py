@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from culvert.control.errors import ControlError
+from culvert.control.errors import ControlError, SyntaxProblem
 from culvert.tmsh import command
 from culvert.tmsh import format as layout
 from culvert.tmsh.script import join, split, statements
@@ -83,6 +83,19 @@ def test_show_filters_take_both_spellings(word: str) -> None:
     recorder = Recorder([])
     command.run(f"show net ipsec ipsec-sa {word} 2.2.2.2 all-properties", Session(recorder))
     assert recorder.calls == [("show", {"what": "net ipsec ipsec-sa", "filters": {"src-addr": "2.2.2.2"}})]
+
+
+@pytest.mark.parametrize("word", ["peer-ip", "peer-name", "route-domain", "traffic-selector"])
+def test_ike_sas_have_filters_of_their_own(word: str) -> None:
+    recorder = Recorder([])
+    command.run(f"show net ipsec ike-sa {word} x", Session(recorder))
+    assert recorder.calls == [("show", {"what": "net ipsec ike-sa", "filters": {word: "x"}})]
+
+
+@pytest.mark.parametrize("line", ["show net ipsec ike-sa spi 1001", "show net ipsec-stat spi 1001"])
+def test_filters_of_another_show_are_unexpected(line: str) -> None:
+    with pytest.raises(SyntaxProblem, match='unexpected argument "spi"'):
+        command.run(line, Session(Recorder([])))
 
 
 @pytest.mark.parametrize(

@@ -135,7 +135,7 @@ def _host_links(plane: DataPlane, kind: Kind) -> dict[str, Record]:
 
 
 def chosen_usage(view: Sight, filters: Mapping[str, Json]) -> list[SaUsage]:
-    """The SAs that the filters spi, src-addr, dst-addr and traffic-selector leave."""
+    """The SAs that the filters spi, src-addr, dst-addr, route-domain and traffic-selector leave."""
     usage = sorted(view.plane.usage(), key=lambda own: own.sa.label)
     for word, value in filters.items():
         accepts = _filter(view, word, str(value))
@@ -152,6 +152,9 @@ def _filter(view: Sight, word: str, value: str) -> Callable[[SecurityAssociation
         if word == "spi":
             spi = int(value, 0)
             return lambda sa: sa.spi == spi
+        if word == "route-domain":
+            ours = int(value) == 0  # The plan refuses every other one.
+            return lambda sa: ours
         if word in ("src-addr", "dst-addr"):
             address = ip_address(value)
             return lambda sa: (sa.source if word == "src-addr" else sa.destination) == address
