@@ -26,7 +26,7 @@ from culvert.model import cli, net, net_ipsec, sys
 from culvert.model.fields import Edit, Reader, Sealer, Verb
 from culvert.model.kind import Kind, Naming
 from culvert.model.names import COMMON
-from culvert.model.problems import Invalid
+from culvert.model.problems import Invalid, Problem
 from culvert.model.registry import KINDS
 from culvert.model.text import read as read_text
 from culvert.observe.publisher import Outlet
@@ -474,9 +474,18 @@ def _told(error: Exception) -> errors.ControlError:
     if isinstance(error, tx.Missing):
         return errors.NotFound(error.title, error.name)
     if isinstance(error, Invalid):
-        told = errors.InvalidConfiguration("\n".join(map(str, error.problems)))
-        told.line, told.column = error.problems[0].line or None, error.problems[0].column or None
-        return told
+        return _invalid(error.problems)
     if isinstance(error, PlaneError):
         return errors.InvalidConfiguration(error.sentence)
     return errors.Unavailable(str(error))
+
+
+def _invalid(problems: Sequence[Problem]) -> errors.ControlError:
+    """All problems in one error. A single one that is about what is there or isn't has a message of the vendor's."""
+    first = problems[0]
+    if len(problems) == 1 and first.presence and not first.line:
+        made = errors.AlreadyExists if first.presence.there else errors.NotFound
+        return made(first.presence.title, first.presence.name)
+    told = errors.InvalidConfiguration("\n".join(map(str, problems)))
+    told.line, told.column = first.line or None, first.column or None
+    return told
