@@ -76,6 +76,7 @@ def test_bad_filters(site: Site) -> None:
     assert "is not allowed for spi" in site.refused("show", what="net ipsec ipsec-sa", filters={"spi": "x"}).text
     missing = site.refused("show", what="net ipsec ipsec-sa", filters={"traffic-selector": "nobody"})
     assert missing.text == "01020036:3: The requested IPsec traffic selector (/Common/nobody) was not found."
+    assert site.refused("show", what="net ipsec traffic-selector", filters={"names": ["nobody"]}).text == missing.text
 
 
 def test_vendor_errors(site: Site) -> None:
@@ -94,6 +95,8 @@ def test_vendor_errors(site: Site) -> None:
     assert (unnamed.text, unnamed.http) == (missing.text, 404)
     wrong = site.refused("modify", kind=kind, names=["pol-out"], properties={"mode": "sideways"})
     assert wrong.text.startswith("01070734:3: Configuration error: IPsec policy (/Common/pol-out): mode:")
+    assert site.refused("list", kind="net ipsec colour").text == 'Syntax Error: unexpected argument "colour"'
+    assert site.refused("list", kind="net ipsec ipsec-policy p").text == 'Syntax Error: unexpected argument "p"'
     assert site.refused("nonsense").text == 'Syntax Error: unknown call "nonsense"'
     assert site.refused("modify", kind=kind, names=["pol-out"], properties={}).http == 400
 

@@ -331,7 +331,7 @@ class Gateway:
         kinds = [kind for own_path, kind in sorted(KINDS.items()) if own_path[: len(path)] == path]
         strangers = list(shows.strangers(self._snapshot, path)) if path and path not in KINDS else []
         if not kinds and not strangers:
-            raise errors.SyntaxProblem(f'unexpected argument "{" ".join(path)}"')
+            raise errors.SyntaxProblem(f'unexpected argument "{shows.unknown_word(path)}"')
         names = args.get("names")
         found = [own for kind in kinds for own in shows.objects(self._snapshot, self._plane, kind, names, args)]
         allowed = access.of(peer, self._snapshot)

@@ -19,6 +19,7 @@ from culvert.model.foreign import FOREIGN
 from culvert.model.kind import Kind, Naming, Object
 from culvert.model.names import COMMON, full, partition
 from culvert.model.problems import Invalid
+from culvert.model.registry import KINDS
 from culvert.plan.intent import Intent
 
 Json = Any
@@ -47,10 +48,10 @@ def show(view: Sight, what: str, filters: Mapping[str, Json]) -> Json:
     if make is None:
         raise errors.SyntaxProblem(f'unexpected argument "{what}"')
     records = make(view, filters)
-    return records if what == "net route" else _named_ones(records, filters)
+    return records if what == "net route" else _named_ones(what, records, filters)
 
 
-def _named_ones(records: list[Record], filters: Mapping[str, Json]) -> list[Record]:
+def _named_ones(what: str, records: list[Record], filters: Mapping[str, Json]) -> list[Record]:
     """Those of the records whose names the filter `names` has. Raises NotFound for a name that nothing has."""
     names = filters.get("names")
     if not names:
@@ -58,7 +59,8 @@ def _named_ones(records: list[Record], filters: Mapping[str, Json]) -> list[Reco
     wanted = [full(str(name)) for name in names]
     for name in wanted:
         if not fnmatch.filter([own["name"] for own in records], name):
-            raise errors.NotFound("object", name)
+            kind = KINDS.get(tuple(what.split()))
+            raise errors.NotFound(kind.title if kind else "object", name)
     return [own for own in records if any(fnmatch.fnmatchcase(own["name"], name) for name in wanted)]
 
 
@@ -118,6 +120,12 @@ def strangers(snapshot: Snapshot, path: tuple[str, ...]) -> Iterator[Record]:
     for own in snapshot.all(FOREIGN):
         if tuple(own.name.split()[: len(path)]) == path:
             yield record(own)
+
+
+def unknown_word(path: tuple[str, ...]) -> str:
+    """The first word of a path behind which no kind stands."""
+    counts = range(1, len(path) + 1)
+    return next((path[count - 1] for count in counts if all(own[:count] != path[:count] for own in KINDS)), "")
 
 
 def _stored_name(kind: Kind, name: str, folder: str) -> str:
