@@ -140,9 +140,11 @@ def _edit_batch(words: Words, session: Session) -> str:
 
 def _delete_sas(words: Words, session: Session) -> str:
     answer = session.call("delete-sas", filters=selection.filters(words, selection.IPSEC_SA, (), set()))
+    count = answer["reinstalled"]
+    which = "association was" if count == 1 else "associations were"
     return (
-        f"{answer['reinstalled']} manual security associations were reinstalled from the configuration; "
-        "their sequence numbers go on, so that none is used twice"
+        f"{count} manual security {which} reinstalled from the configuration; "
+        "sequence numbers go on, so that none is used twice"
     )
 
 
