@@ -250,10 +250,11 @@ class Gateway:
                 raise
             self._guard(snapshot)  # Still waiting for the host, now with the changed configuration.
             return
+        known = self._intent.notes
         self._snapshot, self._intent = snapshot, intent
         self._trouble, self._blocked = "", False
         self._set_log()
-        self._tell(changes)
+        self._tell(changes, known)
 
     def _planned(self, work: Transaction, snapshot: Snapshot) -> tuple[Intent, list[Change]]:
         """The next intent, and how to get there."""
@@ -415,15 +416,18 @@ class Gateway:
         assert daemon is not None
         self._publisher.configure(daemon["log-level"], logs.outlets(self._snapshot, daemon["log-publisher"]))
 
-    def _tell(self, changes: Sequence[Change]) -> None:
+    def _tell(self, changes: Sequence[Change], known: Sequence[str]) -> None:
+        """The log of what was changed, and of what waits now and isn't `known` to."""
         for change in changes:
             if isinstance(change, AddSa):
                 self._publisher.emit("info", _established(change.sa))
             elif isinstance(change, RemoveSa):
                 sa = change.sa
                 self._publisher.emit("info", f"purged IPsec-SA proto_id={sa.protocol.name} spi={sa.spi}.")
-        for note in self._intent.notes if changes else ():
-            self._publisher.emit("notify", note)
+        told = frozenset(known)
+        for note in self._intent.notes:
+            if note not in told:
+                self._publisher.emit("notify", note)
 
 
 @contextlib.contextmanager
