@@ -103,8 +103,8 @@ def test_what_waits_is_told_once_and_when_it_begins_to(site: Site) -> None:
     waits = "NOTIFY: manual security association /Common/sa-far waits: no traffic selector names /Common/pol-far"
     answers = site.type(
         "create net ipsec ipsec-policy pol-far mode tunnel tunnel-local-address 7.7.7.7 tunnel-remote-address 8.8.8.8",
-        "create net ipsec manual-security-association sa-far spi 7000 source-address 7.7.7.7 destination-address 8.8.8.8 "
-        f"auth-key {AUTH_KEY} encrypt-key {CIPHER_KEY} ipsec-policy pol-far",
+        "create net ipsec manual-security-association sa-far spi 7000 source-address 7.7.7.7 "
+        f"destination-address 8.8.8.8 auth-key {AUTH_KEY} encrypt-key {CIPHER_KEY} ipsec-policy pol-far",
     )
     assert answers == ["", ""]
     assert site.log.count(waits) == 1

@@ -293,7 +293,7 @@ class Gateway:
         dry = bool(args.get("verify"))
         backup = 0 if dry or args.get("merge") or args.get("text") is None else self._backed_up(peer)
         self._commit(work, dry=dry)
-        return self._advise(work) | {"backup": backup}
+        return self._advise(work) | {"backup": backup, "saved": str(self._store.path)}
 
     def _backed_up(self, peer: Peer) -> int:
         """The running configuration as a generation, before another takes its place. 0 when it is the shipped one."""

@@ -137,12 +137,19 @@ def _told(answer: Mapping[str, Any], flags: set[str], source: Path | None) -> It
         yield "Validating configuration..."
     else:
         yield "Loading configuration..."
-    yield f"  {source or ('what was typed' if 'from-terminal' in flags else 'the saved configuration')}"
+    yield f"  {source or _meant(flags) or answer['saved']}"
     if answer.get("backup"):
         yield f"  the configuration before this one is kept: culvert config history, generation {answer['backup']}"
     if answer["warnings"]:
         yield "There were warnings:"
         yield from answer["warnings"]
+
+
+def _meant(flags: set[str]) -> str:
+    """What a load without a file reads; "" for the saved configuration."""
+    if "default" in flags:
+        return "the configuration of a new system"
+    return "what was typed" if "from-terminal" in flags else ""
 
 
 def _write_private(path: Path, content: str) -> None:
