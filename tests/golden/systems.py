@@ -21,6 +21,8 @@ from tests.control.live import ME, NOW, Site
 from tests.control.running import serving
 
 PROGRAMS: dict[str, Callable[[list[str]], int]] = {"tmsh": tmsh.main, "racoonctl": racoonctl.main}
+FILES = {"/var/lib/culvert/log/ipsec.log": "log/ipsec.log", "/etc/culvert/culvert.conf": "culvert.conf"}
+"""Where a running system has them, and where in a site's directory they are here."""
 TRAFFIC = re.compile(r"([AB]) sends (\d+) packets? of (\d+) octets from (\S+) to (\S+)")
 
 
@@ -51,11 +53,10 @@ class Systems:
         self._monkeypatch = monkeypatch
 
     def type(self, system: str, command: str) -> Answer:
-        """Run one command of a shell: tmsh and racoonctl as they are, and `cat` of the log of IPsec."""
+        """Run one command of a shell: tmsh and racoonctl as they are, and `cat` of one of FILES."""
         program, *words = shlex.split(command)
         if program == "cat":
-            assert words == ["/var/lib/culvert/log/ipsec.log"], command
-            return Answer(0, self._sites[system].log, "")
+            return Answer(0, (self._sites[system].directory / FILES[words[0]]).read_text(), "")
         self._monkeypatch.setenv("CULVERT_SOCKET", str(socket_of(self._sites[system])))
         status = PROGRAMS[program](words)
         return Answer(status, *self._capsys.readouterr())

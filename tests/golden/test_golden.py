@@ -38,6 +38,18 @@ SEED_FILTERS = ("spi", "src_addr", "dst_addr")
 """What else `show net ipsec ipsec-sa` can be filtered by, as the procedure spells it."""
 
 
+CATALOGUE = (
+    "01020066:3: The requested IPsec policy (/Common/",
+    "01020036:3: The requested IPsec policy (/Common/",
+    "01070265:3: The IPsec policy (/Common/",
+    "01070734:3: Configuration error: ",
+    'Syntax Error: unexpected argument "',
+    'Syntax Error: "colour" unknown property',
+    "Syntax Error: one or more properties must be specified",
+)
+"""How every error begins that the vendor is known to print and that can be made here."""
+
+
 @pytest.fixture
 def systems(place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Iterator[Systems]:
     with two_systems(place, capsys, monkeypatch) as found:
@@ -79,6 +91,12 @@ def test_every_command_of_the_procedure_is_in_a_transcript(command: str) -> None
 @pytest.mark.parametrize("word", SEED_FILTERS)
 def test_every_filter_of_the_procedure_is_in_a_transcript(word: str) -> None:
     assert any(command.startswith(f"tmsh show net ipsec ipsec-sa {word} ") for command in typed())
+
+
+@pytest.mark.parametrize("beginning", CATALOGUE)
+def test_every_error_of_the_catalogue_is_in_a_transcript(beginning: str) -> None:
+    outputs = [line for path in FILES for step in transcript.steps(path) for line in step.output]
+    assert any(line.startswith(beginning) for line in outputs)
 
 
 @pytest.mark.parametrize(
