@@ -141,6 +141,8 @@ def _edit_batch(words: Words, session: Session) -> str:
 def _delete_sas(words: Words, session: Session) -> str:
     answer = session.call("delete-sas", filters=selection.filters(words, selection.IPSEC_SA, (), set()))
     count = answer["reinstalled"]
+    if not count:
+        return "there are no such security associations to delete"
     which = "association was" if count == 1 else "associations were"
     return (
         f"{count} manual security {which} reinstalled from the configuration; "
