@@ -64,6 +64,8 @@ def test_sas_are_installed_logged_and_shown(site: Site) -> None:
         ({"dst-addr": "3.3.3.3"}, ["/Common/sa-out"]),
         ({"traffic-selector": "ts-in"}, ["/Common/sa-in"]),
         ({"spi": "77"}, []),
+        ({"route-domain": "0", "spi": "1001"}, ["/Common/sa-out"]),
+        ({"route-domain": "1"}, []),
     ],
 )
 def test_filters(site: Site, filters: dict[str, str], names: list[str]) -> None:
@@ -74,6 +76,7 @@ def test_bad_filters(site: Site) -> None:
     assert "is not allowed for spi" in site.refused("show", what="net ipsec ipsec-sa", filters={"spi": "x"}).text
     missing = site.refused("show", what="net ipsec ipsec-sa", filters={"traffic-selector": "nobody"})
     assert missing.text == "01020036:3: The requested IPsec traffic selector (/Common/nobody) was not found."
+    assert site.refused("show", what="net ipsec traffic-selector", filters={"names": ["nobody"]}).text == missing.text
 
 
 def test_vendor_errors(site: Site) -> None:
@@ -87,10 +90,47 @@ def test_vendor_errors(site: Site) -> None:
         "01070265:3: The IPsec policy (/Common/pol-out) cannot be deleted because it is in use by a "
         "IPsec manual security association (/Common/sa-out)."
     )
+    selector = {"source-address": "10.1.0.0/24", "destination-address": "10.2.0.0/24", "ipsec-policy": "nobody"}
+    unnamed = site.refused("create", kind="net ipsec traffic-selector", name="t", properties=selector)
+    assert (unnamed.text, unnamed.http) == (missing.text, 404)
     wrong = site.refused("modify", kind=kind, names=["pol-out"], properties={"mode": "sideways"})
     assert wrong.text.startswith("01070734:3: Configuration error: IPsec policy (/Common/pol-out): mode:")
+    assert site.refused("list", kind="net ipsec colour").text == 'Syntax Error: unexpected argument "colour"'
+    assert site.refused("list", kind="net ipsec ipsec-policy p").text == 'Syntax Error: unexpected argument "p"'
     assert site.refused("nonsense").text == 'Syntax Error: unknown call "nonsense"'
     assert site.refused("modify", kind=kind, names=["pol-out"], properties={}).http == 400
+
+
+@pytest.mark.parametrize(
+    ("verb", "item", "told"),
+    [
+        (
+            "add",
+            "local-syslog",
+            "01020066:3: The requested log destination (/Common/default-ipsec-log-publisher /Common/local-syslog) "
+            "already exists in partition Common.",
+        ),
+        (
+            "delete",
+            "nobody",
+            "01020036:3: The requested log destination (/Common/default-ipsec-log-publisher /Common/nobody) "
+            "was not found.",
+        ),
+        ("add", "nobody", "01020036:3: The requested log destination (/Common/nobody) was not found."),
+    ],
+)
+def test_vendor_errors_about_items_of_lists(site: Site, verb: str, item: str, told: str) -> None:
+    kind, name = "sys log-config publisher", "default-ipsec-log-publisher"
+    edit = {"destinations": {"verb": verb, "items": [item]}}
+    assert site.refused("modify", kind=kind, names=[name], properties=edit).text == told
+
+
+def test_a_self_ip_on_nothing_is_told_of_nothing_else(site: Site) -> None:
+    own = {"address": "4.4.4.4/24", "vlan": "nobody"}
+    told = site.refused("create", kind="net self", name="s", properties=own).text
+    assert told == "01020036:3: The requested VLAN (/Common/nobody) was not found."
+    tunnel = site.refused("create", kind="net self", name="s", properties=own | {"vlan": "http-tunnel"}).text
+    assert tunnel.endswith("/Common/http-tunnel is a tunnel; a self IP stands on a VLAN here")
 
 
 def test_a_transaction_is_all_or_nothing(site: Site) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from scapy.layers.inet import ICMP, IP
-from sealing import SITE_A
+from sealing import AUTH_KEY, CIPHER_KEY, SITE_A
 
 from tests.control.live import NOW, Site
 
@@ -97,3 +97,16 @@ def test_show_sys_log(site: Site) -> None:
     assert "IPsec-SA established" in site.tmsh("show sys log ipsec")
     assert site.tmsh("show sys log").splitlines()[:3] == ["--------", "Sys::Log", "--------"]
     assert "a number from 1 to 10000" in site.type("show sys log ipsec lines 0")[0]
+
+
+def test_what_waits_is_told_once_and_when_it_begins_to(site: Site) -> None:
+    waits = "NOTIFY: manual security association /Common/sa-far waits: no traffic selector names /Common/pol-far"
+    answers = site.type(
+        "create net ipsec ipsec-policy pol-far mode tunnel tunnel-local-address 7.7.7.7 tunnel-remote-address 8.8.8.8",
+        "create net ipsec manual-security-association sa-far spi 7000 source-address 7.7.7.7 "
+        f"destination-address 8.8.8.8 auth-key {AUTH_KEY} encrypt-key {CIPHER_KEY} ipsec-policy pol-far",
+    )
+    assert answers == ["", ""]
+    assert site.log.count(waits) == 1
+    site.type("delete net ipsec manual-security-association sa-in", "modify net ipsec traffic-selector ts-out order 3")
+    assert site.log.count(waits) == 1

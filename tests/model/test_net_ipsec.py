@@ -177,6 +177,17 @@ def test_advice(properties: dict[str, str], told: str) -> None:
     assert told in given if told else given == ""
 
 
+def test_the_manuals_own_destination_is_a_group_and_taken() -> None:
+    ends = {"source_address": "fd00::1", "destination_address": "ffe1::0020/64", "ipsec_policy": "default-ipsec-policy"}
+    work = create(sa(**ends))
+    made = work.current.get(SA.path, "/Common/extra")
+    assert made is not None
+    assert made.raw()["destination-address"] == "ffe1::20/64"
+    (told,) = map(str, work.advice())
+    assert "destination-address: ffe1::20 is a multicast group" in told
+    assert "any6 is not an address of a system" in refusal(sa(**ends | {"destination_address": "any6"}))
+
+
 def test_a_key_that_two_associations_share_is_told() -> None:
     work = create(sa())
     work.create(SA, "other", sa() | {"spi": "5001"})

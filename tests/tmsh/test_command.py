@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from culvert.control.errors import ControlError
+from culvert.control.errors import ControlError, SyntaxProblem
 from culvert.tmsh import command
 from culvert.tmsh import format as layout
 from culvert.tmsh.script import join, split, statements
@@ -83,6 +83,19 @@ def test_show_filters_take_both_spellings(word: str) -> None:
     recorder = Recorder([])
     command.run(f"show net ipsec ipsec-sa {word} 2.2.2.2 all-properties", Session(recorder))
     assert recorder.calls == [("show", {"what": "net ipsec ipsec-sa", "filters": {"src-addr": "2.2.2.2"}})]
+
+
+@pytest.mark.parametrize("word", ["peer-ip", "peer-name", "route-domain", "traffic-selector"])
+def test_ike_sas_have_filters_of_their_own(word: str) -> None:
+    recorder = Recorder([])
+    command.run(f"show net ipsec ike-sa {word} x", Session(recorder))
+    assert recorder.calls == [("show", {"what": "net ipsec ike-sa", "filters": {word: "x"}})]
+
+
+@pytest.mark.parametrize("line", ["show net ipsec ike-sa spi 1001", "show net ipsec-stat spi 1001"])
+def test_filters_of_another_show_are_unexpected(line: str) -> None:
+    with pytest.raises(SyntaxProblem, match='unexpected argument "spi"'):
+        command.run(line, Session(Recorder([])))
 
 
 @pytest.mark.parametrize(
@@ -169,7 +182,7 @@ def test_ipsec_sa_in_the_shape_of_the_manual() -> None:
         "  Soft lifetime: 34 seconds; unlimited bytes; 7 packets",
         "  Replay window size: 64",
         "  Last use: never",
-        "Create: 12/13/2012:16:39",
+        f"\n  Last use: never{'Create: 12/13/2012:16:39':>60}\n",
         "  Path MTU: 1400;  UDP: 4500->4500",
         "  Drops: replay 3",
     ):
@@ -214,6 +227,7 @@ def test_ipsec_stat_in_the_shape_of_the_manual() -> None:
     }
     lines = layout.lay_out("net ipsec-stat", [row], set()).splitlines()
     assert lines[1] == "Net::Ipsec"
+    assert lines[0] == lines[3] == "-" * 67
     assert lines[2].split("  ")[0] == "Cmd Id"
     assert lines[4].split() == ["1", "TUNNEL", "353.9K", "252.4M", "7", "0"]
     assert layout.lay_out("net ipsec-stat", [row], {"raw"}).splitlines()[4].split()[2] == "353912"

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from culvert.model.fields import Edit, Field, Members, Raw, Reader, Value, Verb, Words
-from culvert.model.problems import BadValue
+from culvert.model.problems import BadItem, BadValue
 
 
 def empty(own: Field) -> Value:
@@ -28,9 +28,9 @@ def _edit_words(words: Words, current: tuple[str, ...], edit: Edit, reader: Read
     if edit.verb is Verb.MODIFY:
         raise BadValue("modify is for members with properties; use add and delete")
     if edit.verb is Verb.ADD:
-        _refuse(sorted(set(items) & set(current)), "already in the list")
+        _refuse(sorted(set(items) & set(current)), "already in the list", there=True)
         return words.parse([*current, *items], reader)
-    _refuse(sorted(set(items) - set(current)), "not in the list")
+    _refuse(sorted(set(items) - set(current)), "not in the list", there=False)
     return tuple(word for word in current if word not in items)
 
 
@@ -39,15 +39,16 @@ def _edit_members(
 ) -> dict[str, dict[str, Value]]:
     given = members.parse(list(edit.items), reader)
     if edit.verb is Verb.ADD:
-        _refuse([name for name in given if name in current], "already there")
+        _refuse([name for name in given if name in current], "already there", there=True)
         return dict(sorted({**current, **given}.items()))
-    _refuse([name for name in given if name not in current], "not there")
+    _refuse([name for name in given if name not in current], "not there", there=False)
     if edit.verb is Verb.DELETE:
         return {name: inner for name, inner in current.items() if name not in given}
     changed: dict[str, dict[str, Value]] = {}
     for item in edit.items:
         (name,) = members.parse([item], reader)
-        _refuse([name] if name in changed else [], "given twice")
+        if name in changed:
+            raise BadValue(f"{name}: given twice")
         changed[name] = _merge(members, current[name], item, reader)
     return dict(sorted({**current, **changed}.items()))
 
@@ -60,6 +61,8 @@ def _merge(members: Members, current: Mapping[str, Value], item: Raw, reader: Re
     }
 
 
-def _refuse(names: list[str], sentence: str) -> None:
+def _refuse(names: list[str], sentence: str, *, there: bool) -> None:
+    if len(names) == 1:
+        raise BadItem(f"{names[0]}: {sentence}", names[0], there=there)
     if names:
         raise BadValue(f"{', '.join(names)}: {sentence}")

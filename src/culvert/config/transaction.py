@@ -12,11 +12,11 @@ from culvert.config import edits
 from culvert.config.snapshot import Builder, Key, Snapshot
 from culvert.model import text
 from culvert.model.auth import PARTITION
-from culvert.model.fields import Edit, Raw, Reader, Value
+from culvert.model.fields import Edit, Field, Members, Raw, Reader, Value, Words
 from culvert.model.foreign import FOREIGN
 from culvert.model.kind import Kind, Naming, Object, Path, defaults, fields_by_word
 from culvert.model.names import COMMON, partition
-from culvert.model.problems import BadValue, Invalid, Problem
+from culvert.model.problems import BadItem, BadValue, Invalid, Presence, Problem
 from culvert.model.registry import KINDS, SHIPPED_TEXT
 from culvert.model.sys import DB, FOLDER
 from culvert.model.text import Draft
@@ -215,7 +215,8 @@ class Transaction:
                 start = edits.empty(own) if fresh else values[own.word]
                 values[own.word] = edits.apply(own, start, raw[own.word], self._reader)
             except BadValue as error:
-                problems.append(Problem(str(error), word=own.word))
+                presence = _presence(own, error, current) if isinstance(error, BadItem) else None
+                problems.append(Problem(str(error), word=own.word, presence=presence))
         return values, problems
 
     def _change(self, key: Key, new: Object | None, places: Mapping[str, tuple[int, int]] | None = None) -> None:
@@ -252,7 +253,8 @@ class Transaction:
             stand_in = KINDS[path].stand_in
             if self._now.get(path, name) is None and not (stand_in and self._now.get(stand_in, name)):
                 title = KINDS[path].title
-                yield own.problem(f"the requested {title} ({name}) was not found", word)
+                problem = own.problem(f"the requested {title} ({name}) was not found", word)
+                yield replace(problem, presence=Presence(False, title, name))
         yield from self._shared(own, advice=False)
         for rule in own.kind.rules:
             yield from rule(own, self._now)
@@ -273,6 +275,13 @@ def inhabitants(snapshot: Snapshot, folder: str) -> Iterator[Object]:
     for own in snapshot.every():
         if own.kind.naming in (Naming.FOLDER, Naming.LOOSE) and own.name.startswith(folder.rstrip("/") + "/"):
             yield own
+
+
+def _presence(own: Field, error: BadItem, current: Object | None) -> Presence:
+    """The item of an object's list, as the vendor names one: by the names of both."""
+    target = own.type.target if isinstance(own.type, Words | Members) else None
+    title = KINDS[target].title if target else f"{own.word} item"
+    return Presence(error.there, title, f"{current.name} {error.item}".strip() if current else error.item)
 
 
 def _stood_for(path: Path) -> list[Path]:

@@ -26,7 +26,7 @@ from culvert.model import cli, net, net_ipsec, sys
 from culvert.model.fields import Edit, Reader, Sealer, Verb
 from culvert.model.kind import Kind, Naming
 from culvert.model.names import COMMON
-from culvert.model.problems import Invalid
+from culvert.model.problems import Invalid, Problem
 from culvert.model.registry import KINDS
 from culvert.model.text import read as read_text
 from culvert.observe.publisher import Outlet
@@ -251,10 +251,11 @@ class Gateway:
                 raise
             self._guard(snapshot)  # Still waiting for the host, now with the changed configuration.
             return
+        known = self._intent.notes
         self._snapshot, self._intent = snapshot, intent
         self._trouble, self._blocked = "", False
         self._set_log()
-        self._tell(changes)
+        self._tell(changes, known)
 
     def _planned(self, work: Transaction, snapshot: Snapshot) -> tuple[Intent, list[Change]]:
         """The next intent, and how to get there."""
@@ -296,7 +297,7 @@ class Gateway:
             access.of(peer, self._snapshot).check_effect(self._snapshot, work.current, keys)
         backup = 0 if dry or args.get("merge") else self._backed_up(peer)
         self._commit(work, dry=dry)
-        return self._advise(work) | {"backup": backup}
+        return self._advise(work) | {"backup": backup, "saved": str(self._store.path)}
 
     def _backed_up(self, peer: Peer) -> int:
         """The running configuration as a generation, before another takes its place. 0 when that would add nothing."""
@@ -337,7 +338,7 @@ class Gateway:
         kinds = [kind for own_path, kind in sorted(KINDS.items()) if own_path[: len(path)] == path]
         strangers = list(shows.strangers(self._snapshot, path)) if path and path not in KINDS else []
         if not kinds and not strangers:
-            raise errors.SyntaxProblem(f'unexpected argument "{" ".join(path)}"')
+            raise errors.SyntaxProblem(f'unexpected argument "{shows.unknown_word(path)}"')
         names = args.get("names")
         found = [own for kind in kinds for own in shows.objects(self._snapshot, self._plane, kind, names, args)]
         allowed = access.of(peer, self._snapshot)
@@ -423,15 +424,18 @@ class Gateway:
         assert daemon is not None
         self._publisher.configure(daemon["log-level"], logs.outlets(self._snapshot, daemon["log-publisher"]))
 
-    def _tell(self, changes: Sequence[Change]) -> None:
+    def _tell(self, changes: Sequence[Change], known: Sequence[str]) -> None:
+        """The log of what was changed, and of what waits now and isn't `known` to."""
         for change in changes:
             if isinstance(change, AddSa):
                 self._publisher.emit("info", _established(change.sa))
             elif isinstance(change, RemoveSa):
                 sa = change.sa
                 self._publisher.emit("info", f"purged IPsec-SA proto_id={sa.protocol.name} spi={sa.spi}.")
-        for note in self._intent.notes if changes else ():
-            self._publisher.emit("notify", note)
+        told = frozenset(known)
+        for note in self._intent.notes:
+            if note not in told:
+                self._publisher.emit("notify", note)
 
 
 @contextlib.contextmanager
@@ -482,9 +486,18 @@ def _told(error: Exception) -> errors.ControlError:
     if isinstance(error, tx.Missing):
         return errors.NotFound(error.title, error.name)
     if isinstance(error, Invalid):
-        told = errors.InvalidConfiguration("\n".join(map(str, error.problems)))
-        told.line, told.column = error.problems[0].line or None, error.problems[0].column or None
-        return told
+        return _invalid(error.problems)
     if isinstance(error, PlaneError):
         return errors.InvalidConfiguration(error.sentence)
     return errors.Unavailable(str(error))
+
+
+def _invalid(problems: Sequence[Problem]) -> errors.ControlError:
+    """All problems in one error. A single one that is about what is there or isn't has a message of the vendor's."""
+    first = problems[0]
+    if len(problems) == 1 and first.presence and not first.line:
+        made = errors.AlreadyExists if first.presence.there else errors.NotFound
+        return made(first.presence.title, first.presence.name)
+    told = errors.InvalidConfiguration("\n".join(map(str, problems)))
+    told.line, told.column = first.line or None, first.column or None
+    return told

@@ -19,6 +19,7 @@ from culvert.model.foreign import FOREIGN
 from culvert.model.kind import Kind, Naming, Object
 from culvert.model.names import COMMON, full, partition
 from culvert.model.problems import Invalid
+from culvert.model.registry import KINDS
 from culvert.plan.intent import Intent
 
 Json = Any
@@ -47,10 +48,10 @@ def show(view: Sight, what: str, filters: Mapping[str, Json]) -> Json:
     if make is None:
         raise errors.SyntaxProblem(f'unexpected argument "{what}"')
     records = make(view, filters)
-    return records if what == "net route" else _named_ones(records, filters)
+    return records if what == "net route" else _named_ones(what, records, filters)
 
 
-def _named_ones(records: list[Record], filters: Mapping[str, Json]) -> list[Record]:
+def _named_ones(what: str, records: list[Record], filters: Mapping[str, Json]) -> list[Record]:
     """Those of the records whose names the filter `names` has. Raises NotFound for a name that nothing has."""
     names = filters.get("names")
     if not names:
@@ -58,7 +59,8 @@ def _named_ones(records: list[Record], filters: Mapping[str, Json]) -> list[Reco
     wanted = [full(str(name)) for name in names]
     for name in wanted:
         if not fnmatch.filter([own["name"] for own in records], name):
-            raise errors.NotFound("object", name)
+            kind = KINDS.get(tuple(what.split()))
+            raise errors.NotFound(kind.title if kind else "object", name)
     return [own for own in records if any(fnmatch.fnmatchcase(own["name"], name) for name in wanted)]
 
 
@@ -120,6 +122,12 @@ def strangers(snapshot: Snapshot, path: tuple[str, ...]) -> Iterator[Record]:
             yield record(own)
 
 
+def unknown_word(path: tuple[str, ...]) -> str:
+    """The first word of a path behind which no kind stands."""
+    counts = range(1, len(path) + 1)
+    return next((path[count - 1] for count in counts if all(own[:count] != path[:count] for own in KINDS)), "")
+
+
 def _stored_name(kind: Kind, name: str, folder: str) -> str:
     if any(c in name for c in "*?["):
         return name if kind.naming is Naming.PLAIN else full(name, folder)
@@ -135,7 +143,7 @@ def _host_links(plane: DataPlane, kind: Kind) -> dict[str, Record]:
 
 
 def chosen_usage(view: Sight, filters: Mapping[str, Json]) -> list[SaUsage]:
-    """The SAs that the filters spi, src-addr, dst-addr and traffic-selector leave."""
+    """The SAs that the filters spi, src-addr, dst-addr, route-domain and traffic-selector leave."""
     usage = sorted(view.plane.usage(), key=lambda own: own.sa.label)
     for word, value in filters.items():
         accepts = _filter(view, word, str(value))
@@ -152,6 +160,9 @@ def _filter(view: Sight, word: str, value: str) -> Callable[[SecurityAssociation
         if word == "spi":
             spi = int(value, 0)
             return lambda sa: sa.spi == spi
+        if word == "route-domain":
+            ours = int(value) == 0  # The plan refuses every other one.
+            return lambda sa: ours
         if word in ("src-addr", "dst-addr"):
             address = ip_address(value)
             return lambda sa: (sa.source if word == "src-addr" else sa.destination) == address

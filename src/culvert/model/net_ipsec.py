@@ -181,7 +181,7 @@ MANUAL_SA_KIND = Kind(
         rules.sa_key_is_no_weak_des_key,
         rules.sa_life_makes_sense,
     ),
-    advice=(rules.sa_algorithms_are_strong, rules.sa_keys_are_good),
+    advice=(rules.sa_goes_to_one_system, rules.sa_algorithms_are_strong, rules.sa_keys_are_good),
     unique=(
         Unique(rules.wire_key, "spi, destination-address and protocol are those of {other}; use another spi"),
         Unique(

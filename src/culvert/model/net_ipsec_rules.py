@@ -147,14 +147,24 @@ def encapsulation_is_possible(policy: Object, world: World) -> Iterator[Problem]
 
 
 def sa_ends_make_sense(sa: Object, world: World) -> Iterator[Problem]:
-    """One family, two different systems, a host on each end."""
+    """One family, two different systems."""
     source, destination = sa["source-address"], sa["destination-address"].address
-    if destination.unspecified or destination.ip.is_multicast:
-        yield sa.problem(f"{destination} is not an address of one system", "destination-address")
+    if destination.unspecified:
+        yield sa.problem(f"{destination} is not an address of a system", "destination-address")
     elif source.ip.version != destination.ip.version:
         yield sa.problem(f"{destination} is not of the family of source-address {source}", "destination-address")
     elif source == destination:
         yield sa.problem(f"source-address and destination-address are both {source}", "destination-address")
+
+
+def sa_goes_to_one_system(sa: Object, world: World) -> Iterator[Problem]:
+    """Advice: the manual's own example of a destination, ffe1::0020/64, is a multicast group."""
+    destination = sa["destination-address"].address
+    if destination.ip.is_multicast:
+        yield sa.problem(
+            f"{destination} is a multicast group: this system sends to it, but is no member that receives",
+            "destination-address",
+        )
 
 
 def complete_sa(name: str, raw: dict[str, Raw], world: World) -> None:

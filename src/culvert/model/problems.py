@@ -4,6 +4,15 @@ from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True, slots=True)
+class Presence:
+    """What is wrong is only that something is there, or isn't: the vendor has messages of their own for that."""
+
+    there: bool
+    title: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
 class Problem:
     """One thing that is wrong. `line` and `column` count from 1; 0 when there is no text to point at."""
 
@@ -13,6 +22,7 @@ class Problem:
     word: str = ""
     line: int = 0
     column: int = 0
+    presence: Presence | None = None
 
     def __str__(self) -> str:
         where = f"line {self.line}, column {self.column}: " if self.line else ""
@@ -47,3 +57,12 @@ class BadSyntax(Exception):
 
 class BadValue(ValueError):
     """A value that its field does not take. The sentence says what was given and what is allowed."""
+
+
+class BadItem(BadValue):
+    """An item that can't be added to a list because it is `there`, or can't be changed because it isn't."""
+
+    def __init__(self, sentence: str, item: str, *, there: bool) -> None:
+        super().__init__(sentence)
+        self.item = item
+        self.there = there

@@ -48,7 +48,7 @@ def delete(words: Words, session: Session) -> str:
     if node.path == IPSEC_SA:
         return _delete_sas(words, session)
     if node.path == IKE_SA:
-        selection.filters(words, (), set())
+        selection.filters(words, selection.IKE_SA, (), set())
         return "there are no negotiated security associations to delete"
     kind = _kind(node, words)
     names = [_name(words, kind)]
@@ -139,10 +139,14 @@ def _edit_batch(words: Words, session: Session) -> str:
 
 
 def _delete_sas(words: Words, session: Session) -> str:
-    answer = session.call("delete-sas", filters=selection.filters(words, (), set()))
+    answer = session.call("delete-sas", filters=selection.filters(words, selection.IPSEC_SA, (), set()))
+    count = answer["reinstalled"]
+    if not count:
+        return "there are no such security associations to delete"
+    which = "association was" if count == 1 else "associations were"
     return (
-        f"{answer['reinstalled']} manual security associations were reinstalled from the configuration; "
-        "their sequence numbers go on, so that none is used twice"
+        f"{count} manual security {which} reinstalled from the configuration; "
+        "sequence numbers go on, so that none is used twice"
     )
 
 

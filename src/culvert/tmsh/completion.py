@@ -159,11 +159,11 @@ def _show_words(node: tree.Node, left: list[str], session: Session) -> Iterator[
     if left and left[-1] == "traffic-selector":
         yield from _names(KINDS["net", "ipsec", "traffic-selector"], session)
         return
-    if left and left[-1] in selection.FILTERS:
-        yield Candidate("<value>", selection.FILTERS[left[-1]])
+    filters = selection.FILTERS.get(" ".join(node.path), {})
+    if left and left[-1] in filters:
+        yield Candidate("<value>", filters[left[-1]])
         return
-    if node.path == ("net", "ipsec", "ipsec-sa"):
-        yield from _options(selection.FILTERS, left)
+    yield from _options(filters, left)
     yield from _options(showing.OPTIONS, left)
 
 

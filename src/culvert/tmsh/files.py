@@ -141,20 +141,24 @@ def _content(flags: set[str], source: Path | None) -> str | None:
     return read(source) if source else None
 
 
-_SOURCES = {"default": "the configuration of a new system", "from-terminal": "what was typed"}
-
-
 def _told(answer: Mapping[str, Any], flags: set[str], source: Path | None) -> Iterator[str]:
     if "verify" in flags:
         yield "Validating configuration..."
     else:
         yield "Loading configuration..."
-    yield f"  {source or next((word for flag, word in _SOURCES.items() if flag in flags), 'the saved configuration')}"
+    yield f"  {source or _meant(flags) or answer['saved']}"
     if answer.get("backup"):
         yield f"  the configuration before this one is kept: culvert config history, generation {answer['backup']}"
     if answer["warnings"]:
         yield "There were warnings:"
         yield from answer["warnings"]
+
+
+def _meant(flags: set[str]) -> str:
+    """What a load without a file reads; "" for the saved configuration."""
+    if "default" in flags:
+        return "the configuration of a new system"
+    return "what was typed" if "from-terminal" in flags else ""
 
 
 def _write_private(path: Path, content: str) -> None:

@@ -11,6 +11,8 @@ from culvert.tmsh.table import Options, moment, number, table
 
 Record = Mapping[str, Any]
 RULE = 77
+STAT_RULE = 67
+"""How long the rules of the manual's samples are, whatever stands between them."""
 
 
 def lay_out(what: str, records: Sequence[Record], options: Options) -> str:
@@ -58,7 +60,7 @@ def _sa_line(own: Record) -> str:
 
 
 def _sa_details(own: Record) -> list[str]:
-    last_use = f"  Last use: {moment(own['last_use'])}"
+    last_use, created = f"  Last use: {moment(own['last_use'])}", f"Create: {moment(own['created'])}"
     lines = [
         f"{own['source']} -> {own['destination']}",
         "-" * RULE,
@@ -71,7 +73,7 @@ def _sa_details(own: Record) -> list[str]:
         f"  Hard lifetime: {_lifetime(own['hard_lifetime'])}",
         f"  Soft lifetime: {_lifetime(own['soft_lifetime'])}",
         f"  Replay window size: {own['replay_window']}",
-        f"{last_use:<50}Create: {moment(own['created'])}",
+        last_use + created.rjust(RULE - len(last_use)),
         f"  Name: {relative(own['name'], COMMON)};  Packets: {own['packets']};  Sequence: {own['sequence']}",
         f"  {_sa_path(own)}",
     ]
@@ -114,7 +116,7 @@ def _ipsec_stat(records: Sequence[Record], options: Options) -> str:
     columns = ("packets_in", "bytes_in", "packets_out", "bytes_out")
     rows = [[str(own["worker"]), own["mode"], *(number(own[column], options) for column in columns)] for own in records]
     header = ["Cmd Id", "Mode", "Packets In", "Bytes In", "Packets Out", "Bytes Out"]
-    return table("Net::Ipsec", header, rows, left=2)
+    return table("Net::Ipsec", header, rows, left=2, rule=STAT_RULE)
 
 
 def _drops(records: Sequence[Record], options: Options) -> str:

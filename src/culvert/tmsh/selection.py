@@ -2,7 +2,7 @@
 
 import fnmatch
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from culvert.model.kind import Kind, Naming
 from culvert.model.names import full
@@ -10,14 +10,27 @@ from culvert.model.problems import BadSyntax
 from culvert.tmsh.session import Session
 from culvert.tmsh.words import Words, matches, unexpected
 
-UNDERSCORED = {"src_addr": "src-addr", "dst_addr": "dst-addr", "traffic_selector": "traffic-selector"}
-FILTERS = {
-    "lines": "How many of the newest lines",
-    "spi": "Security parameter index",
-    "src-addr": "Source address",
-    "dst-addr": "Destination address",
+_OF_SAS = {
+    "route-domain": "Number of a route domain",
     "traffic-selector": "Name of a traffic selector",
 }
+IPSEC_SA = {
+    "dst-addr": "Destination address",
+    "spi": "Security parameter index",
+    "src-addr": "Source address",
+    **_OF_SAS,
+}
+IKE_SA = {
+    "peer-ip": "Address of the other system",
+    "peer-name": "Name of an IKE peer",
+    **_OF_SAS,
+}
+FILTERS: Mapping[str, Mapping[str, str]] = {
+    "net ipsec ike-sa": IKE_SA,
+    "net ipsec ipsec-sa": IPSEC_SA,
+    "sys log ipsec": {"lines": "How many of the newest lines"},
+}
+"""What each show can be narrowed by, with help."""
 ALL = "all"
 
 
@@ -56,17 +69,17 @@ def fits(name: str, pattern: str, kind: Kind, folder: str) -> bool:
     return "/" not in pattern and fnmatch.fnmatchcase(last, pattern)
 
 
-def filters(words: Words, options: Sequence[str], chosen: set[str]) -> dict[str, str]:
-    """The filters of a show, and into `chosen` its options."""
+def filters(words: Words, known: Mapping[str, str], options: Sequence[str], chosen: set[str]) -> dict[str, str]:
+    """Those of the `known` filters that are given, and into `chosen` the options."""
     found: dict[str, str] = {}
     while words:
         word = words.take()
-        word = UNDERSCORED.get(word, word)
-        known = matches(word, [*options, *FILTERS])
-        if len(known) != 1:
+        # The manual spells filters src_addr and dst_addr.
+        meant = matches(word, [*options, *known]) or matches(word.replace("_", "-"), known)
+        if len(meant) != 1:
             raise unexpected(word)
-        if known[0] in FILTERS:
-            found[known[0]] = words.take(f'a value for "{known[0]}"')
+        if meant[0] in known:
+            found[meant[0]] = words.take(f'a value for "{meant[0]}"')
         else:
-            chosen.add(known[0])
+            chosen.add(meant[0])
     return found

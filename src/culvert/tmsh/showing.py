@@ -40,7 +40,9 @@ def run(words: Words, session: Session) -> str:
         known = sorted(own for own in layout.LAYOUTS if own.startswith(what))
         raise BadSyntax(f"{what or 'show'} alone shows nothing; there is {', '.join(known) or 'list'}")
     names, options = _names(words, what), set[str]()
-    filters: dict[str, object] = dict(selection.filters(words, tuple(OPTIONS), options))
+    filters: dict[str, object] = dict(
+        selection.filters(words, selection.FILTERS.get(what, {}), tuple(OPTIONS), options)
+    )
     if names:
         filters["names"] = names
     if "detail" in options:

@@ -31,8 +31,8 @@ def titled(title: str) -> list[str]:
     return ["-" * len(title), title, "-" * len(title)]
 
 
-def table(title: str, header: Sequence[str], rows: Sequence[Sequence[str]], left: int = 1) -> str:
-    """A titled table between rules; the first `left` columns flush left, the others right."""
+def table(title: str, header: Sequence[str], rows: Sequence[Sequence[str]], left: int = 1, rule: int = 0) -> str:
+    """A titled table between rules of at least `rule`; the first `left` columns flush left, the others right."""
     widths = [max(len(row[column]) for row in [header, *rows]) for column in range(len(header))]
     lines = [
         "  ".join(
@@ -41,5 +41,5 @@ def table(title: str, header: Sequence[str], rows: Sequence[Sequence[str]], left
         ).rstrip()
         for row in [header, *rows]
     ]
-    rule = "-" * max(len(title), *(len(line) for line in lines))
-    return "\n".join([rule, title, lines[0], rule, *lines[1:]])
+    dashes = "-" * max(rule, len(title), *(len(line) for line in lines))
+    return "\n".join([dashes, title, lines[0], dashes, *lines[1:]])
