@@ -440,3 +440,20 @@ def test_the_lab_is_configured_by_tmsh_lines(tmp_path: Path, name: str) -> None:
         "net self external-self {\n    address"
     )
     made.publisher.close()
+
+
+def test_replace_gives_every_other_property_its_default(site: Site) -> None:
+    operation = {
+        "verb": "replace",
+        "kind": "net ipsec manual-security-association",
+        "names": ["sa-out"],
+        "properties": {"description": "replaced"},
+    }
+    site.tmsh("modify net ipsec manual-security-association sa-out replay-window-size 128")
+    before = site.call("list", kind="net ipsec manual-security-association", names=["sa-out"])[0]["properties"]
+    site.call("transaction", operations=[operation])
+    after = site.call("list", kind="net ipsec manual-security-association", names=["sa-out"])[0]["properties"]
+    # What has no default, and the keys that nobody is shown, stay.
+    for word in ("spi", "source-address", "destination-address", "ipsec-policy", "auth-key"):
+        assert after[word] == before[word]
+    assert after["description"] == "replaced" and after["replay-window-size"] != before["replay-window-size"]

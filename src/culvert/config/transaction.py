@@ -13,6 +13,7 @@ from culvert.config.snapshot import Builder, Key, Snapshot
 from culvert.model import text
 from culvert.model.auth import PARTITION
 from culvert.model.fields import Edit, Field, Members, Raw, Reader, Value, Words
+from culvert.model.fields import Key as KeyField
 from culvert.model.foreign import FOREIGN
 from culvert.model.kind import Kind, Naming, Object, Path, defaults, fields_by_word
 from culvert.model.names import COMMON, partition
@@ -92,6 +93,15 @@ class Transaction:
         if current is None and not kind.implicit:
             raise Missing(kind.title, full)
         return self._put(kind, full, raw, current, draft)
+
+    def replace(self, kind: Kind, name: str, raw: Mapping[str, Raw]) -> Object:
+        """Give an object these properties, and every other one its default. Raises Missing or Invalid."""
+        full = kind.full_name(name, self._reader.folder)
+        current = self._now.get(kind.path, full)
+        if current is None and not kind.implicit:
+            raise Missing(kind.title, full)
+        start = SHIPPED.get(kind.path, full) or (current and Object(kind, full, _kept_values(current), current.kept))
+        return self._put(kind, full, raw, start, None)
 
     def delete(self, kind: Kind, name: str) -> None:
         """Take an object out. Raises Missing or Invalid; being in use is found by check()."""
@@ -301,6 +311,14 @@ def _renamed(user: Object, paths: Container[Path], old: str, new: str) -> Object
         else:
             values[word] = tuple(sorted(new if name == old else name for name in value))
     return Object(user.kind, user.name, values, user.kept)
+
+
+def _kept_values(own: Object) -> dict[str, Value]:
+    """Defaults, but for what has none, or is never shown: that stays where nothing is given in its place."""
+    return {
+        each.word: own[each.word] if each.required or isinstance(each.type, KeyField) else each.default
+        for each in own.kind.fields
+    }
 
 
 class _Unsealed:

@@ -18,13 +18,12 @@ from culvert.config import transaction as tx
 from culvert.config.snapshot import Snapshot
 from culvert.config.store import Store, StoreError
 from culvert.config.transaction import SHIPPED, Transaction
-from culvert.control import access, errors, explain, logs, shows, verify
+from culvert.control import access, errors, explain, logs, operations, shows, verify
 from culvert.control.server import Peer
 from culvert.dataplane.plane import DataPlane, PlaneError
 from culvert.ipsec.sa import SecurityAssociation
-from culvert.model import cli, net, net_ipsec, sys
-from culvert.model.fields import Edit, Reader, Sealer, Verb
-from culvert.model.kind import Kind, Naming
+from culvert.model import cli, net_ipsec, sys
+from culvert.model.fields import Reader, Sealer
 from culvert.model.names import COMMON
 from culvert.model.problems import Invalid, Problem
 from culvert.model.registry import KINDS
@@ -199,45 +198,12 @@ class Gateway:
         self._refuse_when_blocked()
         work = Transaction(self._snapshot, self._reader(args.get("folder")))
         for operation in args["operations"]:
-            if folder := operation.get("folder"):
-                work.turn_to(str(folder))
-            self._operate(work, operation)
+            operations.carry_out(work, operation, self._plane)
         access.of(peer, self._snapshot).check_effect(self._snapshot, work.current, work.touched)
         self._commit(work, dry=bool(args.get("validate_only")))
         for operation in args["operations"] if not args.get("validate_only") else ():
             self._publisher.emit("debug", f"{peer.user}: {logs.told(operation)}")
         return self._advise(work)
-
-    def _operate(self, work: Transaction, operation: Mapping[str, Json]) -> None:
-        kind = _kind(operation.get("kind"))
-        names = operation.get("names", [operation.get("name", "")])
-        raw = _raw(operation.get("properties", {}))
-        verb = operation.get("verb")
-        if verb == "modify" and not raw:
-            raise errors.SyntaxProblem("one or more properties must be specified")
-        if verb == "rename":
-            work.rename(kind, names[0], str(operation.get("to", "")))
-            return
-        for name in names if verb == "create" else self._expand(work, kind, names, operation):
-            if verb == "create":
-                work.create(kind, name, raw)
-            elif verb == "modify":
-                self._check_host_link(kind, name)
-                work.modify(kind, name, raw)
-            elif verb == "delete":
-                work.delete(kind, name)
-            else:
-                raise errors.SyntaxProblem(f'unknown verb "{verb}"')
-
-    def _expand(self, work: Transaction, kind: Kind, names: Sequence[str], args: Mapping[str, Json]) -> list[str]:
-        if list(names) != ["all"]:
-            return [""] if kind.naming is Naming.SINGLE else list(names)
-        found = shows.objects(work.current, self._plane, kind, None, {"folder": args.get("folder"), "names_only": True})
-        return [own["name"] for own in found if not tx.SHIPPED.get(kind.path, own["name"])]
-
-    def _check_host_link(self, kind: Kind, name: str) -> None:
-        if kind.path == net.INTERFACE and name not in {link.name for link in self._plane.links()}:
-            raise errors.NotFound(kind.title, name)
 
     def _commit(self, work: Transaction, *, dry: bool = False) -> None:
         snapshot = work.check()
@@ -454,25 +420,6 @@ def _established(sa: SecurityAssociation) -> str:
         f"IPsec-SA established: {sa.protocol.name}/{sa.mode.value.capitalize()} "
         f"{sa.source}[0]->{sa.destination}[0] spi={sa.spi}(0x{sa.spi:x})"
     )
-
-
-def _kind(words: Json) -> Kind:
-    kind = KINDS.get(tuple(str(words).split()))
-    if kind is None:
-        raise errors.SyntaxProblem(f'unexpected argument "{words}"')
-    return kind
-
-
-def _raw(properties: Mapping[str, Json]) -> dict[str, Json]:
-    """Properties as they came over the socket; {"verb", "items"} is an Edit."""
-    return {word: _edit(raw) if isinstance(raw, dict) else raw for word, raw in properties.items()}
-
-
-def _edit(raw: Mapping[str, Json]) -> Json:
-    verb, items = raw.get("verb"), raw.get("items")
-    if verb not in {own.value for own in Verb} or not isinstance(items, list):
-        raise errors.SyntaxProblem("a list, or an object with verb and items, is expected")
-    return items if Verb(verb) is Verb.REPLACE else Edit(Verb(verb), tuple(items))
 
 
 def _told(error: Exception) -> errors.ControlError:

@@ -1,0 +1,79 @@
+"""What a call asks to be done to objects, carried out on a transaction.
+
+An operation is {verb, kind, name or names, properties, to, folder}. `verb`: create, modify, replace, delete or rename.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from culvert.config import transaction as tx
+from culvert.config.transaction import Transaction
+from culvert.control import errors, shows
+from culvert.dataplane.plane import DataPlane
+from culvert.model import net
+from culvert.model.fields import Edit, Verb
+from culvert.model.kind import Kind, Naming
+from culvert.model.registry import KINDS
+
+Json = Any
+
+
+def carry_out(work: Transaction, operation: Mapping[str, Json], plane: DataPlane) -> None:
+    """Raises ControlError, and what the transaction's methods raise."""
+    if folder := operation.get("folder"):
+        work.turn_to(str(folder))
+    kind = _kind(operation.get("kind"))
+    names = operation.get("names", [operation.get("name", "")])
+    raw = _raw(operation.get("properties", {}))
+    verb = operation.get("verb")
+    if verb == "modify" and not raw:
+        raise errors.SyntaxProblem("one or more properties must be specified")
+    if verb == "rename":
+        work.rename(kind, names[0], str(operation.get("to", "")))
+        return
+    for name in names if verb == "create" else _expand(work, kind, names, operation, plane):
+        if verb == "create":
+            work.create(kind, name, raw)
+        elif verb == "modify":
+            _check_host_link(kind, name, plane)
+            work.modify(kind, name, raw)
+        elif verb == "replace":
+            _check_host_link(kind, name, plane)
+            work.replace(kind, name, raw)
+        elif verb == "delete":
+            work.delete(kind, name)
+        else:
+            raise errors.SyntaxProblem(f'unknown verb "{verb}"')
+
+
+def _expand(
+    work: Transaction, kind: Kind, names: Sequence[str], operation: Mapping[str, Json], plane: DataPlane
+) -> list[str]:
+    if list(names) != ["all"]:
+        return [""] if kind.naming is Naming.SINGLE else list(names)
+    found = shows.objects(work.current, plane, kind, None, {"folder": operation.get("folder"), "names_only": True})
+    return [own["name"] for own in found if not tx.SHIPPED.get(kind.path, own["name"])]
+
+
+def _check_host_link(kind: Kind, name: str, plane: DataPlane) -> None:
+    if kind.path == net.INTERFACE and name not in {link.name for link in plane.links()}:
+        raise errors.NotFound(kind.title, name)
+
+
+def _kind(words: Json) -> Kind:
+    kind = KINDS.get(tuple(str(words).split()))
+    if kind is None:
+        raise errors.SyntaxProblem(f'unexpected argument "{words}"')
+    return kind
+
+
+def _raw(properties: Mapping[str, Json]) -> dict[str, Json]:
+    """Properties as they came over the socket; {"verb", "items"} is an Edit."""
+    return {word: _edit(raw) if isinstance(raw, dict) else raw for word, raw in properties.items()}
+
+
+def _edit(raw: Mapping[str, Json]) -> Json:
+    verb, items = raw.get("verb"), raw.get("items")
+    if verb not in {own.value for own in Verb} or not isinstance(items, list):
+        raise errors.SyntaxProblem("a list, or an object with verb and items, is expected")
+    return items if Verb(verb) is Verb.REPLACE else Edit(Verb(verb), tuple(items))
