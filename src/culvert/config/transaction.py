@@ -5,7 +5,7 @@ commit follows the size of the change and not of the configuration.
 """
 
 from collections import Counter
-from collections.abc import Collection, Container, Iterator, Mapping
+from collections.abc import Collection, Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from culvert.config import edits
@@ -117,6 +117,7 @@ class Transaction:
         self._check_folder(kind, new)
         users = list(self._users(kind.path, old))
         self._change((kind.path, old), None)
+        self._deleted.append(own)
         made = Object(kind, new, own.values, own.kept)
         self._change((kind.path, new), made)
         for user in users:
@@ -237,10 +238,14 @@ class Transaction:
             before = self._base.get(path, name)
             named = [(other, who) for subject in (own, before) if subject for _, other, who in subject.references()]
             users = [(user.kind.path, user.name) for user in self._users(path, name)]
-            for key in [(path, name), *named, *users]:
+            concerned = [(each.kind.path, each.name) for subject in (own, before) for each in self._concerned(subject)]
+            for key in [(path, name), *named, *users, *concerned]:
                 if key not in seen and (neighbour := self._now.get(*key)) is not None:
                     seen.add(key)
                     yield neighbour
+
+    def _concerned(self, own: Object | None) -> Iterable[Object]:
+        return own.kind.concerns(own, self._now) if own and own.kind.concerns else ()
 
     def _problems(self, own: Object) -> Iterator[Problem]:
         places = self._touched.get((own.kind.path, own.name), {})

@@ -1,0 +1,59 @@
+"""Any sequence of commands: whatever comes of each, the configuration stays one that saves and loads to itself."""
+
+import pytest
+
+from tests.control.live import Site
+from tests.tmsh import wholeness
+
+SAVED_WRONG = {
+    "a partition that a user has a role in": (
+        "create auth partition p",
+        "create auth user u partition-access add { p { role guest } }",
+        "delete auth partition p",
+    ),
+    "a partition that a user has a role in, renamed": (
+        "create auth partition p",
+        "create auth user u partition-access add { p { role guest } }",
+        "mv auth partition p q",
+    ),
+    "a partition with something in it, renamed": (
+        "create auth partition p",
+        "create net ipsec ipsec-policy /p/x",
+        "mv auth partition p q",
+    ),
+    "the route domain of a partition": (
+        "create net route-domain r id 7",
+        "create auth partition p default-route-domain 7",
+        "delete net route-domain r",
+    ),
+    "the number of a partition's route domain": (
+        "create net route-domain r id 7",
+        "create auth partition p default-route-domain 7",
+        "modify net route-domain r id 8",
+    ),
+    "the direction of a selector that goes the other way at a new self IP": (
+        "delete net self outside",
+        "modify net ipsec traffic-selector ts-out direction in",
+        "create net self outside address 2.2.2.2/24 vlan external",
+    ),
+    "a self IP at which a selector's direction hangs": (
+        "create net self far-end address 3.3.3.3/24 vlan external",
+        "modify net ipsec traffic-selector ts-out direction in",
+        "delete net self far-end",
+    ),
+    "a folder with something in it, renamed": (
+        "create sys folder f",
+        "create net ipsec ipsec-policy f/x",
+        "mv sys folder f g",
+    ),
+}
+
+
+@pytest.mark.parametrize("lines", SAVED_WRONG.values(), ids=SAVED_WRONG)
+def test_what_others_need_stays(site: Site, lines: tuple[str, ...]) -> None:
+    """Each last command was carried out, and what was saved then could not be loaded."""
+    *before, last = lines
+    assert site.type(*before) == [""] * len(before)
+    assert site.type(last) != [""]
+    with wholeness.twin(site) as other:
+        wholeness.check(site, other)
