@@ -50,7 +50,7 @@ def test_a_transaction_with_one_mistake_changes_nothing_and_stays_open(site: Sit
 
 @pytest.mark.parametrize(
     "line",
-    ["modify cli transaction delete 9", "modify cli transaction delete x", f"modify cli transaction delete {'9' * 5000}"],
+    [f"modify cli transaction delete {number}" for number in ("9", "x", "9" * 5000)],
     ids=["9", "x", "long"],
 )
 def test_a_transaction_has_the_commands_that_it_has(site: Site, line: str) -> None:

@@ -49,6 +49,32 @@ SAVED_WRONG = {
 }
 
 
+SHIPPED_OTHERWISE = (
+    "modify net ipsec ike-daemon ikedaemon log-publisher none",
+    "modify net ipsec ipsec-policy default-ipsec-policy-interface mode transport",
+    "modify sys log-config publisher default-ipsec-log-publisher destinations none",
+    "modify net tunnels tunnel http-tunnel description none",
+)
+
+
+@pytest.mark.parametrize("line", SHIPPED_OTHERWISE)
+def test_what_is_shipped_may_be_set_to_its_default(site: Site, line: str) -> None:
+    """A default isn't written, and so the next load brought back what the system came with."""
+    assert site.type(line) == [""]
+    with wholeness.twin(site) as other:
+        wholeness.check(site, other)
+
+
+def test_a_foreign_stanza_comes_with_a_file_only(site: Site) -> None:
+    """One of a kind that is known was kept as foreign, and came back from a file as what it said."""
+    self_ip = "net self /Common/x { address 10.9.0.1/24 vlan /Common/internal }"
+    assert "comes with a file" in site.type(f'create foreign "net self /Common/x" text "{self_ip}"')[0]
+    site.call("load", text="ltm pool /Common/web { }", merge=True)
+    assert "comes with a file" in site.type('modify foreign "ltm pool /Common/web" text x')[0]
+    assert "comes with a file" in site.type('cp foreign "ltm pool /Common/web" "ltm pool /Common/two"')[0]
+    assert site.type('delete foreign "ltm pool /Common/web"') == [""]
+
+
 @pytest.mark.parametrize("lines", SAVED_WRONG.values(), ids=SAVED_WRONG)
 def test_what_others_need_stays(site: Site, lines: tuple[str, ...]) -> None:
     """Each last command was carried out, and what was saved then could not be loaded."""

@@ -184,6 +184,9 @@ class Transaction:
         self, kind: Kind, name: str, raw: Mapping[str, Raw], current: Object | None, draft: Draft | None
     ) -> Object:
         self._check_folder(kind, name)
+        if kind.path == FOREIGN and draft is None:
+            # Only a reader of files knows which stanzas are foreign.
+            raise Invalid(Problem("comes with a file that is loaded, and only so", kind.title, name))
         given = dict(raw)
         if current is None and kind.complete:
             kind.complete(name, given, self._now)
@@ -334,8 +337,14 @@ def is_shipped(own: Object) -> bool:
 def saved_text(snapshot: Snapshot) -> str:
     """What `save sys config` writes: every object that differs from the shipped ones, by full path."""
     wanted = [own for own in snapshot.every() if not is_shipped(own) or (own.kind.fixed and _worth_saving(own))]
-    stanzas = (text.render(own.kind, own.name, own.raw(), text.Style(), own.kept) for own in sorted(wanted, key=_place))
-    return "".join(stanza + "\n" for stanza in stanzas)
+    return "".join(_stanza(own) + "\n" for own in sorted(wanted, key=_place))
+
+
+def _stanza(own: Object) -> str:
+    """The object as a file has it; where it came with something else than a default, all that differs from that."""
+    came = SHIPPED.get(own.kind.path, own.name)
+    besides = frozenset(word for word, value in own.values.items() if came is not None and came[word] != value)
+    return text.render(own.kind, own.name, own.raw(), text.Style(besides=besides), own.kept)
 
 
 def _place(own: Object) -> tuple[tuple[str, ...], str]:
