@@ -119,6 +119,16 @@ def test_a_bare_name_is_looked_for_among_the_scfs(tmp_path: Path, monkeypatch: p
     assert files.scf_path("./backup.scf") == Path("backup.scf")
 
 
+@pytest.mark.parametrize("octet", ["ltm pool /Common/\udcff { }", "net vlan v { strange \udcff }"])
+def test_an_octet_that_is_no_character_is_refused(site: Site, octet: str) -> None:
+    """It came in by a program's arguments, was kept, and from then on nothing could be saved."""
+    assert "line 1, column" in site.refused("load", text=octet, merge=True).text
+    assert "not UTF-8" in site.type('modify cli preference alias-path "\udcff"')[0]
+    path = {"verb": "modify", "kind": "cli preference", "properties": {"alias-path": ["\udcff"]}}
+    assert "control characters" in site.refused("transaction", operations=[path]).text
+    assert "Saving" in site.tmsh("save sys config")
+
+
 def test_saved_files_are_private(site: Site, tmp_path: Path) -> None:
     saved(site, tmp_path)
     assert (tmp_path / "saved.scf").stat().st_mode & 0o077 == 0

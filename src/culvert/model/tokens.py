@@ -49,6 +49,19 @@ def decode(data: bytes) -> str:
         raise BadSyntax(f"octet 0x{data[error.start]:02x} is not UTF-8", line, column) from None
 
 
+def refuse_halves(text: str) -> None:
+    """BadSyntax with the place of the first half of a character: an octet that a program's arguments carried over.
+
+    It is in no file that can be saved.
+    """
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        before = text[: error.start]
+        place = before.count("\n") + 1, error.start - before.rfind("\n")
+        raise BadSyntax("an octet here is not UTF-8", *place) from None
+
+
 def parse(text: str) -> tuple[Token, ...]:
     """The tokens of `text`; blocks hold theirs. Raises BadSyntax with line and column."""
     return tuple(items(text))
@@ -59,6 +72,7 @@ def items(text: str) -> Iterator[Token]:
 
     Raises BadSyntax with line and column; a block that no word announces is one too.
     """
+    refuse_halves(text)
     stack: list[tuple[int, int, list[Token]]] = []
     announced = False
     for sort, value, line, column in _scan(text):
