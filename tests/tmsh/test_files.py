@@ -119,6 +119,11 @@ def test_a_bare_name_is_looked_for_among_the_scfs(tmp_path: Path, monkeypatch: p
     assert files.scf_path("./backup.scf") == Path("backup.scf")
 
 
+@pytest.mark.parametrize("text", ["ltm pool /Common/a\0b { }", "ltm pool /Common/w {\n a \0 }"])
+def test_a_nul_in_a_foreign_stanza_is_refused(site: Site, text: str) -> None:
+    assert "a NUL character is not allowed" in site.refused("load", text=text, merge=True).text
+
+
 @pytest.mark.parametrize("octet", ["ltm pool /Common/\udcff { }", "net vlan v { strange \udcff }"])
 def test_an_octet_that_is_no_character_is_refused(site: Site, octet: str) -> None:
     """It came in by a program's arguments, was kept, and from then on nothing could be saved."""

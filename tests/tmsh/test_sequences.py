@@ -1,10 +1,27 @@
 """Any sequence of commands: whatever comes of each, the configuration stays one that saves and loads to itself."""
 
-import pytest
+import gc
+import io
+import os
+import tempfile
+from pathlib import Path
+from unittest.mock import patch
 
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from sealing import SITE_A
+
+from culvert.control.errors import ControlError
+from culvert.tmsh import command
+from culvert.tmsh.session import Session
 from tests.control.live import Site
 from tests.tmsh import wholeness
+from tests.tmsh.commands import command as typed_by
 
+EXAMPLES = int(os.environ.get("CULVERT_SEQUENCES", "50"))
+"""How many sequences; thousands find more than a test run has time for."""
+LENGTH = 60
 SAVED_WRONG = {
     "a partition that a user has a role in": (
         "create auth partition p",
@@ -83,3 +100,40 @@ def test_what_others_need_stays(site: Site, lines: tuple[str, ...]) -> None:
     assert site.type(last) != [""]
     with wholeness.twin(site) as other:
         wholeness.check(site, other)
+
+
+def carried_out(typed: str, session: Session) -> bool:
+    """Whether a command was; what it reads from the terminal stands below its first line."""
+    line, _, below = typed.partition("\n")
+    try:
+        with patch("sys.stdin", io.StringIO(below)):
+            command.run(line, session)
+    except ControlError as error:
+        assert error.text and "Internal" not in error.text
+        return False
+    return True
+
+
+@settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
+@given(st.integers(0, 2**62), st.lists(st.booleans(), min_size=LENGTH, max_size=LENGTH))
+def test_any_sequence_leaves_a_configuration_that_loads_to_itself(seed: int, kept: list[bool]) -> None:
+    """`kept`: which commands of a long sequence are typed, so that hypothesis can leave out what doesn't matter."""
+    lines = [typed_by(seed + at) for at, typed in enumerate(kept) if typed]
+    with tempfile.TemporaryDirectory(dir=wholeness.MEMORY) as directory:
+        site = Site(Path(directory))
+        site.call("load", text=SITE_A)
+        session = Session(site)
+        with wholeness.twin(site) as other:
+            text, runs = site.call("text"), wholeness.running(site)
+            for line in lines:
+                done = carried_out(line, session)
+                assert command.run("list recursive", Session(site, folder="/"))
+                assert "Saving" in command.run("save sys config", Session(site))
+                if site.call("text") != text:
+                    assert done and session.batch is None
+                    wholeness.check(site, other)
+                    text, runs = site.call("text"), wholeness.running(site)
+                assert wholeness.running(site) == runs
+        site.close()
+        # A load freezes what is alive then.
+        gc.unfreeze()

@@ -55,7 +55,7 @@ def read(text: str, kinds: Mapping[tuple[str, ...], Kind]) -> tuple[list[Draft],
     Stanzas that no kind knows become drafts of the kind `foreign`, unless they are of IPsec.
     """
     try:
-        tokens.refuse_halves(text)
+        tokens.refuse_octets(text)
     except BadSyntax as error:
         return [], [Problem(error.sentence, line=error.line, column=error.column)]
     text, strangers = foreign.cut(text, kinds)

@@ -49,17 +49,18 @@ def decode(data: bytes) -> str:
         raise BadSyntax(f"octet 0x{data[error.start]:02x} is not UTF-8", line, column) from None
 
 
-def refuse_halves(text: str) -> None:
-    """BadSyntax with the place of the first half of a character: an octet that a program's arguments carried over.
+def refuse_octets(text: str) -> None:
+    """BadSyntax with the place of the first character that no text has: a NUL, or half a character.
 
-    It is in no file that can be saved.
+    The latter is an octet that a program's arguments carried over, and can't be saved.
     """
+    at, sentence = text.find("\0"), "a NUL character is not allowed"
     try:
         text.encode("utf-8")
     except UnicodeEncodeError as error:
-        before = text[: error.start]
-        place = before.count("\n") + 1, error.start - before.rfind("\n")
-        raise BadSyntax("an octet here is not UTF-8", *place) from None
+        at, sentence = error.start, "an octet here is not UTF-8"
+    if at >= 0:
+        raise BadSyntax(sentence, text.count("\n", 0, at) + 1, at - text.rfind("\n", 0, at))
 
 
 def parse(text: str) -> tuple[Token, ...]:
@@ -72,7 +73,7 @@ def items(text: str) -> Iterator[Token]:
 
     Raises BadSyntax with line and column; a block that no word announces is one too.
     """
-    refuse_halves(text)
+    refuse_octets(text)
     stack: list[tuple[int, int, list[Token]]] = []
     announced = False
     for sort, value, line, column in _scan(text):
@@ -123,8 +124,6 @@ def _scan(text: str) -> Iterator[tuple[str, str, int, int]]:
                 end = text.find("\n", position)
                 position = len(text) if end < 0 else end
                 continue
-            if "\0" in value:
-                raise BadSyntax("a NUL character is not allowed", line, start - line_start + 1 + value.index("\0"))
             fresh = False
             yield sort, value, line, start - line_start + 1
             continue
@@ -139,8 +138,6 @@ def _scan(text: str) -> Iterator[tuple[str, str, int, int]]:
 def _token(sort: str, value: str, line: int, column: int) -> Iterator[tuple[str, str, int, int]]:
     if sort == "stray":
         raise BadSyntax("a double quote is never closed", line, column)
-    if "\0" in value:
-        raise BadSyntax("a NUL character is not allowed", line, column + value.index("\0"))
     if sort == "quoted":
         value = _ESCAPED.sub(r"\1", value[1:-1])
     yield sort, value, line, column
