@@ -94,6 +94,8 @@ def test_copying(site: Site) -> None:
     assert site.tmsh("cp net ipsec traffic-selector ts-out ts-two") == ""
     first, second = (site.tmsh(f"list net ipsec traffic-selector {name}") for name in ("ts-out", "ts-two"))
     assert second == first.replace("ts-out", "ts-two")
+    assert site.type("modify ltm virtual forward disabled", "cp ltm virtual forward same") == ["", ""]
+    assert "    disabled" in site.tmsh("list ltm virtual same").splitlines()
     # A copied SA would have the SPI of the first.
     assert "spi" in site.type("cp net ipsec manual-security-association sa-out sa-two")[0]
 

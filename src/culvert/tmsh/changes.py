@@ -70,7 +70,7 @@ def copy(words: Words, session: Session) -> str:
     found = session.call("list", kind=kind.word, names=[source], folder=session.folder)
     if len(found) != 1:
         raise BadSyntax(f"cp copies one {kind.word}; {len(found)} are called {source}")
-    properties = {word: raw for word, raw in found[0]["properties"].items() if raw is not False}
+    properties = found[0]["properties"]
     return warn(session.change({"verb": "create", "kind": kind.word, "name": name, "properties": properties}))
 
 
