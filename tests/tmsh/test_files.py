@@ -134,6 +134,12 @@ def test_an_octet_that_is_no_character_is_refused(site: Site, octet: str) -> Non
     assert "Saving" in site.tmsh("save sys config")
 
 
+@pytest.mark.parametrize("verb", ["save", "load"])
+def test_a_name_that_is_too_long_is_told(site: Site, verb: str) -> None:
+    """It came to an OSError."""
+    assert "File name too long" in site.type(f"{verb} sys config file {'a' * 300}")[0]
+
+
 def test_saved_files_are_private(site: Site, tmp_path: Path) -> None:
     saved(site, tmp_path)
     assert (tmp_path / "saved.scf").stat().st_mode & 0o077 == 0

@@ -1,5 +1,6 @@
 """`save`, `load` and `edit`: the configuration in files."""
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -89,9 +90,11 @@ def edit(words: Words, session: Session) -> str:
 def scf_path(given: str) -> Path:
     """Where a file of this name is: a bare name that isn't here stands in the directory of SCFs."""
     path = Path(given)
-    if "/" in given or path.exists() or not SCF_DIRECTORY.is_dir():
-        return path
-    return SCF_DIRECTORY / given
+    # What can't even be looked for is told by whoever opens it.
+    with contextlib.suppress(OSError):
+        if "/" not in given and not path.exists() and SCF_DIRECTORY.is_dir():
+            return SCF_DIRECTORY / given
+    return path
 
 
 def read(path: Path) -> str:
@@ -148,6 +151,6 @@ def _told(answer: Mapping[str, Any], flags: set[str], source: Path | None) -> It
 def _write_private(path: Path, content: str) -> None:
     try:
         path.touch(mode=0o600)
-        path.write_text(content)
+        path.write_text(content, encoding="utf-8")
     except OSError as error:
         raise BadSyntax(f"{path}: {error.strerror}") from None
