@@ -17,6 +17,7 @@ from culvert.tmsh import command
 from culvert.tmsh.session import Session
 from tests.control.live import Site
 from tests.tmsh import wholeness
+from tests.tmsh.commands import KEYS
 from tests.tmsh.commands import command as typed_by
 
 EXAMPLES = int(os.environ.get("CULVERT_SEQUENCES", "50"))
@@ -128,13 +129,15 @@ def test_any_sequence_leaves_a_configuration_that_loads_to_itself(seed: int, kep
             text, runs = site.call("text"), wholeness.running(site)
             for line in lines:
                 done = carried_out(line, session)
-                assert command.run("list recursive", Session(site, folder="/"))
+                shown = command.run("list recursive", Session(site, folder="/"))
+                assert shown and not any(key.strip('"') in shown for key in KEYS)
                 assert "Saving" in command.run("save sys config", Session(site))
                 if site.call("text") != text:
                     assert done and session.batch is None
                     wholeness.check(site, other)
                     text, runs = site.call("text"), wholeness.running(site)
                 assert wholeness.running(site) == runs
+            assert not any(key.strip('"') in text + site.log for key in KEYS)
         site.close()
         # A load freezes what is alive then.
         gc.unfreeze()
