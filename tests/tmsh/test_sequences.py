@@ -103,6 +103,13 @@ def test_what_others_need_stays(site: Site, lines: tuple[str, ...]) -> None:
         wholeness.check(site, other)
 
 
+def test_a_member_that_is_given_twice_is_told(site: Site) -> None:
+    """It came to a TypeError, which is an internal error of the daemon."""
+    assert "e0 is given twice" in site.type("create net vlan v interfaces { e0 { tagged } e0 { untagged } }")[0]
+    assert "e0 is given twice" in site.refused("load", text="net vlan v { interfaces { e0 { } e0 { tagged } } }").text
+    assert site.type("create net vlan v interfaces { e0 { tagged } e0 { tagged } }") == [""]
+
+
 def carried_out(typed: str, session: Session) -> bool:
     """Whether a command was; what it reads from the terminal stands below its first line."""
     line, _, below = typed.partition("\n")
