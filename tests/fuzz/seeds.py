@@ -16,11 +16,16 @@ from culvert.ipsec import fragment, icmp, ip
 from culvert.ipsec.sa import Direction
 from culvert.ipsec.sadb import Outbound
 from culvert.ipsec.verdict import Send
+from culvert.model.registry import KINDS
+from culvert.racoonctl.main import PROTOCOLS, SHORT
+from culvert.tmsh.command import VERBS
+from culvert.tmsh.format import LAYOUTS
 from tests.fuzz.gateways import BOTH, INBOUND, OUTBOUND, Act, Play
 from tests.fuzz.parts import FAR, NEAR, NOW, with_addresses, with_true_length
 from tests.fuzz.run import CORPUS
 from tests.fuzz.scenarios import SCENARIOS, build
 from tests.fuzz.script import Step, emit
+from tests.fuzz.typed import KEY
 from tests.sealing import SITE_A
 
 SYN = bytes.fromhex("04d200500000000100000000a0022000000000000204ffff0402080a000000000000000001030307")
@@ -165,6 +170,64 @@ def lines() -> Iterator[bytes]:
     yield json.dumps({"apply": [{"kind": "AddSa", "content": {}}], "slots": []}).encode()
 
 
+def sessions() -> Iterator[bytes]:
+    """Every verb, on a gateway that has one of each of IPsec's objects."""
+    yield b"create cli transaction\nmodify net ipsec ipsec-policy p description x\nlist cli transaction\n" + (
+        b"modify cli transaction delete 1\nsubmit cli transaction validate-only\nsubmit cli transaction\n"
+        b"delete cli transaction"
+    )
+    yield b"create auth partition q\ncreate sys folder /q/f\ncd /q/f\ncreate net ipsec ipsec-policy x\npwd\n" + (
+        b"list\nlist recursive\ncd ..\nmv net ipsec ipsec-policy f/x y\ncp net ipsec ipsec-policy y z\n"
+        b"mv net ipsec ipsec-policy z to-folder /Common\ndelete net ipsec ipsec-policy all recursive"
+    )
+    key = f"auth-key {KEY}".encode()
+    yield b"modify net ipsec manual-security-association m " + key + b" protocol ah\nlist net ipsec one-line"
+    yield b"save sys config\nload sys config"
+    yield b"cp net ipsec manual-security-association m n\ndelete net ipsec traffic-selector t; mv net self s other"
+    yield b"load sys config from-terminal merge\nltm pool /Common/w { members { } }\nnet vlan /Common/v { strange x }"
+    yield b"load sys config from-terminal\nnet vlan /Common/u { interfaces { e1 { tagged } } tag 7 }"
+    yield b"load sys config default\nload sys config\nload sys config from-terminal verify\nnet vlan"
+    yield b"net ipsec\nlist ipsec-policy p all-properties json\nexit\n/net\nhelp self\n/\nquit"
+    yield b'modify net vlan v interfaces { modify { e0 { tagged } } }\nmodify net self s allow-service add { tcp:80 }'
+    yield b"modify net self * description \"a \\\"b; c\"\nlist net self @^s$ description partition\nreset-stats net"
+    for what in LAYOUTS:
+        yield f"show {what}\nshow {what} all-properties field-fmt raw\nshow {what} json".encode()
+    yield b"show net ipsec ipsec-sa spi 1001 src-addr 2.2.2.2 dst_addr 3.3.3.3 traffic-selector t"
+    yield b"delete net ipsec ipsec-sa"
+    for kind in KINDS.values():
+        yield f"help {kind.word}\nlist {kind.word} all-properties\ndelete {kind.word} x".encode()
+
+
+def beginnings() -> Iterator[bytes]:
+    """What `?` and Tab are asked behind: each verb, and bodies in every state."""
+    for at, verb in enumerate(VERBS):
+        yield bytes((at,)) + verb.encode()
+        yield bytes((at,)) + f"{verb} net ipsec ".encode()
+    for kind in KINDS.values():
+        yield f"\0create {kind.word} x ".encode()
+        yield f"\0list {kind.word} ".encode()
+        for own in kind.fields[1:4]:
+            yield f"\0modify {kind.word} x {own.word} ".encode()
+    yield b"\0modify net vlan v interfaces add { e0 { "
+    yield b"\0create ltm virtual v { profiles add { fastL4 } vlans { "
+    yield b"\x06/net ipsec traffic-selector"
+
+
+def vectors() -> Iterator[bytes]:
+    for protocol in PROTOCOLS:
+        yield f"-ll show-sa {protocol}".encode()
+        yield f"flush-sa {protocol}".encode()
+    yield b"-s x -ld ds esp inet 2.2.2.2 3.3.3.3"
+    yield from (word.encode() for word in SHORT)
+
+
+def walks() -> Iterator[bytes]:
+    yield b"--from 10.1.0.1 --to 10.2.0.1 --port https --df --size 1500"
+    yield b"--in --from 10.2.0.1 --to 10.1.0.1 --protocol icmp --from-port 3 --port 4"
+    yield b"--from fd00::1 --to fd00::2 --protocol icmp --json"
+    yield b"--from 10.1.0.1 --to 10.2.0.1 --protocol 50"
+
+
 SEEDS = {
     "ip": lambda: (*packets(), *sealed(), *complaints()),
     "cut": lambda: (struct.pack("!BHH", 1, mtu, 300) + packet for packet in packets() for mtu in (60, 120)),
@@ -182,6 +245,10 @@ SEEDS = {
     "draft": stanzas,
     "config": stanzas,
     "wire": lines,
+    "command": sessions,
+    "completion": beginnings,
+    "racoonctl": vectors,
+    "explain": walks,
 }
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
-from tests.fuzz import gateways, keyed, parsers, texts
+from tests.fuzz import gateways, keyed, parsers, texts, typed
 
 
 class Target(NamedTuple):
@@ -32,4 +32,8 @@ TARGETS = {
     "draft": Target(texts.judge_draft, 1024, words=True),
     "config": Target(texts.judge_config, 2048, words=True),
     "wire": Target(texts.judge_wire, 2048, words=True),
+    "command": Target(typed.judge_command, 1024, words=True),
+    "completion": Target(typed.judge_completion, words=True),
+    "racoonctl": Target(typed.judge_racoonctl, 128, words=True),
+    "explain": Target(typed.judge_explain, 256, words=True),
 }

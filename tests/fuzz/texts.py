@@ -14,7 +14,7 @@ from culvert.model.problems import BadSyntax, Invalid
 from culvert.model.registry import KINDS
 
 
-class _Plain:
+class Plain:
     """Seals by writing the octets down: a fuzzer has no secrets."""
 
     def seal(self, secret: Secret) -> str:
@@ -26,7 +26,7 @@ class _Plain:
 
 NESTING_MAX = 500
 """What Python's reader of JSON takes before it runs out of stack; no line of ours is nested deeper than ten."""
-READER = Reader(COMMON, _Plain())
+READER = Reader(COMMON, Plain())
 
 
 def judge_capture(data: bytes) -> None:

@@ -37,6 +37,7 @@ def test_comment_only_where_a_line_begins() -> None:
         ("a {\n b", '"{" is never closed', 1, 3),
         ("a }\n", 'unexpected "}"', 1, 3),
         ('a\n b "c\n', "a double quote is never closed", 2, 4),
+        ("a {\n bc\udcff }", "an octet here is not UTF-8", 2, 4),
         ("a\nb\0c", "a NUL character is not allowed", 2, 2),
         ("x" + "{" * 100, "braces nested more than 64 deep", 1, 66),
         ("x { } { }", 'unexpected argument "{"', 1, 7),

@@ -48,7 +48,11 @@ def test_a_transaction_with_one_mistake_changes_nothing_and_stays_open(site: Sit
     assert site.type("create cli transaction", "delete cli transaction", "submit cli transaction")[2].startswith("Synt")
 
 
-@pytest.mark.parametrize("line", ["modify cli transaction delete 9", "modify cli transaction delete x"])
+@pytest.mark.parametrize(
+    "line",
+    [f"modify cli transaction delete {number}" for number in ("9", "x", "9" * 5000)],
+    ids=["9", "x", "long"],
+)
 def test_a_transaction_has_the_commands_that_it_has(site: Site, line: str) -> None:
     assert site.type("create cli transaction", line)[1].endswith("is not the number of a command; there are 0")
 
@@ -90,8 +94,24 @@ def test_copying(site: Site) -> None:
     assert site.tmsh("cp net ipsec traffic-selector ts-out ts-two") == ""
     first, second = (site.tmsh(f"list net ipsec traffic-selector {name}") for name in ("ts-out", "ts-two"))
     assert second == first.replace("ts-out", "ts-two")
+    assert site.type("modify ltm virtual forward disabled", "cp ltm virtual forward same") == ["", ""]
+    assert "    disabled" in site.tmsh("list ltm virtual same").splitlines()
     # A copied SA would have the SPI of the first.
     assert "spi" in site.type("cp net ipsec manual-security-association sa-out sa-two")[0]
+
+
+@pytest.mark.parametrize(("source", "count"), [("nothing*", 0), ("ts-*", 2)])
+def test_only_one_object_is_copied(site: Site, source: str, count: int) -> None:
+    """A glob that nothing fits came to an IndexError, and of several the first was copied."""
+    before = site.call("text")
+    assert site.type(f"cp net ipsec traffic-selector {source} x")[0].endswith(f"; {count} are called {source}")
+    assert site.call("text") == before
+
+
+@pytest.mark.parametrize("expression", ["@a{99999999999}", f"@{'(' * 2000}"])
+def test_an_expression_that_is_too_much_is_told(site: Site, expression: str) -> None:
+    """They came to an OverflowError and a RecursionError."""
+    assert "is no regular expression" in site.type(f'list net self "{expression}"')[0]
 
 
 def test_globs_expressions_and_all(site: Site) -> None:

@@ -59,6 +59,8 @@ def test_what_may_come_next(site: Site, line: str, expected: list[str]) -> None:
 def test_inside_a_module(site: Site) -> None:
     assert words(site, "modify ipsec-policy pol-o", "net ipsec") == ["pol-out"]
     assert "ipsec-policy" in words(site, "list ", "net ipsec")
+    # It came to a KeyError: what is at the root was looked for in the module.
+    assert words(site, "run /", "net") == ["/sys", "/util"]
 
 
 def test_a_show_offers_only_what_can_be_shown(site: Site) -> None:

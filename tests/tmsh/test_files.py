@@ -119,6 +119,27 @@ def test_a_bare_name_is_looked_for_among_the_scfs(tmp_path: Path, monkeypatch: p
     assert files.scf_path("./backup.scf") == Path("backup.scf")
 
 
+@pytest.mark.parametrize("text", ["ltm pool /Common/a\0b { }", "ltm pool /Common/w {\n a \0 }"])
+def test_a_nul_in_a_foreign_stanza_is_refused(site: Site, text: str) -> None:
+    assert "a NUL character is not allowed" in site.refused("load", text=text, merge=True).text
+
+
+@pytest.mark.parametrize("octet", ["ltm pool /Common/\udcff { }", "net vlan v { strange \udcff }"])
+def test_an_octet_that_is_no_character_is_refused(site: Site, octet: str) -> None:
+    """It came in by a program's arguments, was kept, and from then on nothing could be saved."""
+    assert "line 1, column" in site.refused("load", text=octet, merge=True).text
+    assert "not UTF-8" in site.type('modify cli preference alias-path "\udcff"')[0]
+    path = {"verb": "modify", "kind": "cli preference", "properties": {"alias-path": ["\udcff"]}}
+    assert "control characters" in site.refused("transaction", operations=[path]).text
+    assert "Saving" in site.tmsh("save sys config")
+
+
+@pytest.mark.parametrize("verb", ["save", "load"])
+def test_a_name_that_is_too_long_is_told(site: Site, verb: str) -> None:
+    """It came to an OSError."""
+    assert "File name too long" in site.type(f"{verb} sys config file {'a' * 300}")[0]
+
+
 def test_saved_files_are_private(site: Site, tmp_path: Path) -> None:
     saved(site, tmp_path)
     assert (tmp_path / "saved.scf").stat().st_mode & 0o077 == 0

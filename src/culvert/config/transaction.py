@@ -5,7 +5,7 @@ commit follows the size of the change and not of the configuration.
 """
 
 from collections import Counter
-from collections.abc import Collection, Container, Iterator, Mapping
+from collections.abc import Collection, Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from culvert.config import edits
@@ -127,6 +127,7 @@ class Transaction:
         self._check_folder(kind, new)
         users = list(self._users(kind.path, old))
         self._change((kind.path, old), None)
+        self._deleted.append(own)
         made = Object(kind, new, own.values, own.kept)
         self._change((kind.path, new), made)
         for user in users:
@@ -193,6 +194,9 @@ class Transaction:
         self, kind: Kind, name: str, raw: Mapping[str, Raw], current: Object | None, draft: Draft | None
     ) -> Object:
         self._check_folder(kind, name)
+        if kind.path == FOREIGN and draft is None:
+            # Only a reader of files knows which stanzas are foreign.
+            raise Invalid(Problem("comes with a file that is loaded, and only so", kind.title, name))
         given = dict(raw)
         if current is None and kind.complete:
             kind.complete(name, given, self._now)
@@ -248,10 +252,14 @@ class Transaction:
             before = self._base.get(path, name)
             named = [(other, who) for subject in (own, before) if subject for _, other, who in subject.references()]
             users = [(user.kind.path, user.name) for user in self._users(path, name)]
-            for key in [(path, name), *named, *users]:
+            concerned = [(each.kind.path, each.name) for subject in (own, before) for each in self._concerned(subject)]
+            for key in [(path, name), *named, *users, *concerned]:
                 if key not in seen and (neighbour := self._now.get(*key)) is not None:
                     seen.add(key)
                     yield neighbour
+
+    def _concerned(self, own: Object | None) -> Iterable[Object]:
+        return own.kind.concerns(own, self._now) if own and own.kind.concerns else ()
 
     def _problems(self, own: Object) -> Iterator[Problem]:
         places = self._touched.get((own.kind.path, own.name), {})
@@ -356,8 +364,14 @@ def is_shipped(own: Object) -> bool:
 def saved_text(snapshot: Snapshot) -> str:
     """What `save sys config` writes: every object that differs from the shipped ones, by full path."""
     wanted = [own for own in snapshot.every() if not is_shipped(own) or (own.kind.fixed and _worth_saving(own))]
-    stanzas = (text.render(own.kind, own.name, own.raw(), text.Style(), own.kept) for own in sorted(wanted, key=_place))
-    return "".join(stanza + "\n" for stanza in stanzas)
+    return "".join(_stanza(own) + "\n" for own in sorted(wanted, key=_place))
+
+
+def _stanza(own: Object) -> str:
+    """The object as a file has it; where it came with something else than a default, all that differs from that."""
+    came = SHIPPED.get(own.kind.path, own.name)
+    besides = frozenset(word for word, value in own.values.items() if came is not None and came[word] != value)
+    return text.render(own.kind, own.name, own.raw(), text.Style(besides=besides), own.kept)
 
 
 def _place(own: Object) -> tuple[tuple[str, ...], str]:

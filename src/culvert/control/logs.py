@@ -9,6 +9,7 @@ from culvert.dataplane.plane import DropCount, SaUsage
 from culvert.ipsec.drops import TABLE
 from culvert.model import sys
 from culvert.model.kind import Object
+from culvert.model.values import parse_number
 from culvert.observe.publisher import Outlet
 from culvert.observe.remote import Address
 
@@ -63,9 +64,10 @@ def shown(what: str, filters: Mapping[str, Json], source: Source) -> list[dict[s
     if what == "sys log":
         return [source.report()]
     given = str(filters.get("lines", LINES_SHOWN))
-    if not given.isdecimal() or not 1 <= int(given) <= LINES_MAX:
+    number = parse_number(given)
+    if not 1 <= number <= LINES_MAX:
         raise errors.SyntaxProblem(f'"{given}" is not allowed for lines; allowed: a number from 1 to {LINES_MAX}')
-    return [{"line": line} for line in source.tail(int(given))]
+    return [{"line": line} for line in source.tail(number)]
 
 
 class Decisions:

@@ -3,12 +3,12 @@
 from collections.abc import Iterator
 
 from culvert.model.fields import Choice, Field, Integer, Members
-from culvert.model.kind import Kind, Naming, Object, Path, World
+from culvert.model.kind import Kind, Naming, Object, World
+from culvert.model.net import PARTITION as PARTITION
 from culvert.model.net import ROUTE_DOMAIN
 from culvert.model.net_ipsec import DESCRIPTION
 from culvert.model.problems import Problem
 
-PARTITION: Path = ("auth", "partition")
 USER = ("auth", "user")
 ALL_PARTITIONS = "all-partitions"
 
@@ -42,6 +42,11 @@ def route_domain_exists(partition: Object, world: World) -> Iterator[Problem]:
         yield partition.problem(f"there is no route domain {wanted}", "default-route-domain")
 
 
+def users_of(partition: Object, world: World) -> Iterator[Object]:
+    """Who has a role there."""
+    return (user for user in world.all(USER) if partition.name in user["partition-access"])
+
+
 PARTITION_KIND = Kind(
     path=PARTITION,
     keeps=True,
@@ -49,6 +54,7 @@ PARTITION_KIND = Kind(
     help="A partition: a top folder with users of its own",
     naming=Naming.PLAIN,
     rules=(route_domain_exists,),
+    concerns=users_of,
     fields=(
         Field("default-route-domain", Integer(0, 65534), "Route domain of addresses without %ID", 0),
         DESCRIPTION,

@@ -9,6 +9,12 @@ PREFERENCE = ("cli", "preference")
 GLOBAL_SETTINGS = ("cli", "global-settings")
 ADMIN_PARTITIONS = ("cli", "admin-partitions")
 
+_TEXT = Text()
+
+
+def _folder(text: str, reader: Reader) -> str:
+    _TEXT.parse(text, reader)
+    return text
 
 
 def _part(text: str, reader: Reader) -> str:
@@ -28,7 +34,7 @@ PREFERENCE_KIND = Kind(
     naming=Naming.SINGLE,
     fixed=True,
     fields=(
-        Field("alias-path", Words(lambda text, reader: text, "folders in braces"), "Where aliases are", ("/Common",)),
+        Field("alias-path", Words(_folder, "folders in braces"), "Where aliases are", ("/Common",)),
         Field("confirm-edit", _SWITCH, "Ask before an edit takes effect", "enabled"),
         Field("display-threshold", Integer(0, 2**31 - 1), "Objects from which on a list asks first; 0 is never", 100),
         Field("editor", Choice(("vi", "nano")), "Text editor", "vi"),

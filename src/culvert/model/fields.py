@@ -361,7 +361,11 @@ class Members:
             return {}
         if not isinstance(raw, list | tuple):
             raise BadValue(f"members are expected, not {_kind_of(raw)}")
-        return dict(sorted(self._member(entry, reader) for entry in raw))
+        found: dict[str, dict[str, Value]] = {}
+        for name, inner in (self._member(entry, reader) for entry in raw):
+            if found.setdefault(name, inner) != inner:
+                raise BadValue(f"{name} is given twice, each time otherwise")
+        return dict(sorted(found.items()))
 
     def _member(self, entry: Raw, reader: Reader) -> tuple[str, dict[str, Value]]:
         given = {"name": entry} if isinstance(entry, str) else dict(entry)

@@ -57,6 +57,7 @@ class Kind:
     exist are the shipped ones. `implicit`: every name exists without being created (host interfaces).
     `partitioned`: `list all-properties` prints its partition. `keeps`: what a file says of it beyond `fields` is kept
     and written back; a kind that doesn't keep refuses it. `stand_in`: objects of that kind may be named instead.
+    `concerns`: objects that don't name one of this kind, but whose rules look at it all the same.
     """
 
     path: Path
@@ -73,6 +74,7 @@ class Kind:
     partitioned: bool = False
     keeps: bool = False
     stand_in: Path | None = None
+    concerns: "Callable[[Object, World], Iterable[Object]] | None" = None
 
     @property
     def word(self) -> str:

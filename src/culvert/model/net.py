@@ -18,8 +18,8 @@ from culvert.model.fields import (
     Toggle,
     Words,
 )
-from culvert.model.kind import Kind, Naming, Object, Unique, World
-from culvert.model.net_ipsec import DESCRIPTION
+from culvert.model.kind import Kind, Naming, Object, Path, Unique, World
+from culvert.model.net_ipsec import DESCRIPTION, MANUAL_SA, POLICY
 from culvert.model.problems import BadValue, Problem
 from culvert.model.services import PROTOCOLS, SERVICES
 from culvert.model.values import ROUTE_DOMAIN_MAX, Interface, parse_interface, parse_number
@@ -30,6 +30,7 @@ SELF = ("net", "self")
 ROUTE = ("net", "route")
 ROUTE_DOMAIN = ("net", "route-domain")
 TUNNEL = ("net", "tunnels", "tunnel")
+PARTITION: Path = ("auth", "partition")
 
 TAG_MAX = 4094
 ALLOW_ALL, ALLOW_DEFAULT = "all", "default"
@@ -129,6 +130,20 @@ def _untagged(vlan: Object) -> Iterator[object]:
         yield ("untagged", member) if not values["tagged"] else ("tagged", member, vlan["tag"])
 
 
+def partitions_of(domain: Object, world: World) -> Iterator[Object]:
+    """Whose addresses are in the route domain when they don't say another."""
+    return (own for own in world.all(PARTITION) if own["default-route-domain"] == domain["id"])
+
+
+def policies_with_this_end(own: Object, world: World) -> Iterator[Object]:
+    """The policies of manual security associations that this system sends or receives at this self IP."""
+    here = own["address"].address
+    for sa in world.all(MANUAL_SA):
+        if here in (sa["source-address"], sa["destination-address"].address):
+            policy = world.get(POLICY, sa["ipsec-policy"])
+            yield from (policy,) if policy else ()
+
+
 DEFAULT_NETWORKS = {"default": "0.0.0.0/0", "default-inet6": "::/0"}
 
 
@@ -218,6 +233,7 @@ SELF_KIND = Kind(
     rules=(self_is_a_host,),
     unique=(Unique(lambda own: [own["address"].address], "the address is that of {other}"),),
     complete=address_from_name,
+    concerns=policies_with_this_end,
     fields=(
         Field(
             "address",
@@ -276,6 +292,7 @@ ROUTE_DOMAIN_KIND = Kind(
     title="route domain",
     help="A routing table of its own",
     naming=Naming.LOOSE,
+    concerns=partitions_of,
     unique=(Unique(lambda domain: [domain["id"]], "the id is that of {other}"),),
     fields=(
         DESCRIPTION,

@@ -45,6 +45,8 @@ class Style:
     everything: bool = False
     one_line: bool = False
     only: tuple[str, ...] = ()
+    besides: frozenset[str] = frozenset()
+    """Words of properties to write although they have their defaults."""
 
 
 def read(text: str, kinds: Mapping[tuple[str, ...], Kind]) -> tuple[list[Draft], list[Problem]]:
@@ -52,6 +54,10 @@ def read(text: str, kinds: Mapping[tuple[str, ...], Kind]) -> tuple[list[Draft],
 
     Stanzas that no kind knows become drafts of the kind `foreign`, unless they are of IPsec.
     """
+    try:
+        tokens.refuse_octets(text)
+    except BadSyntax as error:
+        return [], [Problem(error.sentence, line=error.line, column=error.column)]
     text, strangers = foreign.cut(text, kinds)
     drafts = [_stranger(own) for own in strangers]
     problems: list[Problem] = []
@@ -267,7 +273,7 @@ def _listed(own: Field, raw: Mapping[str, Raw], style: Style) -> bool:
         return own.word in style.only
     if isinstance(own.type, Toggle) and not _head(own, raw[own.word]):
         return False
-    if style.everything or own.always or own.required:
+    if style.everything or own.always or own.required or own.word in style.besides:
         return True
     return bool(raw[own.word] != own.type.raw(own.default))
 

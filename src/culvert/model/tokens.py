@@ -48,6 +48,20 @@ def decode(data: bytes) -> str:
         raise BadSyntax(f"octet 0x{data[error.start]:02x} is not UTF-8", line, column) from None
 
 
+def refuse_octets(text: str) -> None:
+    """BadSyntax with the place of the first character that no text has: a NUL, or half a character.
+
+    The latter is an octet that a program's arguments carried over, and can't be saved.
+    """
+    at, sentence = text.find("\0"), "a NUL character is not allowed"
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        at, sentence = error.start, "an octet here is not UTF-8"
+    if at >= 0:
+        raise BadSyntax(sentence, text.count("\n", 0, at) + 1, at - text.rfind("\n", 0, at))
+
+
 def parse(text: str) -> tuple[Token, ...]:
     """The tokens of `text`; blocks hold theirs. Raises BadSyntax with line and column."""
     return tuple(items(text))
@@ -58,6 +72,7 @@ def items(text: str) -> Iterator[Token]:
 
     Raises BadSyntax with line and column; a block that no word announces is one too.
     """
+    refuse_octets(text)
     stack: list[tuple[int, int, list[Token]]] = []
     announced = False
     for sort, value, line, column in _scan(text):
@@ -110,8 +125,6 @@ def _scan(text: str) -> Iterator[tuple[str, str, int, int]]:
         elif sort == "stray":
             raise BadSyntax("a double quote is never closed", line, start - line_start + 1)
         else:
-            if "\0" in value:
-                raise BadSyntax("a NUL character is not allowed", line, start - line_start + 1 + value.index("\0"))
             quoted = sort == "quoted"
             yield sort, _ESCAPED.sub(r"\1", value[1:-1]) if quoted else value, line, start - line_start + 1
             if quoted and (newlines := value.count("\n")):

@@ -9,6 +9,7 @@ from culvert.model.fields import Edit, Raw
 from culvert.model.kind import Kind, Naming
 from culvert.model.problems import BadSyntax
 from culvert.model.tokens import Token
+from culvert.model.values import parse_number
 from culvert.tmsh import selection, tree
 from culvert.tmsh.keys import without_keys
 from culvert.tmsh.session import Batch, Session
@@ -67,7 +68,9 @@ def copy(words: Words, session: Session) -> str:
     source, name = _name(words, kind), _name(words, kind)
     words.end()
     found = session.call("list", kind=kind.word, names=[source], folder=session.folder)
-    properties = {word: raw for word, raw in found[0]["properties"].items() if raw is not False}
+    if len(found) != 1:
+        raise BadSyntax(f"cp copies one {kind.word}; {len(found)} are called {source}")
+    properties = found[0]["properties"]
     return warn(session.change({"verb": "create", "kind": kind.word, "name": name, "properties": properties}))
 
 
@@ -132,9 +135,10 @@ def _edit_batch(words: Words, session: Session) -> str:
         raise BadSyntax("modify cli transaction knows: delete NUMBER")
     wanted = words.take("a number")
     words.end()
-    if not wanted.isdecimal() or not 1 <= int(wanted) <= len(batch.lines):
+    number = parse_number(wanted)
+    if not 1 <= number <= len(batch.lines):
         raise BadSyntax(f'"{wanted}" is not the number of a command; there are {len(batch.lines)}')
-    del batch.lines[int(wanted) - 1], batch.operations[int(wanted) - 1]
+    del batch.lines[number - 1], batch.operations[number - 1]
     return ""
 
 

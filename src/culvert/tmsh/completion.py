@@ -173,7 +173,7 @@ def _options(options: Mapping[str, str], left: Sequence[str]) -> Iterator[Candid
 
 def _is_useful(verb: str, node: tree.Node, word: str) -> bool:
     """Whether there is something for the verb in a child of a node."""
-    child = node.children[word.removeprefix("/")]
+    child = (tree.ROOT if word.startswith("/") else node).children[word.removeprefix("/")]
     below = [child.path, *(path for path in _paths(child))]
     if verb == "show":
         return any(" ".join(path) in LAYOUTS for path in below)

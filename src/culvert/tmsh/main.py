@@ -3,6 +3,7 @@
 import argparse
 import sys
 from collections.abc import Iterable, Sequence
+from io import TextIOWrapper
 from pathlib import Path
 
 from culvert.control.client import Client
@@ -17,6 +18,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """The exit status: 0 when every command worked, else 1."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     options = _options(given)
+    _take_any_octet()
     session = Session(Client(Path(options.socket) if options.socket else None))
     if options.c is not None:
         return run_all(split(options.c), session)
@@ -35,6 +37,14 @@ def _options(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--socket", help="the daemon's control socket (default: $CULVERT_SOCKET)")
     parser.add_argument("words", nargs=argparse.REMAINDER, help="one command")
     return parser.parse_args(arguments)
+
+
+def _take_any_octet() -> None:
+    """What is no text is then refused by the command that has it, and what the terminal can't show is shown escaped."""
+    if isinstance(sys.stdin, TextIOWrapper):
+        sys.stdin.reconfigure(errors="surrogateescape")
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def run_all(commands: Iterable[str], session: Session) -> int:

@@ -60,7 +60,7 @@ def fits(name: str, pattern: str, kind: Kind, folder: str) -> bool:
     if pattern.startswith("@"):
         try:
             return re.search(pattern[1:], last) is not None
-        except re.error as error:
+        except (re.error, OverflowError, RecursionError) as error:
             raise BadSyntax(f'"{pattern[1:]}" is no regular expression: {error}') from None
     if kind.naming is Naming.PLAIN:
         return fnmatch.fnmatchcase(name, pattern)
