@@ -170,11 +170,12 @@ def test_what_the_plane_refuses_is_undone(site: Site, monkeypatch: pytest.Monkey
 
 def test_save_restart_same_configuration(site: Site) -> None:
     saved = site.call("save")
-    listed = site.call("list")
+    listed = [own | {"generation": 0} for own in site.call("list")]
     site.call("modify", kind="sys global-settings", names=[""], properties={"hostname": "other.example"})
     again = Site(site.directory)
     assert again.trouble == ""
-    assert again.call("list") == listed
+    # Generations count the changes since a start.
+    assert [own | {"generation": 0} for own in again.call("list")] == listed
     assert [own["number"] for own in again.call("generations")] == [saved["generation"]]
     again.publisher.close()
 

@@ -19,6 +19,7 @@ from culvert.config.snapshot import Snapshot
 from culvert.config.store import Store, StoreError
 from culvert.config.transaction import SHIPPED, Transaction
 from culvert.control import access, errors, explain, logs, operations, shows, verify
+from culvert.control.generations import Generations
 from culvert.control.server import Peer
 from culvert.dataplane.plane import DataPlane, PlaneError
 from culvert.ipsec.sa import SecurityAssociation
@@ -66,6 +67,7 @@ class Gateway:
         self._now = now
         self._snapshot: Snapshot = SHIPPED
         self._intent = Intent()
+        self._generations_of = Generations()
         self._trouble = ""
         self._blocked = False
         self._retry_at = 0.0
@@ -218,6 +220,8 @@ class Gateway:
             self._guard(snapshot)  # Still waiting for the host, now with the changed configuration.
             return
         known = self._intent.notes
+        changed = work.touched if work.base is self._snapshot else self._snapshot.differences(snapshot)
+        self._generations_of.note(changed, snapshot)
         self._snapshot, self._intent = snapshot, intent
         self._trouble, self._blocked = "", False
         self._set_log()
@@ -306,7 +310,11 @@ class Gateway:
         if not kinds and not strangers:
             raise errors.SyntaxProblem(f'unexpected argument "{shows.unknown_word(path)}"')
         names = args.get("names")
-        found = [own for kind in kinds for own in shows.objects(self._snapshot, self._plane, kind, names, args)]
+        found = [
+            own | {"generation": self._generations_of[kind.path, own["name"]]}
+            for kind in kinds
+            for own in shows.objects(self._snapshot, self._plane, kind, names, args)
+        ]
         allowed = access.of(peer, self._snapshot)
         return found + strangers if allowed.sees_everything else [own for own in found if allowed.sees(own)]
 
