@@ -140,8 +140,8 @@ class _Seat:
     def leave(self, desk: Desk, began: Snapshot) -> None:
         if desk.state is not began:
             desk.gateway._commit(transaction.Transaction(began, READER))
-            # A load freezes what is alive then.
-            gc.unfreeze()
+        # A load freezes what is alive then.
+        gc.unfreeze()
         desk.log.lines.clear()
         desk.shelf.clear()
         self._desk = desk
