@@ -1,0 +1,1 @@
+"""iControl REST: the model over HTTPS, in an unprivileged process that speaks the control socket alone."""
