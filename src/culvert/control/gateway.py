@@ -18,7 +18,7 @@ from culvert.config import transaction as tx
 from culvert.config.snapshot import Snapshot
 from culvert.config.store import Store, StoreError
 from culvert.config.transaction import SHIPPED, Transaction
-from culvert.control import access, errors, explain, logs, shows, verify
+from culvert.control import access, errors, explain, logs, requests, shows, verify
 from culvert.control.server import Peer
 from culvert.dataplane.plane import DataPlane, PlaneError
 from culvert.ipsec.sa import SecurityAssociation
@@ -160,6 +160,7 @@ class Gateway:
         method = self._calls.get(name)
         if method is None:
             raise errors.SyntaxProblem(f'unknown call "{name}"')
+        requests.check(name, args)
         try:
             access.of(peer, self._snapshot).check(name, args)
             return method(args, peer)
