@@ -112,6 +112,44 @@ def test_globs_expressions_and_all(site: Site) -> None:
     assert "ts-" not in site.tmsh("list net ipsec traffic-selector")
 
 
+def test_a_glob_may_speak_of_another_folder(site: Site) -> None:
+    site.type("create auth partition P1", "create sys folder /P1/deep")
+    site.type(*(POLICY.format(name) for name in ("/P1/a", "/P1/b", "/P1/deep/c", "d")))
+    listed = site.tmsh("list net ipsec ipsec-policy /P1/* description")
+    assert [line.split()[3] for line in listed.splitlines() if line.startswith("net")] == ["/P1/a", "/P1/b"]
+    assert site.tmsh("modify net ipsec ipsec-policy /P1/* d description seen") == ""
+    assert site.tmsh("delete net ipsec ipsec-policy /P1/*") == ""
+    names = {own["name"] for own in site.call("list", kind="net ipsec ipsec-policy")}
+    assert {"/P1/deep/c", "/Common/d"} <= names
+    assert not names & {"/P1/a", "/P1/b"}
+    assert "description seen" in site.tmsh("list net ipsec ipsec-policy d")
+    answers = site.type("cd /", "list net ipsec ipsec-policy c recursive", "delete net ipsec ipsec-policy c* recursive")
+    assert answers[2] == ""
+    assert "/P1/deep/c" not in {own["name"] for own in site.call("list", kind="net ipsec ipsec-policy")}
+
+
+def test_several_names_may_be_modified(site: Site) -> None:
+    kind = "net ipsec ipsec-policy"
+    site.type(POLICY.format("a"), POLICY.format("b"))
+    # b is the name of a policy, though bundle-ah begins so too; des is none.
+    assert site.tmsh(f'modify {kind} a b pol-out des "by three"') == ""
+    for name in ("a", "b", "pol-out"):
+        assert site.tmsh(f"list {kind} {name} description").splitlines()[1] == '    description "by three"'
+    assert site.type(f"modify {kind} a nobody description x") == [
+        f'Syntax Error: "nobody" unknown property, and no {kind} is called so'
+    ]
+    assert (
+        site.type(
+            "create cli transaction",
+            POLICY.format("e"),
+            POLICY.format("f"),
+            f"modify {kind} e f {{ description x }}",
+            "submit cli transaction",
+        )
+        == [""] * 5
+    )
+
+
 def test_deleting_all_stays_in_the_folder_unless_recursive(site: Site) -> None:
     site.type("create auth partition S1", "create net ipsec ipsec-policy /S1/p", "create net ipsec ipsec-policy q")
     assert "in use" in site.type("delete net ipsec ipsec-policy all")[0]

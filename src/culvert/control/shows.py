@@ -2,7 +2,7 @@
 
 import fnmatch
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import Any
@@ -17,7 +17,7 @@ from culvert.ipsec.sa import SecurityAssociation
 from culvert.model import ltm, net, net_ipsec
 from culvert.model.foreign import FOREIGN
 from culvert.model.kind import Kind, Naming, Object
-from culvert.model.names import COMMON, full, partition
+from culvert.model.names import COMMON, fits, full, is_in
 from culvert.model.problems import Invalid
 from culvert.plan.intent import Intent
 
@@ -75,12 +75,24 @@ def objects(
     found = {own.name: own for own in snapshot.all(kind.path)}
     links = _host_links(plane, kind) if kind.path == net.INTERFACE else {}
     for name in names:
-        wanted = _stored_name(kind, name, str(args.get("folder") or COMMON))
-        chosen = fnmatch.filter(sorted(found | links), wanted) if any(c in name for c in "*?[") else [wanted]
+        folder = str(args.get("folder") or COMMON)
+        glob = any(c in name for c in "*?[")
+        chosen = _fitting(kind, found | links, name, folder, args) if glob else [_stored_name(kind, name, folder)]
         for own in chosen:
             if own not in found and own not in links:
                 raise errors.NotFound(kind.title, own)
             yield record(found[own]) if own in found else links[own]
+
+
+def _fitting(kind: Kind, names: Iterable[str], glob: str, folder: str, args: Mapping[str, Json]) -> Iterator[str]:
+    """The stored names that a glob means in `folder`."""
+    loose, recursive = kind.naming is Naming.LOOSE, bool(args.get("recursive"))
+    for name in sorted(names):
+        if kind.naming in (Naming.FOLDER, Naming.LOOSE):
+            if fits(name, glob, folder, loose=loose, recursive=recursive):
+                yield name
+        elif fnmatch.fnmatchcase(name, glob):
+            yield name
 
 
 def _all(snapshot: Snapshot, plane: DataPlane, kind: Kind, args: Mapping[str, Json]) -> Iterator[Record]:
@@ -107,10 +119,7 @@ def _stands_in(own: Object, args: Mapping[str, Json]) -> bool:
     if folder is None or own.kind.naming not in (Naming.FOLDER, Naming.LOOSE):
         return True
     loose = own.kind.naming is Naming.LOOSE
-    place = f"/{partition(own.name)}" if loose else own.name.rpartition("/")[0]
-    if args.get("recursive"):
-        return f"{place}/".startswith(str(folder).rstrip("/") + "/")
-    return place == str(folder)
+    return is_in(own.name, str(folder), loose=loose, recursive=bool(args.get("recursive")))
 
 
 def strangers(snapshot: Snapshot, path: tuple[str, ...]) -> Iterator[Record]:
@@ -121,8 +130,6 @@ def strangers(snapshot: Snapshot, path: tuple[str, ...]) -> Iterator[Record]:
 
 
 def _stored_name(kind: Kind, name: str, folder: str) -> str:
-    if any(c in name for c in "*?["):
-        return name if kind.naming is Naming.PLAIN else full(name, folder)
     try:
         return kind.full_name(name, folder)
     except Invalid:

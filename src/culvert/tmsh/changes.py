@@ -4,6 +4,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+from culvert.control.errors import NotFound
 from culvert.model import text
 from culvert.model.fields import Edit, Raw
 from culvert.model.kind import Kind, Naming
@@ -34,7 +35,7 @@ def modify(words: Words, session: Session) -> str:
     if node.path == TRANSACTION:
         return _edit_batch(words, session)
     kind = _kind(node, words)
-    names = [""] if kind.naming is Naming.SINGLE else selection.existing(kind, [_name(words, kind)], session)
+    names = [""] if kind.naming is Naming.SINGLE else selection.existing(kind, _names(words, kind, session), session)
     properties = _properties(kind, words.rest())
     return warn(session.change({"verb": "modify", "kind": kind.word, "names": names, "properties": properties}))
 
@@ -158,6 +159,30 @@ def _name(words: Words, kind: Kind) -> str:
     if not words:
         raise BadSyntax(f"a {kind.word} needs a name")
     return words.take()
+
+
+def _names(words: Words, kind: Kind, session: Session) -> list[str]:
+    """The names in front of properties; a word that may be either is a name only if an object is called so."""
+    known = {word for own in kind.fields for word in own.input_words}
+    names = [_name(words, kind)]
+    while words.peek() and words.peek() not in known:
+        word = words.peek()
+        if not selection.is_pattern(word) and not _is_there(kind, word, session):
+            if not any(own.startswith(word) for own in known):
+                raise BadSyntax(f'"{word}" unknown property, and no {kind.word} is called so')
+            break
+        names.append(words.take())
+    return names
+
+
+def _is_there(kind: Kind, name: str, session: Session) -> bool:
+    """Whether there is such an object, in the configuration or by a command of the open transaction."""
+    if session.makes(kind, name):
+        return True
+    try:
+        return bool(session.call("list", kind=kind.word, names=[name], folder=session.folder))
+    except NotFound:
+        return False
 
 
 def _properties(kind: Kind, items: Sequence[Token]) -> dict[str, Any]:

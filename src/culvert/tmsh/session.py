@@ -4,8 +4,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from culvert.model.kind import Path
+from culvert.model.kind import Kind, Path
 from culvert.model.names import COMMON
+from culvert.model.problems import Invalid
 from culvert.tmsh import tree
 
 Operation = dict[str, Any]
@@ -48,6 +49,16 @@ class Session:
         """What may stand first to enter a module: the children of the present one, and the top modules."""
         return {*tree.at(self.module).children, *tree.ROOT.children}
 
+    def makes(self, kind: Kind, name: str) -> bool:
+        """Whether the open transaction has a command that creates such an object."""
+        lines = self.batch.operations if self.batch is not None else []
+        return any(
+            (own["verb"], own["kind"]) == ("create", kind.word)
+            and _stored(kind, own["name"], own["folder"]) == _stored(kind, name, self.folder)
+            for line in lines
+            for own in line
+        )
+
     def call(self, name: str, /, **args: object) -> Any:
         return self.client.call(name, **args)
 
@@ -60,3 +71,10 @@ class Session:
             return []
         answer: Mapping[str, Any] = self.call("transaction", operations=placed)
         return list(answer["warnings"])
+
+
+def _stored(kind: Kind, name: str, folder: str) -> str:
+    try:
+        return kind.full_name(name, folder)
+    except Invalid:
+        return name
