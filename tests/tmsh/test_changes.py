@@ -68,6 +68,47 @@ def test_folders_inside_a_transaction(site: Site) -> None:
     assert {"/S1/p", "/Common/p"} <= names
 
 
+def test_a_transaction_may_work_in_a_folder_that_it_makes(site: Site) -> None:
+    answers = site.type(
+        "create cli transaction",
+        "create auth partition T",
+        "cd /T",
+        "create net ipsec ipsec-policy p",
+        "create sys folder deep",
+        "cd deep",
+        "create net ipsec ipsec-policy q",
+        "submit cli transaction",
+        "pwd",
+    )
+    assert answers == [""] * 8 + ["/T/deep"]
+    names = {own["name"] for own in site.call("list", kind="net ipsec ipsec-policy")}
+    assert {"/T/p", "/T/deep/q"} <= names
+
+
+def test_nothing_lands_where_it_was_not_meant_to(site: Site) -> None:
+    answers = site.type(
+        "create cli transaction",
+        "cd /absent",
+        "create net ipsec ipsec-policy p",
+        "cd /Common",
+        "create net ipsec ipsec-policy q",
+        "submit cli transaction",
+    )
+    assert answers[1] == "01020036:3: The requested folder (/absent) was not found."
+    assert answers[2].startswith("Syntax Error: cd /absent failed")
+    assert answers[3:] == ["", "", ""]
+    names = {own["name"] for own in site.call("list", kind="net ipsec ipsec-policy")}
+    assert "/Common/q" in names
+    assert "/Common/p" not in names
+
+
+def test_a_transaction_that_is_given_up_takes_its_folders_along(site: Site) -> None:
+    assert (
+        site.type("create cli transaction", "create auth partition T", "cd /T", "delete cli transaction", "pwd")[4]
+        == "/Common"
+    )
+
+
 def test_a_renamed_object_keeps_its_users(site: Site) -> None:
     assert site.tmsh("mv net ipsec ipsec-policy pol-out away") == ""
     assert site.tmsh("list net ipsec traffic-selector ts-out ipsec-policy").splitlines()[1] == "    ipsec-policy away"

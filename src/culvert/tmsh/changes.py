@@ -43,9 +43,7 @@ def modify(words: Words, session: Session) -> str:
 def delete(words: Words, session: Session) -> str:
     node = tree.walk(words, session.module)
     if node.path == TRANSACTION:
-        _open_batch(session)
-        session.batch = None
-        return ""
+        return _abandon(session)
     if node.path == IPSEC_SA:
         return _delete_sas(words, session)
     if node.path == IKE_SA:
@@ -116,7 +114,18 @@ def _begin(words: Words, session: Session) -> str:
     words.end()
     if session.batch is not None:
         raise BadSyntax("a transaction is open already; submit cli transaction, or delete cli transaction")
-    session.batch = Batch()
+    session.batch = Batch(session.folder)
+    return ""
+
+
+def _abandon(session: Session) -> str:
+    """`delete cli transaction`; out of a folder that it would have made, back to where it was begun."""
+    batch = _open_batch(session)
+    session.batch = None
+    try:
+        session.call("folder", name=session.folder)
+    except NotFound:
+        session.folder = batch.folder
     return ""
 
 

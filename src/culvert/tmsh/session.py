@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 from culvert.model.kind import Kind, Path
 from culvert.model.names import COMMON
-from culvert.model.problems import Invalid
+from culvert.model.problems import BadSyntax, Invalid
 from culvert.tmsh import tree
 
 Operation = dict[str, Any]
@@ -20,10 +20,15 @@ class Caller(Protocol):
 
 @dataclass(slots=True)
 class Batch:
-    """An open transaction: the commands as typed, and what each will ask of the daemon."""
+    """An open transaction: the commands as typed, and what each will ask of the daemon.
 
+    `folder`: where it was begun. `lost`: the folder that a `cd` since did not find.
+    """
+
+    folder: str = COMMON
     lines: list[str] = field(default_factory=list)
     operations: list[list[Operation]] = field(default_factory=list)
+    lost: str = ""
 
 
 @dataclass(slots=True)
@@ -66,6 +71,9 @@ class Session:
         """Carry operations out together, or keep them for the open transaction. Returns warnings."""
         placed = [{"folder": self.folder, **own} for own in operations]
         if self.batch is not None:
+            if self.batch.lost:
+                # A script goes on after an error; what was meant for that folder may not land in another.
+                raise BadSyntax(f"cd {self.batch.lost} failed; cd to a folder that is there, and go on")
             self.batch.lines.append(self.line)
             self.batch.operations.append(placed)
             return []
