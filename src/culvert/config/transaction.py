@@ -4,9 +4,11 @@ Rules run for what was touched and for its neighbours (what it names, and who na
 commit follows the size of the change and not of the configuration.
 """
 
+import itertools
+import re
 from collections import Counter
-from collections.abc import Collection, Container, Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Container, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 
 from culvert.config import edits
 from culvert.config.snapshot import Builder, Key, Snapshot
@@ -16,10 +18,13 @@ from culvert.model.fields import Edit, Raw, Reader, Value
 from culvert.model.foreign import FOREIGN
 from culvert.model.kind import Kind, Naming, Object, Path, defaults, fields_by_word
 from culvert.model.names import COMMON, partition
+from culvert.model.names import full as full_name
 from culvert.model.problems import BadValue, Invalid, Problem
 from culvert.model.registry import KINDS, SHIPPED_TEXT
 from culvert.model.sys import DB, FOLDER
 from culvert.model.text import Draft
+
+_NOT_FOUND = re.compile(r"\(([^()]*)\) was not found|^there is no route domain (\d+)$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +49,27 @@ class InUse(Refusal):
 
     user_title: str
     user_name: str
+
+
+@dataclass(slots=True)
+class Unread:
+    """Names of objects that a file has but that can't be made: nothing that follows from it is worth telling."""
+
+    names: set[str] = field(default_factory=set)
+    everything: bool = False
+
+    def add(self, given: Iterable[str], folder: str) -> None:
+        """Names as they were written."""
+        for name in given:
+            self.names |= {name, full_name(name, folder)}
+
+    def covers(self, name: str) -> bool:
+        return self.everything or name in self.names
+
+    def explains(self, problem: Problem) -> bool:
+        """Whether the problem is only that something is missing which the file may have."""
+        missing = _NOT_FOUND.search(problem.sentence)
+        return missing is not None and self.covers(missing[1] or full_name(missing[2]))
 
 
 class Transaction:
@@ -136,10 +162,26 @@ class Transaction:
                 self._check_empty(own)
                 for user in self._users(own.kind.path, own.name):
                     raise InUse(own.kind.title, own.name, user.kind.title, user.name)
-        problems = [problem for own in self._neighbourhood() for problem in self._problems(own)]
-        if problems:
-            raise Invalid(*dict.fromkeys(problems))
+        if problems := self.problems(Unread()):
+            raise Invalid(*problems)
         return self._now
+
+    def problems(self, unread: Unread) -> list[Problem]:
+        """What rules find, but for what only follows from stanzas that are `unread`; no more than anybody reads."""
+        found: dict[Problem, None] = {}
+        for own in self._neighbourhood():
+            # One by one: where many objects claim the same, each claim is looked at against all of them.
+            found |= dict.fromkeys(itertools.islice(self._problems(own, unread), text.PROBLEMS_MAX))
+            if len(found) >= text.PROBLEMS_MAX:
+                break
+        return list(found)[: text.PROBLEMS_MAX]
+
+    def value_problems(self, draft: Draft, *, partly: bool) -> list[Problem]:
+        """What is wrong with the values of an object that can't be made; `partly`: more may have been written of it."""
+        full = draft.kind.full_name(draft.name, self._reader.folder)
+        current = self._now.get(draft.kind.path, full)
+        _, problems = self._values(draft.kind, draft.raw, current)
+        return [_placed(p, draft, full) for p in problems if not partly or p.word in draft.raw]
 
     def _users(self, path: Path, name: str) -> Iterator[Object]:
         """Who names an object, also as one that stands in for another kind."""
@@ -187,17 +229,15 @@ class Transaction:
         if current is None and kind.complete:
             kind.complete(name, given, self._now)
         values, problems = self._values(kind, given, current)
-        places = draft.places if draft else {}
         if problems:
-            default = (draft.line, draft.column) if draft else (0, 0)
-            raise Invalid(*(p.of(kind.title, name).at(*places.get(p.word, default)) for p in problems))
+            raise Invalid(*(_placed(p, draft, name) if draft else p.of(kind.title, name) for p in problems))
         kept = tuple(draft.kept) if draft and draft.kept else current.kept if current else ()
         made = Object(kind, name, values, kept)
-        self._change((kind.path, name), made, places)
+        self._change((kind.path, name), made, {"": (draft.line, draft.column), **draft.places} if draft else None)
         return made
 
     def _values(
-        self, kind: Kind, raw: dict[str, Raw], current: Object | None
+        self, kind: Kind, raw: Mapping[str, Raw], current: Object | None
     ) -> tuple[dict[str, Value], list[Problem]]:
         values = dict(current.values if current else defaults(kind))
         known = fields_by_word(kind)
@@ -242,20 +282,29 @@ class Transaction:
                     seen.add(key)
                     yield neighbour
 
-    def _problems(self, own: Object) -> Iterator[Problem]:
+    def _problems(self, own: Object, unread: Unread) -> Iterator[Problem]:
         places = self._touched.get((own.kind.path, own.name), {})
         for problem in self._raw_problems(own):
-            yield problem.at(*places[problem.word]) if problem.word in places else problem
+            if not unread.explains(problem):
+                place = places.get(problem.word, places.get(""))
+                yield problem.at(*place) if place else problem
 
     def _raw_problems(self, own: Object) -> Iterator[Problem]:
+        missing: set[str] = set()
         for word, path, name in own.references():
             stand_in = KINDS[path].stand_in
             if self._now.get(path, name) is None and not (stand_in and self._now.get(stand_in, name)):
                 title = KINDS[path].title
+                missing.add(word)
                 yield own.problem(f"the requested {title} ({name}) was not found", word)
         yield from self._shared(own, advice=False)
         for rule in own.kind.rules:
-            yield from rule(own, self._now)
+            # Of an object that isn't there nothing more is to be told.
+            yield from (problem for problem in rule(own, self._now) if problem.word not in missing)
+
+
+def _placed(problem: Problem, draft: Draft, name: str) -> Problem:
+    return problem.of(draft.kind.title, name).at(*draft.places.get(problem.word, (draft.line, draft.column)))
 
 
 def folder_exists(snapshot: Snapshot, folder: str) -> bool:
@@ -353,22 +402,36 @@ def _rank(draft: Draft) -> tuple[int, str]:
 
 
 def read_file(content: str, base: Snapshot, reader: Reader) -> Transaction:
-    """A transaction that lays a file over `base`. Raises Invalid with the problems of all stanzas."""
-    drafts, problems = text.read(content, KINDS)
-    drafts.sort(key=_rank)
+    """A transaction that lays a file over `base`. Raises Invalid with the problems of all stanzas.
+
+    When there are any, those between the objects that can be made are told too; otherwise check() tells these.
+    """
+    reading = text.read_all(content, KINDS)
+    broken = {id(draft) for draft in reading.broken}
+    problems, unread = list(reading.problems), Unread(everything=not reading.whole)
+    unread.add(reading.unknown, reader.folder)
     transaction = Transaction(base, reader)
     seen: dict[tuple[Path, str], int] = {}
-    for draft in drafts:
+    for draft in sorted([*reading.drafts, *reading.broken], key=_rank):
         try:
-            key = (draft.kind.path, draft.kind.full_name(draft.name, reader.folder))
-            if key in seen:
-                raise Invalid(Problem(f"is given twice, first on line {seen[key]}", draft.kind.title, draft.name))
-            seen[key] = draft.line
-            transaction.put(draft)
+            full = draft.kind.full_name(draft.name, reader.folder)
+            first = seen.setdefault((draft.kind.path, full), draft.line)
+            if first != draft.line:
+                raise Invalid(Problem(f"is given twice, first on line {first}", draft.kind.title, draft.name))
+            if id(draft) not in broken:
+                transaction.put(draft)
+                continue
+            problems += transaction.value_problems(draft, partly=True)
         except Invalid as error:
             problems += [p if p.line else p.at(draft.line, draft.column) for p in error.problems]
         except Missing as error:
-            problems.append(Problem(f"the requested {error.title} ({error.name}) was not found", line=draft.line))
+            if not unread.covers(error.name.lstrip("/") if error.name.count("/") == 1 else error.name):
+                missing = f"the requested {error.title} ({error.name}) was not found"
+                problems.append(Problem(missing, line=draft.line, column=draft.column))
+            problems += transaction.value_problems(draft, partly=False)
+        unread.add([draft.name], reader.folder)
     if problems:
-        raise Invalid(*sorted(problems, key=lambda p: (p.line, p.column)))
+        problems += transaction.problems(unread)
+        problems.sort(key=lambda p: (p.line, p.column))
+        raise Invalid(*problems[: text.PROBLEMS_MAX])
     return transaction

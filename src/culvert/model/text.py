@@ -37,6 +37,20 @@ class Draft:
     column: int = 0
 
 
+@dataclass(slots=True)
+class Reading:
+    """What a file says: whole drafts, those of stanzas in which something can't be read, and every problem found.
+
+    `unknown`: names in headers that can't be read. `whole`: the file was read to its end.
+    """
+
+    drafts: list[Draft] = field(default_factory=list)
+    broken: list[Draft] = field(default_factory=list)
+    unknown: set[str] = field(default_factory=set)
+    problems: list[Problem] = field(default_factory=list)
+    whole: bool = True
+
+
 @dataclass(frozen=True, slots=True)
 class Style:
     """How `render` writes. `folder` None: full paths, as in saved files; else names relative to it."""
@@ -52,20 +66,42 @@ def read(text: str, kinds: Mapping[tuple[str, ...], Kind]) -> tuple[list[Draft],
 
     Stanzas that no kind knows become drafts of the kind `foreign`, unless they are of IPsec.
     """
+    reading = read_all(text, kinds)
+    return reading.drafts, reading.problems
+
+
+def read_all(text: str, kinds: Mapping[tuple[str, ...], Kind]) -> Reading:
+    """As `read`, and what is left of stanzas that have problems."""
     text, strangers = foreign.cut(text, kinds)
-    drafts = [_stranger(own) for own in strangers]
-    problems: list[Problem] = []
+    reading = Reading([_stranger(own) for own in strangers])
     try:
         for header, body in _stanzas(tokens.items(text)):
-            try:
-                drafts.append(_draft(header, body, kinds))
-            except BadSyntax as error:
-                problems.append(Problem(error.sentence, line=error.line, column=error.column))
-            if len(problems) >= PROBLEMS_MAX:
+            _read_stanza(header, body, kinds, reading)
+            if len(reading.problems) >= PROBLEMS_MAX:
+                reading.whole = False
                 break
     except BadSyntax as error:
-        problems.append(Problem(error.sentence, line=error.line, column=error.column))
-    return drafts, problems
+        reading.problems.append(_problem(error))
+        reading.whole = False
+    return reading
+
+
+def _read_stanza(
+    header: list[Word], body: Block | None, kinds: Mapping[tuple[str, ...], Kind], reading: Reading
+) -> None:
+    errors: list[BadSyntax] = []
+    try:
+        draft = _draft(header, body, kinds, errors)
+    except BadSyntax as error:
+        reading.problems.append(_problem(error))
+        reading.unknown |= {word.text for word in header[-1:]}
+        return
+    (reading.broken if errors else reading.drafts).append(draft)
+    reading.problems += map(_problem, errors[: PROBLEMS_MAX - len(reading.problems)])
+
+
+def _problem(error: BadSyntax) -> Problem:
+    return Problem(error.sentence, line=error.line, column=error.column)
 
 
 def _stranger(stanza: foreign.Stanza) -> Draft:
@@ -94,9 +130,11 @@ def properties(
     *,
     abbreviated: bool = False,
     kept: list[str] | None = None,
+    errors: list[BadSyntax] | None = None,
 ) -> dict[str, Raw]:
     """Raw properties out of the tokens of a body. Raises BadSyntax at the token that does not fit.
 
+    `errors`: it goes there instead, and reading goes on in the next line.
     `abbreviated`: the beginning of a property's word stands for it where no other begins so, as people type.
     `kept`: unknown properties go there as lines, instead of being refused.
     """
@@ -105,22 +143,42 @@ def properties(
     rest = deque(items)
     while rest:
         head = rest.popleft()
-        if isinstance(head, Block):
-            raise BadSyntax('unexpected argument "{"', head.line, head.column)
         if abbreviated:
             head = _whole(head, by_word)
-        own = by_word.get(head.text)
-        if own is None and kept is not None:
+        own = by_word.get(head.text) if isinstance(head, Word) else None
+        if own is None and kept is not None and isinstance(head, Word):
             kept += foreign.kept(head, _same_line(head, rest))
             continue
-        if own is None:
-            raise BadSyntax(f'"{head.text}" unknown property', head.line, head.column)
-        if own.word in raw:
-            raise BadSyntax(f'"{head.text}" is given twice', head.line, head.column)
-        raw[own.word] = _value(own, head, rest)
+        try:
+            own = _fresh(own, head, raw)
+            raw[own.word] = _value(own, head, rest, errors)
+        except BadSyntax as error:
+            if errors is None:
+                raise
+            errors.append(error)
+            if len(errors) >= PROBLEMS_MAX:
+                break
+            _skip_line(max(head.line, error.line), rest)
+            continue
         if places is not None:
             places[own.word] = (head.line, head.column)
     return raw
+
+
+def _fresh(own: Field | None, head: Token, raw: Mapping[str, Raw]) -> Field:
+    """The field that `head` names, if it does and wasn't named before."""
+    if isinstance(head, Block):
+        raise BadSyntax('unexpected argument "{"', head.line, head.column)
+    if own is None:
+        raise BadSyntax(f'"{head.text}" unknown property', head.line, head.column)
+    if own.word in raw:
+        raise BadSyntax(f'"{head.text}" is given twice', head.line, head.column)
+    return own
+
+
+def _skip_line(line: int, rest: deque[Token]) -> None:
+    while rest and rest[0].line <= line:
+        rest.popleft()
 
 
 def _same_line(head: Word, rest: deque[Token]) -> list[Token]:
@@ -131,8 +189,10 @@ def _same_line(head: Word, rest: deque[Token]) -> list[Token]:
     return found
 
 
-def _whole(head: Word, known: Mapping[str, Field]) -> Word:
+def _whole(head: Token, known: Mapping[str, Field]) -> Token:
     """The property's word that `head` is or alone begins; `head` itself when there is none."""
+    if isinstance(head, Block):
+        return head
     begun = [word for word in known if word.startswith(head.text)]
     if head.text in known or not begun:
         return head
@@ -141,7 +201,8 @@ def _whole(head: Word, known: Mapping[str, Field]) -> Word:
     return head._replace(text=begun[0])
 
 
-def _value(own: Field, head: Word, rest: deque[Token]) -> Raw:
+def _value(own: Field, head: Token, rest: deque[Token], errors: list[BadSyntax] | None) -> Raw:
+    assert isinstance(head, Word)
     if isinstance(own.type, Toggle):
         return head.text == own.type.on
     if not rest:
@@ -152,21 +213,21 @@ def _value(own: Field, head: Word, rest: deque[Token]) -> Raw:
             raise BadSyntax(f'"{head.text}" takes one value, not braces', token.line, token.column)
         return token.text
     if isinstance(token, Block):
-        return _items(own, token)
+        return _items(own, token, errors)
     verbs = {verb.value: verb for verb in Verb}
     if token.text in verbs and rest and isinstance(rest[0], Block):
         block = rest.popleft()
         assert isinstance(block, Block)
         if not block.items:
             raise BadSyntax(f'"{token.text}" needs at least one item', block.line, block.column)
-        items = tuple(_items(own, block))
+        items = tuple(_items(own, block, errors))
         return list(items) if verbs[token.text] is Verb.REPLACE else Edit(verbs[token.text], items)
     if isinstance(own.type, Words) or token.text == NONE:
         return token.text
     raise BadSyntax(f'"{head.text}" takes names in braces', token.line, token.column)
 
 
-def _items(own: Field, block: Block) -> list[Raw]:
+def _items(own: Field, block: Block, errors: list[BadSyntax] | None) -> list[Raw]:
     items: list[Raw] = []
     rest = deque(block.items)
     while rest:
@@ -180,7 +241,7 @@ def _items(own: Field, block: Block) -> list[Raw]:
         if rest and isinstance(rest[0], Block):
             body = rest.popleft()
             assert isinstance(body, Block)
-            inner |= properties(own.type.fields, body.items)
+            inner |= properties(own.type.fields, body.items, errors=errors)
         items.append(inner)
     return items
 
@@ -197,7 +258,9 @@ def _stanzas(top: Iterable[Token]) -> Iterator[tuple[list[Word], Block | None]]:
         yield header, None
 
 
-def _draft(header: list[Word], body: Block | None, kinds: Mapping[tuple[str, ...], Kind]) -> Draft:
+def _draft(
+    header: list[Word], body: Block | None, kinds: Mapping[tuple[str, ...], Kind], errors: list[BadSyntax]
+) -> Draft:
     if not header:
         assert body is not None
         raise BadSyntax('unexpected argument "{"', body.line, body.column)
@@ -217,7 +280,8 @@ def _draft(header: list[Word], body: Block | None, kinds: Mapping[tuple[str, ...
     if body is None:
         raise BadSyntax(f"{kind.word} {name}: braces are missing", first.line, first.column)
     draft = Draft(kind, name, line=first.line, column=first.column)
-    draft.raw = properties(kind.fields, body.items, draft.places, kept=draft.kept if kind.keeps else None)
+    kept = draft.kept if kind.keeps else None
+    draft.raw = properties(kind.fields, body.items, draft.places, kept=kept, errors=errors)
     return draft
 
 
