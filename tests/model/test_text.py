@@ -122,7 +122,12 @@ def test_parse_of_render_is_the_same(drawn: dict[str, tuple[object, object, str,
         ("net ipsec ipsec-policy p {\n  moed tunnel\n}", 2, 3, '"moed" unknown property'),
         ("net ipsec ipsec-policy p {\n  mode tunnel\n  mode tunnel\n}", 3, 3, "given twice"),
         ("net ipsec ipsec-policy p { mode }", 1, 28, '"mode" needs a value'),
-        ("net ipsec nonsense p { }", 1, 1, 'unexpected argument "net"'),
+        ("net ipsec nonsense p { }", 1, 11, 'unexpected argument "nonsense"'),
+        ("net ipsce ipsec-policy /Common/a { }", 1, 5, 'unexpected argument "ipsce"'),
+        ("net vlan v { }\nnet trafic-selector t {\n}", 2, 5, 'unexpected argument "trafic-selector"'),
+        ("net tunnels tunel t {\n    mtu 9\n}", 1, 13, 'unexpected argument "tunel"'),
+        ("net ipsec { }", 1, 5, 'unexpected argument "ipsec"'),
+        ("nte vlan v { }", 1, 1, 'unexpected argument "nte"'),
         ("net ipsec ipsec-policy { }", 1, 1, "needs a name"),
         ("net ipsec ipsec-policy p q { }", 1, 26, 'unexpected argument "q"'),
         ("net ipsec ipsec-policy p { }\nnet ipsec ipsec-policy p { }", 2, 1, "is given twice, first on line 1"),
@@ -141,6 +146,21 @@ def test_errors_point_at_the_place(content: str, line: int, column: int, part: s
     problem = caught.value.problems[0]
     assert part in str(problem)
     assert (problem.line, problem.column) == (line, column)
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        *("arp /Common/a", "bwc policy /Common/b", "cos global-settings", "fdb tunnel /Common/f", "fdb vlan /Common/f"),
+        *("packet-filter-trusted", "routing profile bgp /Common/r", "self-allow", "stp /Common/cist", "trunk t"),
+        *("tunnels gre /Common/g", "tunnels tunnel /Common/t", "tunnels vxlan /Common/v", "vlan-group /Common/g"),
+    ],
+)
+def test_components_of_the_vendor_are_kept(header: str) -> None:
+    stanza = f"net {header} {{\n    novelty yes\n}}"
+    kept = configured(stanza).get(("foreign",), f"net {header}")
+    assert kept is not None
+    assert kept["text"] == stanza
 
 
 def test_every_problem_of_a_file_is_told() -> None:

@@ -59,9 +59,9 @@ def test_stanzas_stand_where_they_belong(site: Site, tmp_path: Path) -> None:
 def test_what_of_ipsec_is_not_understood_is_an_error(site: Site, tmp_path: Path) -> None:
     before = site.call("text")
     for stanza, told in (
-        ("net ipsec ike-peer /Common/p {\n    remote-address 192.0.2.2\n}\n", 'unexpected argument "net"'),
+        ("net ipsec ike-peer /Common/p {\n    remote-address 192.0.2.2\n}\n", 'unexpected argument "ike-peer"'),
         ("net ipsec ipsec-policy /Common/p {\n    novelty yes\n}\n", '"novelty" unknown property'),
-        ("net ipsec novelty /Common/p { }\n", 'unexpected argument "net"'),
+        ("net ipsec novelty /Common/p { }\n", 'unexpected argument "novelty"'),
     ):
         path = tmp_path / "bad.scf"
         path.write_text(stanza)

@@ -24,6 +24,15 @@ TEXT_MAX = 4 * 1024 * 1024
 _WORDS = "analytics api-protection apm asm auth cli cm gtm ilx ltm net pem saas security sys util vcmp wam wom"
 MODULES = frozenset(_WORDS.split())
 """The first words that stanzas of the vendor have; anything else is a slip."""
+_NET = (
+    "address-list arp bwc cmetrics cos dag-globals dns-resolver fdb interface-cos ipv6-subscriber-prefix-length "
+    "lacp-globals lldp-globals mroute multicast-globals ndp packet-filter packet-filter-trusted packet-tester "
+    "port-list port-mirror rate-shaping router-advertisement routing rst-cause self-allow service-policy sfc stp "
+    "stp-globals timer-policy trunk vlan-allowed vlan-group wccp"
+)
+_TUNNELS = "endpoint etherip fec geneve gre ipip lw4o6 map ppp tcp-forward v6rd vxlan wccp"
+COMPONENTS = {("net",): frozenset(_NET.split()), ("net", "tunnels"): frozenset(_TUNNELS.split())}
+"""What the vendor has beside what Culvert has, where a slip would take a tunnel away: nothing else is kept there."""
 PROGRAMS = (("ltm", "rule"), ("cli", "script"), ("sys", "icall", "script"), ("sys", "application", "template"))
 """Stanzas whose body is Tcl, where a double quote may stand alone but braces are always in pairs."""
 
@@ -71,7 +80,15 @@ def _is_program(words: list[str]) -> bool:
 def _may_be_foreign(words: list[str], kinds: Mapping[tuple[str, ...], Kind]) -> bool:
     if tuple(words[:2]) == IPSEC:
         return tuple(words[:3]) == IKE_PEER
-    return tuple(words[:2]) == VIRTUAL or tuple(words[:3]) == TUNNEL or not _known(words, kinds)
+    if tuple(words[:2]) == VIRTUAL or tuple(words[:3]) == TUNNEL:
+        return True
+    return _is_component(words) and not _known(words, kinds)
+
+
+def _is_component(words: list[str]) -> bool:
+    """Whether the vendor has such a component, as far as its components are listed here."""
+    path = tuple(words[:2]) if tuple(words[:2]) in COMPONENTS else tuple(words[:1])
+    return path not in COMPONENTS or not COMPONENTS[path].isdisjoint(words[len(path) : len(path) + 1])
 
 
 def _known(words: list[str], kinds: Mapping[tuple[str, ...], Kind]) -> bool:

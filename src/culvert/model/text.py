@@ -267,7 +267,8 @@ def _draft(
     first = header[0]
     found = find_kind([word.text for word in header], kinds)
     if found is None:
-        raise BadSyntax(f'unexpected argument "{first.text}"', first.line, first.column)
+        stray = _stray(header, kinds)
+        raise BadSyntax(f'unexpected argument "{stray.text}"', stray.line, stray.column)
     kind, count = found
     rest = deque(header[count:])
     name = ""
@@ -283,6 +284,15 @@ def _draft(
     kept = draft.kept if kind.keeps else None
     draft.raw = properties(kind.fields, body.items, draft.places, kept=kept, errors=errors)
     return draft
+
+
+def _stray(header: list[Word], kinds: Mapping[tuple[str, ...], Kind]) -> Word:
+    """The word of a header from which on it leads nowhere."""
+    for count in range(1, len(header) + 1):
+        path = tuple(word.text for word in header[:count])
+        if not any(own[:count] == path for own in kinds):
+            return header[count - 1]
+    return header[-1]
 
 
 def render(kind: Kind, name: str, raw: Mapping[str, Raw], style: Style, kept: Sequence[str] = ()) -> str:
