@@ -49,6 +49,23 @@ def test_foreign_stanzas_are_listed_as_such_and_told_about(site: Site, tmp_path:
     assert "ltm pool" not in saved(site, tmp_path)
 
 
+def test_what_is_kept_is_listed_without_its_keys(site: Site, tmp_path: Path) -> None:
+    path = tmp_path / "keys.scf"
+    path.write_text(
+        'auth radius-server /Common/r {\n    secret "open sesame"\n    server 192.0.2.9\n}\n'
+        "auth user ann {\n    password sesame\n    partition-access {\n        all-partitions {\n"
+        "            role guest\n        }\n    }\n}\n"
+    )
+    assert "sesame" not in site.tmsh(f"load sys config merge file {path}")
+    for line in ("list auth radius-server", "list auth user ann", "list auth", "list", "list json", "list foreign"):
+        told = site.tmsh(line)
+        assert "sesame" not in told
+        assert "********" in told
+    assert "sesame" not in site.log
+    assert 'secret "open sesame"' in saved(site, tmp_path)
+    assert "password sesame" in saved(site, tmp_path)
+
+
 def test_stanzas_stand_where_they_belong(site: Site, tmp_path: Path) -> None:
     site.tmsh(f"load sys config merge file {SAMPLES / 'balancer.scf'}")
     heads = [line.split(" /")[0] for line in saved(site, tmp_path).splitlines() if line and line[0].islower()]
@@ -120,6 +137,7 @@ def test_a_bare_name_is_looked_for_among_the_scfs(tmp_path: Path, monkeypatch: p
 
 
 def test_saved_files_are_private(site: Site, tmp_path: Path) -> None:
+    (tmp_path / "saved.scf").touch(mode=0o644)
     saved(site, tmp_path)
     assert (tmp_path / "saved.scf").stat().st_mode & 0o077 == 0
     assert (

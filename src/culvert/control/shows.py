@@ -14,8 +14,8 @@ from culvert.ipsec.algorithms import cipher_row
 from culvert.ipsec.drops import TABLE
 from culvert.ipsec.lifetime import Limits
 from culvert.ipsec.sa import SecurityAssociation
-from culvert.model import ltm, net, net_ipsec
-from culvert.model.foreign import FOREIGN
+from culvert.model import clear_keys, ltm, net, net_ipsec
+from culvert.model.foreign import FOREIGN, is_program
 from culvert.model.kind import Kind, Naming, Object
 from culvert.model.names import COMMON, fits, full, is_in
 from culvert.model.problems import Invalid
@@ -105,9 +105,11 @@ def _all(snapshot: Snapshot, plane: DataPlane, kind: Kind, args: Mapping[str, Js
 
 
 def record(own: Object) -> Record:
-    """An object as `list` gives it to a face."""
+    """An object as `list` gives it to a face; what is kept of a vendor's file without its keys in clear."""
     made: Record = {"kind": own.kind.word, "name": own.name, "properties": own.raw()}
-    return made | {"kept": list(own.kept)} if own.kept else made
+    if own.kind.path == FOREIGN and not is_program(own.name.split()):
+        made["properties"]["text"] = clear_keys.hide(made["properties"]["text"])
+    return made | {"kept": [clear_keys.hide(line) for line in own.kept]} if own.kept else made
 
 
 def _named(own: Object) -> Record:

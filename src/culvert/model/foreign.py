@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from culvert.model import tokens
+from culvert.model import clear_keys, tokens
 from culvert.model.fields import Field, Raw, Reader, Shape
 from culvert.model.kind import Kind, Naming, Object, World
 from culvert.model.problems import BadSyntax, BadValue, Problem
@@ -62,7 +62,7 @@ def cut(text: str, kinds: Mapping[tuple[str, ...], Kind]) -> tuple[str, list[Sta
         words = match["words"].split()
         if len(words) < 2 or words[0] not in MODULES or not _may_be_foreign(words, kinds):
             continue
-        stop = _end(text, match.end(), _TCL if _is_program(words) else _TOKEN)
+        stop = _end(text, match.end(), _TCL if is_program(words) else _TOKEN)
         body = text[match.start() : stop]
         if not stop or not _is_foreign(words, body, kinds):
             continue
@@ -73,7 +73,8 @@ def cut(text: str, kinds: Mapping[tuple[str, ...], Kind]) -> tuple[str, list[Sta
     return "".join([*pieces, text[end:]]), found
 
 
-def _is_program(words: list[str]) -> bool:
+def is_program(words: list[str]) -> bool:
+    """Whether the body of a stanza of this header is Tcl."""
     return any(tuple(words[: len(path)]) == path for path in PROGRAMS)
 
 
@@ -182,13 +183,21 @@ def is_one_stanza(own: Object, world: World) -> Iterator[Problem]:
         yield own.problem("the text has to be this one stanza", "text")
 
 
+def holds_no_clear_key(own: Object, world: World) -> Iterator[Problem]:
+    """As for a stanza of a file: no key of IPsec in clear, and no stars in place of a value."""
+    words = own.name.split()
+    if not is_program(words):
+        for found in clear_keys.problems(own["text"] or "", 1, of_ipsec=tuple(words[:2]) == IPSEC):
+            yield own.problem(f"{found.word}: {found.sentence}", "text")
+
+
 FOREIGN_KIND = Kind(
     path=FOREIGN,
     title="foreign stanza",
     help="What a loaded file had and Culvert has no use for: kept and written back as it was",
     naming=Naming.HEADER,
     implicit=True,
-    rules=(is_one_stanza,),
+    rules=(is_one_stanza, holds_no_clear_key),
     fields=(Field("text", Verbatim(), "The stanza", ""),),
 )
 

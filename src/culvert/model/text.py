@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 
-from culvert.model import foreign, names, tokens
+from culvert.model import clear_keys, foreign, names, tokens
 from culvert.model.fields import NONE, Edit, Field, Members, Raw, Shape, Toggle, Verb, Words
 from culvert.model.kind import Kind, Naming
 from culvert.model.problems import BadSyntax, Problem
@@ -73,7 +73,9 @@ def read(text: str, kinds: Mapping[tuple[str, ...], Kind]) -> tuple[list[Draft],
 def read_all(text: str, kinds: Mapping[tuple[str, ...], Kind]) -> Reading:
     """As `read`, and what is left of stanzas that have problems."""
     text, strangers = foreign.cut(text, kinds)
-    reading = Reading([_stranger(own) for own in strangers])
+    reading = Reading()
+    for own in strangers:
+        _keep(own, reading)
     try:
         for header, body in _stanzas(tokens.items(text)):
             _read_stanza(header, body, kinds, reading)
@@ -102,6 +104,18 @@ def _read_stanza(
 
 def _problem(error: BadSyntax) -> Problem:
     return Problem(error.sentence, line=error.line, column=error.column)
+
+
+def _keep(stanza: foreign.Stanza, reading: Reading) -> None:
+    """A foreign stanza among the drafts, unless it holds what may not be kept."""
+    of_ipsec = tuple(stanza.header.split()[:2]) == foreign.IPSEC
+    program = foreign.is_program(stanza.header.split())
+    problems = [] if program else list(clear_keys.problems(stanza.text, stanza.line, of_ipsec=of_ipsec))
+    if problems:
+        reading.problems += [own.of(foreign.FOREIGN_KIND.title, stanza.header) for own in problems]
+        reading.unknown.add(stanza.header.split()[-1])
+    else:
+        reading.drafts.append(_stranger(stanza))
 
 
 def _stranger(stanza: foreign.Stanza) -> Draft:
@@ -283,6 +297,9 @@ def _draft(
     draft = Draft(kind, name, line=first.line, column=first.column)
     kept = draft.kept if kind.keeps else None
     draft.raw = properties(kind.fields, body.items, draft.places, kept=kept, errors=errors)
+    hidden = next(clear_keys.problems("\n".join(draft.kept), 0, of_ipsec=False), None)
+    if hidden is not None:
+        errors.append(BadSyntax(f"{hidden.word}: {hidden.sentence}", first.line, first.column))
     return draft
 
 

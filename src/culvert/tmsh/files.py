@@ -148,6 +148,7 @@ def _told(answer: Mapping[str, Any], flags: set[str], source: Path | None) -> It
 def _write_private(path: Path, content: str) -> None:
     try:
         path.touch(mode=0o600)
+        path.chmod(0o600)  # For a file that was there before.
         path.write_text(content)
     except OSError as error:
         raise BadSyntax(f"{path}: {error.strerror}") from None
