@@ -6,24 +6,26 @@ commit follows the size of the change and not of the configuration.
 
 import itertools
 import re
-from collections import Counter
-from collections.abc import Collection, Container, Iterable, Iterator, Mapping
+from collections.abc import Collection, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from culvert.config import edits
 from culvert.config.snapshot import Builder, Key, Snapshot
 from culvert.model import text
 from culvert.model.auth import PARTITION
-from culvert.model.fields import Edit, Raw, Reader, Value
+from culvert.model.fields import Edit, Members, Raw, Reader, Value
 from culvert.model.foreign import FOREIGN
 from culvert.model.kind import Kind, Naming, Object, Path, defaults, fields_by_word
 from culvert.model.names import COMMON, partition
 from culvert.model.names import full as full_name
+from culvert.model.order import component, place
 from culvert.model.problems import BadValue, Invalid, Problem
 from culvert.model.registry import KINDS, SHIPPED_TEXT
-from culvert.model.sys import DB, FOLDER
+from culvert.model.sys import FOLDER
 from culvert.model.text import Draft
 
+NAMES_TOLD = 10
+"""How many objects of one component a warning names."""
 _NOT_FOUND = re.compile(r"\(([^()]*)\) was not found|^there is no route domain (\d+)$")
 
 
@@ -143,7 +145,7 @@ class Transaction:
         self._check_folder(kind, new)
         users = list(self._users(kind.path, old))
         self._change((kind.path, old), None)
-        made = Object(kind, new, own.values, own.kept)
+        made = Object(kind, new, own.values, own.kept, own.said)
         self._change((kind.path, new), made)
         for user in users:
             self._change((user.kind.path, user.name), _renamed(user, _stood_for(kind.path), old, new))
@@ -200,8 +202,10 @@ class Transaction:
         """What is only unwise about the objects that were put; for after check()."""
         put = [own for path, name in self._touched if (own := self._now.get(path, name)) is not None]
         found = [problem for own in put for problem in self._advice(own)]
-        strangers = Counter(" ".join(own.name.split()[:-1]) for own in put if own.kind.path == FOREIGN)
-        found += [Problem(f"{count} x {what}: kept, without effect") for what, count in sorted(strangers.items())]
+        strangers: dict[Path, list[str]] = {}
+        for path, name in (component(own.name) for own in put if own.kind.path == FOREIGN):
+            strangers.setdefault(path, []).append(name)
+        found += [_kept_stanzas(path, sorted(names)) for path, names in sorted(strangers.items())]
         return list(dict.fromkeys(found))
 
     def _advice(self, own: Object) -> Iterator[Problem]:
@@ -232,9 +236,31 @@ class Transaction:
         if problems:
             raise Invalid(*(_placed(p, draft, name) if draft else p.of(kind.title, name) for p in problems))
         kept = tuple(draft.kept) if draft and draft.kept else current.kept if current else ()
-        made = Object(kind, name, values, kept)
+        said = frozenset(word for word in current.said if word.split(" ")[0] not in raw) if current else frozenset()
+        if draft:
+            said |= self._said(kind, name, draft.raw, values)
+        made = Object(kind, name, values, kept, said)
         self._change((kind.path, name), made, {"": (draft.line, draft.column), **draft.places} if draft else None)
         return made
+
+    def _said(self, kind: Kind, name: str, raw: Mapping[str, Raw], values: Mapping[str, Value]) -> frozenset[str]:
+        """The defaults that a file wrote out, as Object.said has them."""
+        found = {""} if SHIPPED.get(kind.path, name) is not None else set()
+        for word, given in raw.items():
+            own = fields_by_word(kind)[word]
+            if values[word] == own.default and not (own.always or own.required):
+                found.add(word)
+            elif isinstance(own.type, Members) and isinstance(given, list):
+                found |= {
+                    f"{word} {mark}" for item in given for mark in self._said_of_member(own.type, item, values[word])
+                }
+        return frozenset(found)
+
+    def _said_of_member(self, members: Members, item: Mapping[str, Raw], values: Mapping[str, Value]) -> Iterator[str]:
+        name = members.name(item["name"], self._reader)
+        for own in members.fields:
+            if own.word in item and values[name][own.word] == own.default and not own.always:
+                yield f"{name} {own.word}"
 
     def _values(
         self, kind: Kind, raw: Mapping[str, Raw], current: Object | None
@@ -303,6 +329,11 @@ class Transaction:
             yield from (problem for problem in rule(own, self._now) if problem.word not in missing)
 
 
+def _kept_stanzas(path: Path, names: Sequence[str]) -> Problem:
+    more = f" and {len(names) - NAMES_TOLD} more" if len(names) > NAMES_TOLD else ""
+    return Problem("kept, without effect", " ".join(path), ", ".join(names[:NAMES_TOLD]) + more)
+
+
 def _placed(problem: Problem, draft: Draft, name: str) -> Problem:
     return problem.of(draft.kind.title, name).at(*draft.places.get(problem.word, (draft.line, draft.column)))
 
@@ -340,7 +371,7 @@ def _renamed(user: Object, paths: Container[Path], old: str, new: str) -> Object
             values[word] = dict(sorted((new if name == old else name, inner) for name, inner in value.items()))
         else:
             values[word] = tuple(sorted(new if name == old else name for name in value))
-    return Object(user.kind, user.name, values, user.kept)
+    return Object(user.kind, user.name, values, user.kept, user.said)
 
 
 class _Unsealed:
@@ -376,22 +407,17 @@ def is_shipped(own: Object) -> bool:
 
 
 def saved_text(snapshot: Snapshot) -> str:
-    """What `save sys config` writes: every object that differs from the shipped ones, by full path."""
-    wanted = [own for own in snapshot.every() if not is_shipped(own) or (own.kind.fixed and _worth_saving(own))]
-    stanzas = (text.render(own.kind, own.name, own.raw(), text.Style(), own.kept) for own in sorted(wanted, key=_place))
-    return "".join(stanza + "\n" for stanza in stanzas)
-
-
-def _place(own: Object) -> tuple[tuple[str, ...], str]:
-    """Where a stanza stands in a file: foreign ones among the others, by the words of their header."""
-    if own.kind.path == FOREIGN:
-        *path, name = own.name.split()
-        return tuple(path), name
-    return own.kind.path, own.name
+    """What `save sys config` writes: objects that a file had or that differ from the shipped ones, by full path."""
+    wanted = [own for own in snapshot.every() if not is_shipped(own) or "" in own.said or _worth_saving(own)]
+    return "".join(
+        text.render(own.kind, own.name, own.raw(), text.Style(), own.kept, own.said) + "\n"
+        for own in sorted(wanted, key=place)
+    )
 
 
 def _worth_saving(own: Object) -> bool:
-    return own.kind.path[0] not in ("ltm", "cli") and own.kind.path[:2] not in (DB, ("net", "tunnels"))
+    """Whether a file has it in any case, as the vendor's do."""
+    return own.kind.fixed and own.kind.path[0] not in ("ltm", "cli") and own.kind.path[:2] != ("net", "tunnels")
 
 
 def _rank(draft: Draft) -> tuple[int, str]:

@@ -176,7 +176,6 @@ INTERFACE_KIND = Kind(
             "Whether the link is up",
             True,
             label="State",
-            always=True,
         ),
     ),
 )

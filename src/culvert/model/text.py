@@ -9,7 +9,7 @@
 """
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 
@@ -312,17 +312,22 @@ def _stray(header: list[Word], kinds: Mapping[tuple[str, ...], Kind]) -> Word:
     return header[-1]
 
 
-def render(kind: Kind, name: str, raw: Mapping[str, Raw], style: Style, kept: Sequence[str] = ()) -> str:
-    """One stanza, without a line end. Fields that `raw` lacks are left out; `kept` lines stand among the others."""
+def render(
+    kind: Kind, name: str, raw: Mapping[str, Raw], style: Style, kept: Sequence[str] = (), said: Container[str] = ()
+) -> str:
+    """One stanza, without a line end. Fields that `raw` lacks are left out; `kept` lines stand among the others.
+
+    `said`: defaults that are written all the same, by word or by "word member word".
+    """
     if kind.path == foreign.FOREIGN:
         return str(raw["text"])
     head = [*kind.path]
     if kind.naming is not Naming.SINGLE:
         head.append(quote(name if style.folder is None else names.relative(name, style.folder)))
     entries = [
-        (own.beyond, _head(own, raw[own.word]), _lines(own, raw[own.word], style))
+        (own.beyond, _head(own, raw[own.word]), _lines(own, raw[own.word], style, said))
         for own in kind.fields
-        if own.word in raw and _listed(own, raw, style)
+        if own.word in raw and _listed(own, raw, style, own.word in said)
     ]
     entries += [] if style.only else [(False, lines[0], lines) for lines in _paragraphs(kept)]
     if kind.partitioned and style.everything and style.folder is not None:
@@ -353,17 +358,17 @@ def _head(own: Field, raw: Raw) -> str:
     return own.shown
 
 
-def _listed(own: Field, raw: Mapping[str, Raw], style: Style) -> bool:
+def _listed(own: Field, raw: Mapping[str, Raw], style: Style, said: bool) -> bool:
     if style.only:
         return own.word in style.only
     if isinstance(own.type, Toggle) and not _head(own, raw[own.word]):
         return False
-    if style.everything or own.always or own.required:
+    if style.everything or own.always or own.required or said:
         return True
     return bool(raw[own.word] != own.type.raw(own.default))
 
 
-def _lines(own: Field, raw: Raw, style: Style) -> list[str]:
+def _lines(own: Field, raw: Raw, style: Style, said: Container[str] = ()) -> list[str]:
     if isinstance(own.type, Toggle):
         return [_head(own, raw)]
     if own.type.shape is Shape.WORD:
@@ -371,7 +376,7 @@ def _lines(own: Field, raw: Raw, style: Style) -> list[str]:
     if not raw:
         return [f"{own.shown} {NONE}"]
     if isinstance(own.type, Members):
-        return _block(own.shown, [line for member in raw for line in _member(own, own.type, member, style)])
+        return _block(own.shown, [line for member in raw for line in _member(own, own.type, member, style, said)])
     assert isinstance(own.type, Words)
     words = [quote(_short(own, word, style)) for word in raw]
     if raw[0] in own.type.alone:
@@ -381,12 +386,12 @@ def _lines(own: Field, raw: Raw, style: Style) -> list[str]:
     return [f"{own.shown} {{ {' '.join(words)} }}"]
 
 
-def _member(own: Field, members: Members, raw: Mapping[str, Raw], style: Style) -> list[str]:
+def _member(own: Field, members: Members, raw: Mapping[str, Raw], style: Style, said: Container[str]) -> list[str]:
     inner = Style(style.folder, style.everything, style.one_line)
     lines = [
         line
         for field_ in sorted(members.fields, key=lambda field_: field_.shown)
-        if _listed(field_, raw, inner)
+        if _listed(field_, raw, inner, f"{own.word} {raw['name']} {field_.word}" in said)
         for line in _lines(field_, raw[field_.word], inner)
     ]
     return _block(quote(_short(own, str(raw["name"]), style)), lines)
