@@ -37,11 +37,11 @@ def test_foreign_stanzas_are_listed_as_such_and_told_about(site: Site, tmp_path:
     assert "ltm pool (/Common/web): kept, without effect" in told
     assert "VLAN (/Common/dmz): kept, without effect: failsafe, sflow" in told
     assert site.tmsh("list ltm pool").splitlines()[0] == "# kept as it was loaded, without effect:"
-    assert site.tmsh("list foreign").count("# kept as it was loaded") == 5
+    assert site.tmsh("list").count("# kept as it was loaded") == 5
     rule = site.tmsh("list ltm rule")
     assert 'a quote " that stands alone' in rule
     assert "failsafe enabled" in site.tmsh("list net vlan dmz")
-    assert site.tmsh('delete foreign "ltm pool /Common/web"') == ""
+    assert site.tmsh("delete ltm pool web") == ""
     assert "ltm pool" not in saved(site, tmp_path)
 
 
@@ -53,7 +53,7 @@ def test_what_is_kept_is_listed_without_its_keys(site: Site, tmp_path: Path) -> 
         "            role guest\n        }\n    }\n}\n"
     )
     assert "sesame" not in site.tmsh(f"load sys config merge file {path}")
-    for line in ("list auth radius-server", "list auth user ann", "list auth", "list", "list json", "list foreign"):
+    for line in ("list auth radius-server", "list auth user ann", "list auth", "list", "list json"):
         told = site.tmsh(line)
         assert "sesame" not in told
         assert "********" in told

@@ -5,19 +5,18 @@ commit follows the size of the change and not of the configuration.
 """
 
 import itertools
-import re
-from collections.abc import Collection, Container, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Collection, Container, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from culvert.config import edits
 from culvert.config.snapshot import Builder, Key, Snapshot
+from culvert.config.unread import Unread
 from culvert.model import text
 from culvert.model.auth import PARTITION
 from culvert.model.fields import Edit, Members, Raw, Reader, Value
-from culvert.model.foreign import FOREIGN
+from culvert.model.foreign import FOREIGN, KEPT
 from culvert.model.kind import Kind, Naming, Object, Path, defaults, fields_by_word
 from culvert.model.names import COMMON, partition
-from culvert.model.names import full as full_name
 from culvert.model.order import component, place
 from culvert.model.problems import BadValue, Invalid, Problem
 from culvert.model.registry import KINDS, SHIPPED_TEXT
@@ -26,7 +25,6 @@ from culvert.model.text import Draft
 
 NAMES_TOLD = 10
 """How many objects of one component a warning names."""
-_NOT_FOUND = re.compile(r"\(([^()]*)\) was not found|^there is no route domain (\d+)$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,27 +49,6 @@ class InUse(Refusal):
 
     user_title: str
     user_name: str
-
-
-@dataclass(slots=True)
-class Unread:
-    """Names of objects that a file has but that can't be made: nothing that follows from it is worth telling."""
-
-    names: set[str] = field(default_factory=set)
-    everything: bool = False
-
-    def add(self, given: Iterable[str], folder: str) -> None:
-        """Names as they were written."""
-        for name in given:
-            self.names |= {name, full_name(name, folder)}
-
-    def covers(self, name: str) -> bool:
-        return self.everything or name in self.names
-
-    def explains(self, problem: Problem) -> bool:
-        """Whether the problem is only that something is missing which the file may have."""
-        missing = _NOT_FOUND.search(problem.sentence)
-        return missing is not None and self.covers(missing[1] or full_name(missing[2]))
 
 
 class Transaction:
@@ -107,7 +84,7 @@ class Transaction:
     def create(self, kind: Kind, name: str, raw: Mapping[str, Raw], draft: Draft | None = None) -> Object:
         """Add an object. Raises Exists, Missing (its folder) or Invalid."""
         full = kind.full_name(name, self._reader.folder)
-        if self._now.get(kind.path, full) is not None:
+        if self._now.get(kind.path, full) is not None or (draft is None and self._kept(kind, full)):
             raise Exists(kind.title, full)
         if kind.fixed:
             raise Invalid(Problem("can't be created; the ones that exist are all there are", kind.title, full))
@@ -118,13 +95,16 @@ class Transaction:
         full = kind.full_name(name, self._reader.folder)
         current = self._now.get(kind.path, full)
         if current is None and not kind.implicit:
-            raise Missing(kind.title, full)
+            raise self._missing(kind, full)
         return self._put(kind, full, raw, current, draft)
 
     def delete(self, kind: Kind, name: str) -> None:
         """Take an object out. Raises Missing or Invalid; being in use is found by check()."""
         full = kind.full_name(name, self._reader.folder)
         own = self._now.get(kind.path, full)
+        if own is None and self._kept(kind, full):
+            self._change((FOREIGN, f"{kind.word} {full}"), None)
+            return
         if own is None:
             raise Missing(kind.title, full)
         if kind.fixed or full in SHIPPED.objects.get(kind.path, {}):
@@ -137,8 +117,8 @@ class Transaction:
         old, new = (kind.full_name(each, self._reader.folder) for each in (name, to))
         own = self._now.get(kind.path, old)
         if own is None:
-            raise Missing(kind.title, old)
-        if self._now.get(kind.path, new) is not None:
+            raise self._missing(kind, old)
+        if self._now.get(kind.path, new) is not None or self._kept(kind, new):
             raise Exists(kind.title, new)
         if kind.fixed or kind.implicit or SHIPPED.get(kind.path, old) is not None:
             raise Invalid(Problem("is part of the system and keeps its name", kind.title, old))
@@ -151,9 +131,28 @@ class Transaction:
             self._change((user.kind.path, user.name), _renamed(user, _stood_for(kind.path), old, new))
         return made
 
+    def _kept(self, kind: Kind, name: str) -> bool:
+        """Whether a stanza is kept that would be of this kind if Culvert carried out what it says."""
+        return self._now.get(FOREIGN, f"{kind.word} {name}") is not None
+
+    def _missing(self, kind: Kind, name: str) -> Missing | Invalid:
+        return Invalid(Problem(KEPT, kind.title, name)) if self._kept(kind, name) else Missing(kind.title, name)
+
+    def _displace(self, draft: Draft, full: str) -> None:
+        """Of a name there is one thing, with effect or without: what a file says takes the place of what was there."""
+        if draft.kind.path != FOREIGN:
+            if self._kept(draft.kind, full):
+                self._change((FOREIGN, f"{draft.kind.word} {full}"), None)
+            return
+        path, name = component(full)
+        if (own := self._now.get(path, name)) is not None:
+            self._change((path, name), None)
+            self._deleted.append(own)
+
     def put(self, draft: Draft) -> Object:
         """Create the draft's object, or modify it where it exists (a file laid over a configuration)."""
         full = draft.kind.full_name(draft.name, self._reader.folder)
+        self._displace(draft, full)
         exists = self._now.get(draft.kind.path, full) is not None or draft.kind.implicit
         return (self.modify if exists else self.create)(draft.kind, full, draft.raw, draft)
 
@@ -451,7 +450,7 @@ def read_file(content: str, base: Snapshot, reader: Reader) -> Transaction:
         except Invalid as error:
             problems += [p if p.line else p.at(draft.line, draft.column) for p in error.problems]
         except Missing as error:
-            if not unread.covers(error.name.lstrip("/") if error.name.count("/") == 1 else error.name):
+            if not unread.covers(error.name):
                 missing = f"the requested {error.title} ({error.name}) was not found"
                 problems.append(Problem(missing, line=draft.line, column=draft.column))
             problems += transaction.value_problems(draft, partly=False)

@@ -18,12 +18,13 @@ from culvert.config import transaction as tx
 from culvert.config.snapshot import Snapshot
 from culvert.config.store import Store, StoreError
 from culvert.config.transaction import SHIPPED, Transaction
-from culvert.control import access, errors, explain, logs, requests, shows, verify
+from culvert.control import access, errors, explain, kept_shows, logs, requests, shows, verify
 from culvert.control.server import Peer
 from culvert.dataplane.plane import DataPlane, PlaneError
 from culvert.ipsec.sa import SecurityAssociation
 from culvert.model import cli, net, net_ipsec, sys
 from culvert.model.fields import Edit, Reader, Sealer, Verb
+from culvert.model.foreign import FOREIGN
 from culvert.model.kind import Kind, Naming
 from culvert.model.names import COMMON
 from culvert.model.problems import Invalid
@@ -232,8 +233,12 @@ class Gateway:
     def _expand(self, work: Transaction, kind: Kind, names: Sequence[str], args: Mapping[str, Json]) -> list[str]:
         if list(names) != ["all"]:
             return [""] if kind.naming is Naming.SINGLE else list(names)
-        found = shows.objects(work.current, self._plane, kind, None, {"folder": args.get("folder"), "names_only": True})
-        return [own["name"] for own in found if not tx.SHIPPED.get(kind.path, own["name"])]
+        here = {"folder": args.get("folder"), "names_only": True}
+        found = [own["name"] for own in shows.objects(work.current, self._plane, kind, None, here)]
+        if args.get("verb") == "delete" and kind.path != FOREIGN:
+            kept = kept_shows.kept(work.current, kind.path, here)
+            found += [own["name"].removeprefix(f"{kind.word} ") for own in kept.records]
+        return [own for own in found if not tx.SHIPPED.get(kind.path, own)]
 
     def _check_host_link(self, kind: Kind, name: str) -> None:
         if kind.path == net.INTERFACE and name not in {link.name for link in self._plane.links()}:
@@ -329,14 +334,12 @@ class Gateway:
     def _list(self, args: Mapping[str, Json], peer: Peer) -> Json:
         """Objects as {kind, name, properties}: of the kinds under `kind`, and of `names` when given."""
         path = tuple(str(args.get("kind", "")).split())
-        kinds = [kind for own_path, kind in sorted(KINDS.items()) if own_path[: len(path)] == path]
-        strangers = list(shows.strangers(self._snapshot, path)) if path and path not in KINDS else []
-        if not kinds and not strangers:
-            raise errors.SyntaxProblem(f'unexpected argument "{" ".join(path)}"')
-        names = args.get("names")
-        found = [own for kind in kinds for own in shows.objects(self._snapshot, self._plane, kind, names, args)]
+        paths = [own for own in sorted(KINDS) if own[: len(path)] == path and (own != FOREIGN or path == FOREIGN)]
+        kept = kept_shows.kept(self._snapshot, path, args)
+        look = (shows.objects(self._snapshot, self._plane, KINDS[own], kept.names, args) for own in paths)
+        found = [own for records in look for own in records]
         allowed = access.of(peer, self._snapshot)
-        return found + strangers if allowed.sees_everything else [own for own in found if allowed.sees(own)]
+        return found + kept.records if allowed.sees_everything else [own for own in found if allowed.sees(own)]
 
     def _access(self, args: Mapping[str, Json], peer: Peer) -> Json:
         """Whether the one who asks may have the host's shell."""

@@ -96,7 +96,7 @@ def _fitting(kind: Kind, names: Iterable[str], glob: str, folder: str, args: Map
 
 
 def _all(snapshot: Snapshot, plane: DataPlane, kind: Kind, args: Mapping[str, Json]) -> Iterator[Record]:
-    make = _named if args.get("names_only") else record
+    make = named if args.get("names_only") else record
     found = {own.name: make(own) for own in snapshot.all(kind.path) if _stands_in(own, args)}
     if kind.path == net.INTERFACE:
         found = _host_links(plane, kind) | found
@@ -112,7 +112,8 @@ def record(own: Object) -> Record:
     return made | {"kept": [clear_keys.hide(line) for line in own.kept]} if own.kept else made
 
 
-def _named(own: Object) -> Record:
+def named(own: Object) -> Record:
+    """An object by its name alone."""
     return {"kind": own.kind.word, "name": own.name}
 
 
@@ -122,13 +123,6 @@ def _stands_in(own: Object, args: Mapping[str, Json]) -> bool:
         return True
     loose = own.kind.naming is Naming.LOOSE
     return is_in(own.name, str(folder), loose=loose, recursive=bool(args.get("recursive")))
-
-
-def strangers(snapshot: Snapshot, path: tuple[str, ...]) -> Iterator[Record]:
-    """The foreign stanzas whose header begins with `path`."""
-    for own in snapshot.all(FOREIGN):
-        if tuple(own.name.split()[: len(path)]) == path:
-            yield record(own)
 
 
 def _stored_name(kind: Kind, name: str, folder: str) -> str:

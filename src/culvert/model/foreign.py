@@ -20,6 +20,7 @@ IKE_PEER = ("net", "ipsec", "ike-peer")
 VIRTUAL = ("ltm", "virtual")
 TUNNEL = ("net", "tunnels", "tunnel")
 OWN_TUNNELS = ("/Common/http-tunnel", "/Common/socks-tunnel")
+KEPT = "is kept as it was loaded, without effect: it can only be listed, deleted or loaded again"
 TEXT_MAX = 4 * 1024 * 1024
 _WORDS = "analytics api-protection apm asm auth cli cm gtm ilx ltm net pem saas security sys util vcmp wam wom"
 MODULES = frozenset(_WORDS.split())
@@ -105,6 +106,11 @@ def _is_foreign(words: list[str], body: str, kinds: Mapping[tuple[str, ...], Kin
     if tuple(words[:2]) == VIRTUAL:
         return not _FORWARDS.search(body) and _is_another_type(body)
     return not _known(words, kinds)
+
+
+def is_known_component(words: list[str]) -> bool:
+    """Whether the vendor has such a component for certain, though no stanza of it may be kept here."""
+    return tuple(words) == IKE_PEER or (words[:1] == ["net"] and _is_component(words))
 
 
 def _is_another_type(body: str) -> bool:

@@ -4,10 +4,12 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from culvert.control.errors import NotFound
+from culvert.control.errors import ControlError, NotFound, SyntaxProblem
 from culvert.model import text
 from culvert.model.fields import Edit, Raw
+from culvert.model.foreign import FOREIGN, KEPT
 from culvert.model.kind import Kind, Naming
+from culvert.model.order import component
 from culvert.model.problems import BadSyntax
 from culvert.model.tokens import Token
 from culvert.tmsh import selection, tree
@@ -17,6 +19,7 @@ from culvert.tmsh.words import Words, unexpected
 
 TRANSACTION = ("cli", "transaction")
 IPSEC_SA = ("net", "ipsec", "ipsec-sa")
+KEPT_KIND = " ".join(FOREIGN)
 IKE_SA = ("net", "ipsec", "ike-sa")
 
 
@@ -34,6 +37,8 @@ def modify(words: Words, session: Session) -> str:
     node = tree.walk(words, session.module)
     if node.path == TRANSACTION:
         return _edit_batch(words, session)
+    if node.kind is None:
+        _refuse_kept(node, words, session)
     kind = _kind(node, words)
     names = [""] if kind.naming is Naming.SINGLE else selection.existing(kind, _names(words, kind, session), session)
     properties = _properties(kind, words.rest())
@@ -49,6 +54,8 @@ def delete(words: Words, session: Session) -> str:
     if node.path == IKE_SA:
         selection.filters(words, (), set())
         return "there are no negotiated security associations to delete"
+    if node.kind is None and words:
+        return _delete_kept(node, words, session)
     kind = _kind(node, words)
     names = [_name(words, kind)]
     recursive = False
@@ -56,7 +63,7 @@ def delete(words: Words, session: Session) -> str:
         word = words.take()
         recursive |= word == "recursive"
         names += [] if word == "recursive" else [word]
-    chosen = selection.existing(kind, names, session, recursive=recursive)
+    chosen = selection.existing(kind, names, session, recursive=recursive, kept=True)
     return warn(session.change({"verb": "delete", "kind": kind.word, "names": chosen}))
 
 
@@ -66,6 +73,8 @@ def copy(words: Words, session: Session) -> str:
     source, name = _name(words, kind), _name(words, kind)
     words.end()
     found = session.call("list", kind=kind.word, names=[source], folder=session.folder)
+    if not found or found[0]["kind"] != kind.word:
+        raise BadSyntax(f"{kind.word} {source} {KEPT}")
     properties = {word: raw for word, raw in found[0]["properties"].items() if raw is not False}
     return warn(session.change({"verb": "create", "kind": kind.word, "name": name, "properties": properties}))
 
@@ -154,6 +163,37 @@ def _delete_sas(words: Words, session: Session) -> str:
         f"{answer['reinstalled']} manual security associations were reinstalled from the configuration; "
         "their sequence numbers go on, so that none is used twice"
     )
+
+
+def _delete_kept(node: tree.Node, words: Words, session: Session) -> str:
+    """`delete ltm pool p`: a stanza that is kept without effect."""
+    stray, recursive = words.peek(), "recursive" in words.leading()
+    given = words.without("recursive").leading()
+    words.skip(len(words.leading()))
+    words.end()
+    path = [*node.path, *given]
+    try:
+        found = session.call("list", kind=" ".join(path), folder=session.folder, recursive=recursive, names_only=True)
+    except SyntaxProblem:
+        raise unexpected(stray) from None
+    headers = [str(own["name"]) for own in found if own["kind"] == KEPT_KIND]
+    for whole, name in map(component, headers):
+        if len(path) < len(whole) or (len(path) == len(whole) and name):
+            raise BadSyntax(f"a {' '.join(path)} needs a name")
+    if not headers:
+        raise BadSyntax(f"there is no {' '.join(path)}")
+    return warn(session.change({"verb": "delete", "kind": KEPT_KIND, "names": headers}))
+
+
+def _refuse_kept(node: tree.Node, words: Words, session: Session) -> None:
+    """Nothing can be changed in a component of which Culvert only keeps stanzas."""
+    path = " ".join([*node.path, words.peek()])
+    try:
+        found = words and session.call("list", kind=path, names_only=True)
+    except ControlError:
+        return
+    if found:
+        raise BadSyntax(f"what a file says of {path} {KEPT}")
 
 
 def _kind(node: tree.Node, words: Words) -> Kind:

@@ -2,10 +2,13 @@
 
 import fnmatch
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from culvert.model import names
+from culvert.model.foreign import FOREIGN
 from culvert.model.kind import Kind, Naming
+from culvert.model.order import component
 from culvert.model.problems import BadSyntax
 from culvert.tmsh.session import Session
 from culvert.tmsh.words import Words, matches, unexpected
@@ -25,10 +28,13 @@ def is_pattern(name: str) -> bool:
     return name.startswith("@") or any(character in name for character in "*?[")
 
 
-def existing(kind: Kind, given: Sequence[str], session: Session, *, recursive: bool = False) -> list[str]:
+def existing(
+    kind: Kind, given: Sequence[str], session: Session, *, recursive: bool = False, kept: bool = False
+) -> list[str]:
     """The names that were given, each pattern replaced by what it chooses. BadSyntax when that leaves none.
 
-    With `recursive`, patterns and `all` reach into the folders below the current one.
+    With `recursive`, patterns and `all` reach into the folders below the current one; with `kept` they speak of what is
+    kept without effect too.
     """
     if not any(is_pattern(name) for name in given) and not (recursive and list(given) == [ALL]):
         return list(given)
@@ -36,7 +42,7 @@ def existing(kind: Kind, given: Sequence[str], session: Session, *, recursive: b
     everywhere = any("/" in name for name in given)
     folder = None if everywhere else session.folder
     found = session.call("list", kind=kind.word, folder=folder, recursive=recursive, names_only=True)
-    stored = [str(own["name"]) for own in found]
+    stored = [name_of(own) for own in found if kept or own["kind"] == kind.word]
     chosen: list[str] = []
     for name in given:
         fitting = [own for own in stored if fits(own, name, kind, session.folder, recursive=recursive)]
@@ -44,6 +50,12 @@ def existing(kind: Kind, given: Sequence[str], session: Session, *, recursive: b
     if not chosen:
         raise BadSyntax(f"no {kind.word} is called {' '.join(given)}")
     return list(dict.fromkeys(chosen))
+
+
+def name_of(record: Mapping[str, Any]) -> str:
+    """The name of a listed object; of a kept stanza that in its header."""
+    name = str(record["name"])
+    return component(name)[1] if record["kind"] == " ".join(FOREIGN) else name
 
 
 def fits(name: str, pattern: str, kind: Kind, folder: str, *, recursive: bool = False) -> bool:
