@@ -163,6 +163,25 @@ def test_components_of_the_vendor_are_kept(header: str) -> None:
     assert kept["text"] == stanza
 
 
+@pytest.mark.parametrize(
+    ("key", "told"),
+    [
+        ("open sesame", 'an unknown property behind "auth-key"; a key with spaces stands in double quotes'),
+        ("open { sesame }", 'unexpected argument "{"'),
+        ('"open" mdoe', '"mdoe" unknown property'),
+        ("0x00 mdoe", '"mdoe" unknown property'),
+        ("open spi 300 mdoe", '"mdoe" unknown property'),
+    ],
+)
+def test_what_may_be_more_of_a_key_is_not_quoted(key: str, told: str) -> None:
+    with pytest.raises(Invalid) as caught:
+        configured(f"net ipsec manual-security-association m {{\n    auth-key {key}\n    novelty x\n}}")
+    assert [(own.line, own.sentence) for own in caught.value.problems] == [
+        (2, told),
+        (3, '"novelty" unknown property'),
+    ]
+
+
 def test_every_problem_of_a_file_is_told() -> None:
     with pytest.raises(Invalid) as caught:
         configured("net ipsec ipsec-policy a { mode x }\nnet self s { }\nnet vlan v { mtu 1 tag 9999 }")

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from functools import cache
 
 from culvert.model import clear_keys, foreign, names, tokens
-from culvert.model.fields import NONE, Edit, Field, Members, Raw, Shape, Toggle, Verb, Words
+from culvert.model.fields import NONE, Edit, Field, Key, Members, Raw, Shape, Toggle, Verb, Words
 from culvert.model.kind import Kind, Naming
 from culvert.model.problems import BadSyntax, Problem
 from culvert.model.tokens import Block, Token, Word, quote
@@ -155,6 +155,7 @@ def properties(
     by_word = _by_word(tuple(fields))
     raw: dict[str, Raw] = {}
     rest = deque(items)
+    bare_key, its_line = "", 0
     while rest:
         head = rest.popleft()
         if abbreviated:
@@ -164,7 +165,9 @@ def properties(
             kept += foreign.kept(head, _same_line(head, rest))
             continue
         try:
-            own = _fresh(own, head, raw)
+            own = _fresh(own, head, raw, bare_key if head.line == its_line else "")
+            open_ended = isinstance(own.type, Key) and rest and _is_bare(rest[0])
+            bare_key, its_line = (own.word, rest[0].line) if open_ended else ("", 0)
             raw[own.word] = _value(own, head, rest, errors)
         except BadSyntax as error:
             if errors is None:
@@ -179,10 +182,18 @@ def properties(
     return raw
 
 
-def _fresh(own: Field | None, head: Token, raw: Mapping[str, Raw]) -> Field:
-    """The field that `head` names, if it does and wasn't named before."""
+def _is_bare(key: Token) -> bool:
+    """Whether key text has neither quotes nor a form that shows where it ends: it may go on in the next word."""
+    return isinstance(key, Word) and not key.quoted and not key.text.lower().startswith(("0x", "$m$"))
+
+
+def _fresh(own: Field | None, head: Token, raw: Mapping[str, Raw], bare_key: str) -> Field:
+    """The field that `head` names, if it does and wasn't named before. What may be more of a key is not quoted."""
     if isinstance(head, Block):
         raise BadSyntax('unexpected argument "{"', head.line, head.column)
+    if own is None and bare_key:
+        sentence = f'an unknown property behind "{bare_key}"; a key with spaces stands in double quotes'
+        raise BadSyntax(sentence, head.line, head.column)
     if own is None:
         raise BadSyntax(f'"{head.text}" unknown property', head.line, head.column)
     if own.word in raw:
