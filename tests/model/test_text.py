@@ -148,6 +148,15 @@ def test_errors_point_at_the_place(content: str, line: int, column: int, part: s
     assert (problem.line, problem.column) == (line, column)
 
 
+@pytest.mark.parametrize("first", ["net vlan v {\n    tag 7\n", "net ipsec ipsec-policy p {\n"])
+def test_a_stanza_that_another_swallows_is_no_property_of_it(first: str) -> None:
+    with pytest.raises(Invalid) as caught:
+        configured(f"{first}net ipsec ipsec-policy q {{\n    mode transport\n}}\n}}\n")
+    (problem,) = caught.value.problems
+    assert problem.sentence == 'unexpected argument "net": a "}" is missing before it'
+    assert (problem.line, problem.column) == (first.count("\n") + 1, 1)
+
+
 @pytest.mark.parametrize(
     "header",
     [

@@ -161,7 +161,7 @@ def properties(
         if abbreviated:
             head = _whole(head, by_word)
         own = by_word.get(head.text) if isinstance(head, Word) else None
-        if own is None and kept is not None and isinstance(head, Word):
+        if own is None and kept is not None and isinstance(head, Word) and not _begins_a_stanza(head):
             kept += foreign.kept(head, _same_line(head, rest))
             continue
         try:
@@ -182,6 +182,11 @@ def properties(
     return raw
 
 
+def _begins_a_stanza(head: Word) -> bool:
+    """Whether a word inside a stanza can only be the first of another, which must not be taken for a property."""
+    return head.column == 1 and head.line > 1 and head.text in foreign.MODULES
+
+
 def _is_bare(key: Token) -> bool:
     """Whether key text has neither quotes nor a form that shows where it ends: it may go on in the next word."""
     return isinstance(key, Word) and not key.quoted and not key.text.lower().startswith(("0x", "$m$"))
@@ -191,6 +196,8 @@ def _fresh(own: Field | None, head: Token, raw: Mapping[str, Raw], bare_key: str
     """The field that `head` names, if it does and wasn't named before. What may be more of a key is not quoted."""
     if isinstance(head, Block):
         raise BadSyntax('unexpected argument "{"', head.line, head.column)
+    if own is None and _begins_a_stanza(head):
+        raise BadSyntax(f'unexpected argument "{head.text}": a "}}" is missing before it', head.line, head.column)
     if own is None and bare_key:
         sentence = f'an unknown property behind "{bare_key}"; a key with spaces stands in double quotes'
         raise BadSyntax(sentence, head.line, head.column)
