@@ -1,5 +1,7 @@
 """The brace language: what is read is what was written."""
 
+import time
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -155,6 +157,41 @@ def test_a_stanza_that_another_swallows_is_no_property_of_it(first: str) -> None
     (problem,) = caught.value.problems
     assert problem.sentence == 'unexpected argument "net": a "}" is missing before it'
     assert (problem.line, problem.column) == (first.count("\n") + 1, 1)
+
+
+@pytest.mark.parametrize(
+    "first",
+    ["ltm pool /Common/p {\n    members {\n    }\n", "ltm rule /Common/r {\n    when RULE_INIT {\n    }\n"],
+)
+def test_a_stanza_that_a_foreign_one_swallows_is_not_kept(first: str) -> None:
+    others = (
+        "net ipsec ipsec-policy /Common/q {\n    mode transport\n}\n}\nnet self s {\n    address x\n    vlan v\n}\n"
+    )
+    with pytest.raises(Invalid) as caught:
+        configured(first + others)
+    assert [(own.line, own.sentence[:9]) for own in caught.value.problems] == [(4, 'a "}" is '), (9, '"x" is no')]
+
+
+def test_a_foreign_stanza_that_never_ends_is_told_where_it_begins() -> None:
+    with pytest.raises(Invalid) as caught:
+        configured('net vlan v { }\nltm pool /Common/p {\n    members {\n    }\nltm rule /Common/r {\n    "\n}\n')
+    (problem,) = caught.value.problems
+    assert (str(problem.sentence), problem.line) == ('"{" is never closed', 2)
+
+
+@pytest.mark.parametrize("hostile", ["ltm pool x {\n", "ltm virtual x {\n", "a" + " " * 5000, "ltm ", "ltm a b\n"])
+def test_reading_takes_no_longer_than_the_text_is_long(hostile: str) -> None:
+    started = time.monotonic()
+    for end in ("", "{ }"):
+        text.read(hostile * (400_000 // len(hostile)) + end, KINDS)
+    assert time.monotonic() - started < 20
+
+
+def test_a_program_may_say_anything_else() -> None:
+    rule = "ltm rule /Common/r {\nltm pool p {\n}\n}"
+    kept = configured(rule).get(("foreign",), "ltm rule /Common/r")
+    assert kept is not None
+    assert kept["text"] == rule
 
 
 @pytest.mark.parametrize(

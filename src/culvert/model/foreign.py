@@ -37,7 +37,7 @@ COMPONENTS = {("net",): frozenset(_NET.split()), ("net", "tunnels"): frozenset(_
 PROGRAMS = (("ltm", "rule"), ("cli", "script"), ("sys", "icall", "script"), ("sys", "application", "template"))
 """Stanzas whose body is Tcl, where a double quote may stand alone but braces are always in pairs."""
 
-_HEADER = re.compile(r"^(?P<words>[a-z][a-z0-9-]*[^\n{}\"]*?)\s*\{", re.MULTILINE)
+_HEADER = re.compile(r"^(?P<words>[a-z][a-z0-9-]*(?:[^\S\n]+[^\s{}\"]+)*)\s*\{", re.MULTILINE)
 _TOKEN = re.compile(r'\\.|[{}]|"(?:[^"\\]|\\.)*"', re.DOTALL)
 _TCL = re.compile(r"\\.|[{}]", re.DOTALL)
 _FORWARDS = re.compile(r"^\s*ip-forward\s*$", re.MULTILINE)
@@ -45,11 +45,12 @@ _FORWARDS = re.compile(r"^\s*ip-forward\s*$", re.MULTILINE)
 
 @dataclass(frozen=True, slots=True)
 class Stanza:
-    """`header` is its words, `text` all of it, `line` where it begins."""
+    """`header` is its words, `text` all of it, `line` where it begins, `swallows` where another begins in it (or 0)."""
 
     header: str
     text: str
     line: int
+    swallows: int = 0
 
 
 def cut(text: str, kinds: Mapping[tuple[str, ...], Kind]) -> tuple[str, list[Stanza]]:
@@ -64,14 +65,27 @@ def cut(text: str, kinds: Mapping[tuple[str, ...], Kind]) -> tuple[str, list[Sta
         if len(words) < 2 or words[0] not in MODULES or not _may_be_foreign(words, kinds):
             continue
         stop = _end(text, match.end(), _TCL if is_program(words) else _TOKEN)
+        if not stop:
+            # The reader will say so; whatever stands behind may be inside.
+            return "".join([*pieces, text[end : match.end()]]), found
         body = text[match.start() : stop]
-        if not stop or not _is_foreign(words, body, kinds):
+        if not _is_foreign(words, body, kinds):
             continue
         line += text.count("\n", end, match.start())
-        found.append(Stanza(" ".join(words), body, line + 1))
+        inner = _swallowed(words, body)
+        found.append(Stanza(" ".join(words), body, line + 1, line + 1 + body.count("\n", 0, inner) if inner else 0))
         pieces += [text[end : match.start()], "\n" * body.count("\n")]
         line, end = line + body.count("\n"), stop
     return "".join([*pieces, text[end:]]), found
+
+
+def _swallowed(words: list[str], body: str) -> int:
+    """Where in a stanza another begins, for want of a brace before it. In a program, only a stanza of IPsec is one."""
+    for match in _HEADER.finditer(body, 1):
+        inner = match["words"].split()
+        if tuple(inner[:2]) == IPSEC or (len(inner) > 1 and inner[0] in MODULES and not is_program(words)):
+            return match.start()
+    return 0
 
 
 def is_program(words: list[str]) -> bool:
@@ -94,7 +108,8 @@ def _is_component(words: list[str]) -> bool:
 
 
 def _known(words: list[str], kinds: Mapping[tuple[str, ...], Kind]) -> bool:
-    return any(tuple(words[:count]) in kinds for count in range(1, len(words) + 1))
+    longest = max(map(len, kinds), default=0)
+    return any(tuple(words[:count]) in kinds for count in range(1, min(len(words), longest) + 1))
 
 
 def _is_foreign(words: list[str], body: str, kinds: Mapping[tuple[str, ...], Kind]) -> bool:

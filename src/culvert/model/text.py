@@ -110,6 +110,10 @@ def _keep(stanza: foreign.Stanza, reading: Reading) -> None:
     """A foreign stanza among the drafts, unless it holds what may not be kept."""
     of_ipsec = tuple(stanza.header.split()[:2]) == foreign.IPSEC
     program = foreign.is_program(stanza.header.split())
+    if stanza.swallows:
+        reading.problems.append(Problem('a "}" is missing before this stanza', line=stanza.swallows, column=1))
+        reading.whole = False
+        return
     problems = [] if program else list(clear_keys.problems(stanza.text, stanza.line, of_ipsec=of_ipsec))
     if problems:
         reading.problems += [own.of(foreign.FOREIGN_KIND.title, stanza.header) for own in problems]
