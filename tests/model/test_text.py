@@ -1,5 +1,7 @@
 """The brace language: what is read is what was written."""
 
+import time
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -122,7 +124,12 @@ def test_parse_of_render_is_the_same(drawn: dict[str, tuple[object, object, str,
         ("net ipsec ipsec-policy p {\n  moed tunnel\n}", 2, 3, '"moed" unknown property'),
         ("net ipsec ipsec-policy p {\n  mode tunnel\n  mode tunnel\n}", 3, 3, "given twice"),
         ("net ipsec ipsec-policy p { mode }", 1, 28, '"mode" needs a value'),
-        ("net ipsec nonsense p { }", 1, 1, 'unexpected argument "net"'),
+        ("net ipsec nonsense p { }", 1, 11, 'unexpected argument "nonsense"'),
+        ("net ipsce ipsec-policy /Common/a { }", 1, 5, 'unexpected argument "ipsce"'),
+        ("net vlan v { }\nnet trafic-selector t {\n}", 2, 5, 'unexpected argument "trafic-selector"'),
+        ("net tunnels tunel t {\n    mtu 9\n}", 1, 13, 'unexpected argument "tunel"'),
+        ("net ipsec { }", 1, 5, 'unexpected argument "ipsec"'),
+        ("nte vlan v { }", 1, 1, 'unexpected argument "nte"'),
         ("net ipsec ipsec-policy { }", 1, 1, "needs a name"),
         ("net ipsec ipsec-policy p q { }", 1, 26, 'unexpected argument "q"'),
         ("net ipsec ipsec-policy p { }\nnet ipsec ipsec-policy p { }", 2, 1, "is given twice, first on line 1"),
@@ -141,6 +148,84 @@ def test_errors_point_at_the_place(content: str, line: int, column: int, part: s
     problem = caught.value.problems[0]
     assert part in str(problem)
     assert (problem.line, problem.column) == (line, column)
+
+
+@pytest.mark.parametrize("first", ["net vlan v {\n    tag 7\n", "net ipsec ipsec-policy p {\n"])
+def test_a_stanza_that_another_swallows_is_no_property_of_it(first: str) -> None:
+    with pytest.raises(Invalid) as caught:
+        configured(f"{first}net ipsec ipsec-policy q {{\n    mode transport\n}}\n}}\n")
+    (problem,) = caught.value.problems
+    assert problem.sentence == 'unexpected argument "net": a "}" is missing before it'
+    assert (problem.line, problem.column) == (first.count("\n") + 1, 1)
+
+
+@pytest.mark.parametrize(
+    "first",
+    ["ltm pool /Common/p {\n    members {\n    }\n", "ltm rule /Common/r {\n    when RULE_INIT {\n    }\n"],
+)
+def test_a_stanza_that_a_foreign_one_swallows_is_not_kept(first: str) -> None:
+    others = (
+        "net ipsec ipsec-policy /Common/q {\n    mode transport\n}\n}\nnet self s {\n    address x\n    vlan v\n}\n"
+    )
+    with pytest.raises(Invalid) as caught:
+        configured(first + others)
+    assert [(own.line, own.sentence[:9]) for own in caught.value.problems] == [(4, 'a "}" is '), (9, '"x" is no')]
+
+
+def test_a_foreign_stanza_that_never_ends_is_told_where_it_begins() -> None:
+    with pytest.raises(Invalid) as caught:
+        configured('net vlan v { }\nltm pool /Common/p {\n    members {\n    }\nltm rule /Common/r {\n    "\n}\n')
+    (problem,) = caught.value.problems
+    assert (str(problem.sentence), problem.line) == ('"{" is never closed', 2)
+
+
+@pytest.mark.parametrize("hostile", ["ltm pool x {\n", "ltm virtual x {\n", "a" + " " * 5000, "ltm ", "ltm a b\n"])
+def test_reading_takes_no_longer_than_the_text_is_long(hostile: str) -> None:
+    started = time.monotonic()
+    for end in ("", "{ }"):
+        text.read(hostile * (400_000 // len(hostile)) + end, KINDS)
+    assert time.monotonic() - started < 20
+
+
+def test_a_program_may_say_anything_else() -> None:
+    rule = "ltm rule /Common/r {\nltm pool p {\n}\n}"
+    kept = configured(rule).get(("foreign",), "ltm rule /Common/r")
+    assert kept is not None
+    assert kept["text"] == rule
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        *("arp /Common/a", "bwc policy /Common/b", "cos global-settings", "fdb tunnel /Common/f", "fdb vlan /Common/f"),
+        *("packet-filter-trusted", "routing profile bgp /Common/r", "self-allow", "stp /Common/cist", "trunk t"),
+        *("tunnels gre /Common/g", "tunnels tunnel /Common/t", "tunnels vxlan /Common/v", "vlan-group /Common/g"),
+    ],
+)
+def test_components_of_the_vendor_are_kept(header: str) -> None:
+    stanza = f"net {header} {{\n    novelty yes\n}}"
+    kept = configured(stanza).get(("foreign",), f"net {header}")
+    assert kept is not None
+    assert kept["text"] == stanza
+
+
+@pytest.mark.parametrize(
+    ("key", "told"),
+    [
+        ("open sesame", 'an unknown property behind "auth-key"; a key with spaces stands in double quotes'),
+        ("open { sesame }", 'unexpected argument "{"'),
+        ('"open" mdoe', '"mdoe" unknown property'),
+        ("0x00 mdoe", '"mdoe" unknown property'),
+        ("open spi 300 mdoe", '"mdoe" unknown property'),
+    ],
+)
+def test_what_may_be_more_of_a_key_is_not_quoted(key: str, told: str) -> None:
+    with pytest.raises(Invalid) as caught:
+        configured(f"net ipsec manual-security-association m {{\n    auth-key {key}\n    novelty x\n}}")
+    assert [(own.line, own.sentence) for own in caught.value.problems] == [
+        (2, told),
+        (3, '"novelty" unknown property'),
+    ]
 
 
 def test_every_problem_of_a_file_is_told() -> None:

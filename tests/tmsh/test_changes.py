@@ -72,6 +72,47 @@ def test_folders_inside_a_transaction(site: Site) -> None:
     assert {"/S1/p", "/Common/p"} <= names
 
 
+def test_a_transaction_may_work_in_a_folder_that_it_makes(site: Site) -> None:
+    answers = site.type(
+        "create cli transaction",
+        "create auth partition T",
+        "cd /T",
+        "create net ipsec ipsec-policy p",
+        "create sys folder deep",
+        "cd deep",
+        "create net ipsec ipsec-policy q",
+        "submit cli transaction",
+        "pwd",
+    )
+    assert answers == [""] * 8 + ["/T/deep"]
+    names = {own["name"] for own in site.call("list", kind="net ipsec ipsec-policy")}
+    assert {"/T/p", "/T/deep/q"} <= names
+
+
+def test_nothing_lands_where_it_was_not_meant_to(site: Site) -> None:
+    answers = site.type(
+        "create cli transaction",
+        "cd /absent",
+        "create net ipsec ipsec-policy p",
+        "cd /Common",
+        "create net ipsec ipsec-policy q",
+        "submit cli transaction",
+    )
+    assert answers[1] == "01020036:3: The requested folder (/absent) was not found."
+    assert answers[2].startswith("Syntax Error: cd /absent failed")
+    assert answers[3:] == ["", "", ""]
+    names = {own["name"] for own in site.call("list", kind="net ipsec ipsec-policy")}
+    assert "/Common/q" in names
+    assert "/Common/p" not in names
+
+
+def test_a_transaction_that_is_given_up_takes_its_folders_along(site: Site) -> None:
+    assert (
+        site.type("create cli transaction", "create auth partition T", "cd /T", "delete cli transaction", "pwd")[4]
+        == "/Common"
+    )
+
+
 def test_a_renamed_object_keeps_its_users(site: Site) -> None:
     assert site.tmsh("mv net ipsec ipsec-policy pol-out away") == ""
     assert site.tmsh("list net ipsec traffic-selector ts-out ipsec-policy").splitlines()[1] == "    ipsec-policy away"
@@ -130,6 +171,44 @@ def test_globs_expressions_and_all(site: Site) -> None:
     assert "red" not in site.tmsh("list net ipsec ipsec-policy")
     assert site.tmsh("delete net ipsec traffic-selector all") == ""
     assert "ts-" not in site.tmsh("list net ipsec traffic-selector")
+
+
+def test_a_glob_may_speak_of_another_folder(site: Site) -> None:
+    site.type("create auth partition P1", "create sys folder /P1/deep")
+    site.type(*(POLICY.format(name) for name in ("/P1/a", "/P1/b", "/P1/deep/c", "d")))
+    listed = site.tmsh("list net ipsec ipsec-policy /P1/* description")
+    assert [line.split()[3] for line in listed.splitlines() if line.startswith("net")] == ["/P1/a", "/P1/b"]
+    assert site.tmsh("modify net ipsec ipsec-policy /P1/* d description seen") == ""
+    assert site.tmsh("delete net ipsec ipsec-policy /P1/*") == ""
+    names = {own["name"] for own in site.call("list", kind="net ipsec ipsec-policy")}
+    assert {"/P1/deep/c", "/Common/d"} <= names
+    assert not names & {"/P1/a", "/P1/b"}
+    assert "description seen" in site.tmsh("list net ipsec ipsec-policy d")
+    answers = site.type("cd /", "list net ipsec ipsec-policy c recursive", "delete net ipsec ipsec-policy c* recursive")
+    assert answers[2] == ""
+    assert "/P1/deep/c" not in {own["name"] for own in site.call("list", kind="net ipsec ipsec-policy")}
+
+
+def test_several_names_may_be_modified(site: Site) -> None:
+    kind = "net ipsec ipsec-policy"
+    site.type(POLICY.format("a"), POLICY.format("b"))
+    # b is the name of a policy, though bundle-ah begins so too; des is none.
+    assert site.tmsh(f'modify {kind} a b pol-out des "by three"') == ""
+    for name in ("a", "b", "pol-out"):
+        assert site.tmsh(f"list {kind} {name} description").splitlines()[1] == '    description "by three"'
+    assert site.type(f"modify {kind} a nobody description x") == [
+        f'Syntax Error: "nobody" unknown property, and no {kind} is called so'
+    ]
+    assert (
+        site.type(
+            "create cli transaction",
+            POLICY.format("e"),
+            POLICY.format("f"),
+            f"modify {kind} e f {{ description x }}",
+            "submit cli transaction",
+        )
+        == [""] * 5
+    )
 
 
 def test_deleting_all_stays_in_the_folder_unless_recursive(site: Site) -> None:

@@ -85,12 +85,13 @@ def test_what_is_shipped_may_be_set_to_its_default(site: Site, line: str) -> Non
 
 def test_a_foreign_stanza_comes_with_a_file_only(site: Site) -> None:
     """One of a kind that is known was kept as foreign, and came back from a file as what it said."""
-    self_ip = "net self /Common/x { address 10.9.0.1/24 vlan /Common/internal }"
-    assert "comes with a file" in site.type(f'create foreign "net self /Common/x" text "{self_ip}"')[0]
+    foreign = {"kind": "foreign", "properties": {"text": "net self /Common/x { address 10.9.0.1/24 vlan internal }"}}
+    assert "comes with a file" in site.refused("create", name="net self /Common/x", **foreign).text
     site.call("load", text="ltm pool /Common/web { }", merge=True)
-    assert "comes with a file" in site.type('modify foreign "ltm pool /Common/web" text x')[0]
-    assert "comes with a file" in site.type('cp foreign "ltm pool /Common/web" "ltm pool /Common/two"')[0]
-    assert site.type('delete foreign "ltm pool /Common/web"') == [""]
+    assert "comes with a file" in site.refused("modify", names=["ltm pool /Common/web"], **foreign).text
+    for line in ('create foreign "net self /Common/x"', 'cp foreign "ltm pool /Common/web" "ltm pool /Common/two"'):
+        assert site.type(line)[0].startswith("Syntax Error")
+    assert site.type("delete ltm pool web") == [""]
 
 
 @pytest.mark.parametrize("lines", SAVED_WRONG.values(), ids=SAVED_WRONG)

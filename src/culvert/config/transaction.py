@@ -4,23 +4,28 @@ Rules run for what was touched and for its neighbours (what it names, and who na
 commit follows the size of the change and not of the configuration.
 """
 
-from collections import Counter
-from collections.abc import Collection, Container, Iterable, Iterator, Mapping
+import itertools
+from collections.abc import Collection, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from culvert.config import edits
 from culvert.config.snapshot import Builder, Key, Snapshot
+from culvert.config.unread import Unread
 from culvert.model import text
 from culvert.model.auth import PARTITION
 from culvert.model.fields import Edit, Field, Members, Raw, Reader, Value, Words
 from culvert.model.fields import Key as KeyField
-from culvert.model.foreign import FOREIGN
+from culvert.model.foreign import FOREIGN, KEPT
 from culvert.model.kind import Kind, Naming, Object, Path, defaults, fields_by_word
 from culvert.model.names import COMMON, partition
+from culvert.model.order import component, place
 from culvert.model.problems import BadItem, BadValue, Invalid, Presence, Problem
 from culvert.model.registry import KINDS, SHIPPED_TEXT
-from culvert.model.sys import DB, FOLDER
+from culvert.model.sys import FOLDER
 from culvert.model.text import Draft
+
+NAMES_TOLD = 10
+"""How many objects of one component a warning names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +85,7 @@ class Transaction:
     def create(self, kind: Kind, name: str, raw: Mapping[str, Raw], draft: Draft | None = None) -> Object:
         """Add an object. Raises Exists, Missing (its folder) or Invalid."""
         full = kind.full_name(name, self._reader.folder)
-        if self._now.get(kind.path, full) is not None:
+        if self._now.get(kind.path, full) is not None or (draft is None and self._kept(kind, full)):
             raise Exists(kind.title, full)
         if kind.fixed:
             raise Invalid(Problem("can't be created; the ones that exist are all there are", kind.title, full))
@@ -91,7 +96,7 @@ class Transaction:
         full = kind.full_name(name, self._reader.folder)
         current = self._now.get(kind.path, full)
         if current is None and not kind.implicit:
-            raise Missing(kind.title, full)
+            raise self._missing(kind, full)
         return self._put(kind, full, raw, current, draft)
 
     def replace(self, kind: Kind, name: str, raw: Mapping[str, Raw]) -> Object:
@@ -107,6 +112,9 @@ class Transaction:
         """Take an object out. Raises Missing or Invalid; being in use is found by check()."""
         full = kind.full_name(name, self._reader.folder)
         own = self._now.get(kind.path, full)
+        if own is None and self._kept(kind, full):
+            self._change((FOREIGN, f"{kind.word} {full}"), None)
+            return
         if own is None:
             raise Missing(kind.title, full)
         if kind.fixed or full in SHIPPED.objects.get(kind.path, {}):
@@ -119,8 +127,8 @@ class Transaction:
         old, new = (kind.full_name(each, self._reader.folder) for each in (name, to))
         own = self._now.get(kind.path, old)
         if own is None:
-            raise Missing(kind.title, old)
-        if self._now.get(kind.path, new) is not None:
+            raise self._missing(kind, old)
+        if self._now.get(kind.path, new) is not None or self._kept(kind, new):
             raise Exists(kind.title, new)
         if kind.fixed or kind.implicit or SHIPPED.get(kind.path, old) is not None:
             raise Invalid(Problem("is part of the system and keeps its name", kind.title, old))
@@ -128,15 +136,34 @@ class Transaction:
         users = list(self._users(kind.path, old))
         self._change((kind.path, old), None)
         self._deleted.append(own)
-        made = Object(kind, new, own.values, own.kept)
+        made = Object(kind, new, own.values, own.kept, own.said)
         self._change((kind.path, new), made)
         for user in users:
             self._change((user.kind.path, user.name), _renamed(user, _stood_for(kind.path), old, new))
         return made
 
+    def _kept(self, kind: Kind, name: str) -> bool:
+        """Whether a stanza is kept that would be of this kind if Culvert carried out what it says."""
+        return self._now.get(FOREIGN, f"{kind.word} {name}") is not None
+
+    def _missing(self, kind: Kind, name: str) -> Missing | Invalid:
+        return Invalid(Problem(KEPT, kind.title, name)) if self._kept(kind, name) else Missing(kind.title, name)
+
+    def _displace(self, draft: Draft, full: str) -> None:
+        """Of a name there is one thing, with effect or without: what a file says takes the place of what was there."""
+        if draft.kind.path != FOREIGN:
+            if self._kept(draft.kind, full):
+                self._change((FOREIGN, f"{draft.kind.word} {full}"), None)
+            return
+        path, name = component(full)
+        if (own := self._now.get(path, name)) is not None:
+            self._change((path, name), None)
+            self._deleted.append(own)
+
     def put(self, draft: Draft) -> Object:
         """Create the draft's object, or modify it where it exists (a file laid over a configuration)."""
         full = draft.kind.full_name(draft.name, self._reader.folder)
+        self._displace(draft, full)
         exists = self._now.get(draft.kind.path, full) is not None or draft.kind.implicit
         return (self.modify if exists else self.create)(draft.kind, full, draft.raw, draft)
 
@@ -147,10 +174,26 @@ class Transaction:
                 self._check_empty(own)
                 for user in self._users(own.kind.path, own.name):
                     raise InUse(own.kind.title, own.name, user.kind.title, user.name)
-        problems = [problem for own in self._neighbourhood() for problem in self._problems(own)]
-        if problems:
-            raise Invalid(*dict.fromkeys(problems))
+        if problems := self.problems(Unread()):
+            raise Invalid(*problems)
         return self._now
+
+    def problems(self, unread: Unread) -> list[Problem]:
+        """What rules find, but for what only follows from stanzas that are `unread`; no more than anybody reads."""
+        found: dict[Problem, None] = {}
+        for own in self._neighbourhood():
+            # One by one: where many objects claim the same, each claim is looked at against all of them.
+            found |= dict.fromkeys(itertools.islice(self._problems(own, unread), text.PROBLEMS_MAX))
+            if len(found) >= text.PROBLEMS_MAX:
+                break
+        return list(found)[: text.PROBLEMS_MAX]
+
+    def value_problems(self, draft: Draft, *, partly: bool) -> list[Problem]:
+        """What is wrong with the values of an object that can't be made; `partly`: more may have been written of it."""
+        full = draft.kind.full_name(draft.name, self._reader.folder)
+        current = self._now.get(draft.kind.path, full)
+        _, problems = self._values(draft.kind, draft.raw, current)
+        return [_placed(p, draft, full) for p in problems if not partly or p.word in draft.raw]
 
     def _users(self, path: Path, name: str) -> Iterator[Object]:
         """Who names an object, also as one that stands in for another kind."""
@@ -169,8 +212,10 @@ class Transaction:
         """What is only unwise about the objects that were put; for after check()."""
         put = [own for path, name in self._touched if (own := self._now.get(path, name)) is not None]
         found = [problem for own in put for problem in self._advice(own)]
-        strangers = Counter(" ".join(own.name.split()[:-1]) for own in put if own.kind.path == FOREIGN)
-        found += [Problem(f"{count} x {what}: kept, without effect") for what, count in sorted(strangers.items())]
+        strangers: dict[Path, list[str]] = {}
+        for path, name in (component(own.name) for own in put if own.kind.path == FOREIGN):
+            strangers.setdefault(path, []).append(name)
+        found += [_kept_stanzas(path, sorted(names)) for path, names in sorted(strangers.items())]
         return list(dict.fromkeys(found))
 
     def _advice(self, own: Object) -> Iterator[Problem]:
@@ -201,17 +246,37 @@ class Transaction:
         if current is None and kind.complete:
             kind.complete(name, given, self._now)
         values, problems = self._values(kind, given, current)
-        places = draft.places if draft else {}
         if problems:
-            default = (draft.line, draft.column) if draft else (0, 0)
-            raise Invalid(*(p.of(kind.title, name).at(*places.get(p.word, default)) for p in problems))
+            raise Invalid(*(_placed(p, draft, name) if draft else p.of(kind.title, name) for p in problems))
         kept = tuple(draft.kept) if draft and draft.kept else current.kept if current else ()
-        made = Object(kind, name, values, kept)
-        self._change((kind.path, name), made, places)
+        said = frozenset(word for word in current.said if word.split(" ")[0] not in raw) if current else frozenset()
+        if draft:
+            said |= self._said(kind, name, draft.raw, values)
+        made = Object(kind, name, values, kept, said)
+        self._change((kind.path, name), made, {"": (draft.line, draft.column), **draft.places} if draft else None)
         return made
 
+    def _said(self, kind: Kind, name: str, raw: Mapping[str, Raw], values: Mapping[str, Value]) -> frozenset[str]:
+        """The defaults that a file wrote out, as Object.said has them."""
+        found = {""} if SHIPPED.get(kind.path, name) is not None else set()
+        for word, given in raw.items():
+            own = fields_by_word(kind)[word]
+            if values[word] == own.default and not (own.always or own.required):
+                found.add(word)
+            elif isinstance(own.type, Members) and isinstance(given, list):
+                found |= {
+                    f"{word} {mark}" for item in given for mark in self._said_of_member(own.type, item, values[word])
+                }
+        return frozenset(found)
+
+    def _said_of_member(self, members: Members, item: Mapping[str, Raw], values: Mapping[str, Value]) -> Iterator[str]:
+        name = members.name(item["name"], self._reader)
+        for own in members.fields:
+            if own.word in item and values[name][own.word] == own.default and not own.always:
+                yield f"{name} {own.word}"
+
     def _values(
-        self, kind: Kind, raw: dict[str, Raw], current: Object | None
+        self, kind: Kind, raw: Mapping[str, Raw], current: Object | None
     ) -> tuple[dict[str, Value], list[Problem]]:
         values = dict(current.values if current else defaults(kind))
         known = fields_by_word(kind)
@@ -261,21 +326,35 @@ class Transaction:
     def _concerned(self, own: Object | None) -> Iterable[Object]:
         return own.kind.concerns(own, self._now) if own and own.kind.concerns else ()
 
-    def _problems(self, own: Object) -> Iterator[Problem]:
+    def _problems(self, own: Object, unread: Unread) -> Iterator[Problem]:
         places = self._touched.get((own.kind.path, own.name), {})
         for problem in self._raw_problems(own):
-            yield problem.at(*places[problem.word]) if problem.word in places else problem
+            if not unread.explains(problem):
+                place = places.get(problem.word, places.get(""))
+                yield problem.at(*place) if place else problem
 
     def _raw_problems(self, own: Object) -> Iterator[Problem]:
+        missing: set[str] = set()
         for word, path, name in own.references():
             stand_in = KINDS[path].stand_in
             if self._now.get(path, name) is None and not (stand_in and self._now.get(stand_in, name)):
                 title = KINDS[path].title
+                missing.add(word)
                 problem = own.problem(f"the requested {title} ({name}) was not found", word)
                 yield replace(problem, presence=Presence(False, title, name))
         yield from self._shared(own, advice=False)
         for rule in own.kind.rules:
-            yield from rule(own, self._now)
+            # Of an object that isn't there nothing more is to be told.
+            yield from (problem for problem in rule(own, self._now) if problem.word not in missing)
+
+
+def _kept_stanzas(path: Path, names: Sequence[str]) -> Problem:
+    more = f" and {len(names) - NAMES_TOLD} more" if len(names) > NAMES_TOLD else ""
+    return Problem("kept, without effect", " ".join(path), ", ".join(names[:NAMES_TOLD]) + more)
+
+
+def _placed(problem: Problem, draft: Draft, name: str) -> Problem:
+    return problem.of(draft.kind.title, name).at(*draft.places.get(problem.word, (draft.line, draft.column)))
 
 
 def folder_exists(snapshot: Snapshot, folder: str) -> bool:
@@ -318,7 +397,7 @@ def _renamed(user: Object, paths: Container[Path], old: str, new: str) -> Object
             values[word] = dict(sorted((new if name == old else name, inner) for name, inner in value.items()))
         else:
             values[word] = tuple(sorted(new if name == old else name for name in value))
-    return Object(user.kind, user.name, values, user.kept)
+    return Object(user.kind, user.name, values, user.kept, user.said)
 
 
 def _kept_values(own: Object) -> dict[str, Value]:
@@ -362,28 +441,21 @@ def is_shipped(own: Object) -> bool:
 
 
 def saved_text(snapshot: Snapshot) -> str:
-    """What `save sys config` writes: every object that differs from the shipped ones, by full path."""
-    wanted = [own for own in snapshot.every() if not is_shipped(own) or (own.kind.fixed and _worth_saving(own))]
-    return "".join(_stanza(own) + "\n" for own in sorted(wanted, key=_place))
+    """What `save sys config` writes: objects that a file had or that differ from the shipped ones, by full path."""
+    wanted = [own for own in snapshot.every() if not is_shipped(own) or "" in own.said or _worth_saving(own)]
+    return "".join(_stanza(own) + "\n" for own in sorted(wanted, key=place))
 
 
 def _stanza(own: Object) -> str:
     """The object as a file has it; where it came with something else than a default, all that differs from that."""
     came = SHIPPED.get(own.kind.path, own.name)
     besides = frozenset(word for word, value in own.values.items() if came is not None and came[word] != value)
-    return text.render(own.kind, own.name, own.raw(), text.Style(besides=besides), own.kept)
-
-
-def _place(own: Object) -> tuple[tuple[str, ...], str]:
-    """Where a stanza stands in a file: foreign ones among the others, by the words of their header."""
-    if own.kind.path == FOREIGN:
-        *path, name = own.name.split()
-        return tuple(path), name
-    return own.kind.path, own.name
+    return text.render(own.kind, own.name, own.raw(), text.Style(), own.kept, own.said | besides)
 
 
 def _worth_saving(own: Object) -> bool:
-    return own.kind.path[0] not in ("ltm", "cli") and own.kind.path[:2] not in (DB, ("net", "tunnels"))
+    """Whether a file has it in any case, as the vendor's do."""
+    return own.kind.fixed and own.kind.path[0] not in ("ltm", "cli") and own.kind.path[:2] != ("net", "tunnels")
 
 
 def _rank(draft: Draft) -> tuple[int, str]:
@@ -394,22 +466,36 @@ def _rank(draft: Draft) -> tuple[int, str]:
 
 
 def read_file(content: str, base: Snapshot, reader: Reader) -> Transaction:
-    """A transaction that lays a file over `base`. Raises Invalid with the problems of all stanzas."""
-    drafts, problems = text.read(content, KINDS)
-    drafts.sort(key=_rank)
+    """A transaction that lays a file over `base`. Raises Invalid with the problems of all stanzas.
+
+    When there are any, those between the objects that can be made are told too; otherwise check() tells these.
+    """
+    reading = text.read_all(content, KINDS)
+    broken = {id(draft) for draft in reading.broken}
+    problems, unread = list(reading.problems), Unread(everything=not reading.whole)
+    unread.add(reading.unknown, reader.folder)
     transaction = Transaction(base, reader)
     seen: dict[tuple[Path, str], int] = {}
-    for draft in drafts:
+    for draft in sorted([*reading.drafts, *reading.broken], key=_rank):
         try:
-            key = (draft.kind.path, draft.kind.full_name(draft.name, reader.folder))
-            if key in seen:
-                raise Invalid(Problem(f"is given twice, first on line {seen[key]}", draft.kind.title, draft.name))
-            seen[key] = draft.line
-            transaction.put(draft)
+            full = draft.kind.full_name(draft.name, reader.folder)
+            first = seen.setdefault((draft.kind.path, full), draft.line)
+            if first != draft.line:
+                raise Invalid(Problem(f"is given twice, first on line {first}", draft.kind.title, draft.name))
+            if id(draft) not in broken:
+                transaction.put(draft)
+                continue
+            problems += transaction.value_problems(draft, partly=True)
         except Invalid as error:
             problems += [p if p.line else p.at(draft.line, draft.column) for p in error.problems]
         except Missing as error:
-            problems.append(Problem(f"the requested {error.title} ({error.name}) was not found", line=draft.line))
+            if not unread.covers(error.name):
+                missing = f"the requested {error.title} ({error.name}) was not found"
+                problems.append(Problem(missing, line=draft.line, column=draft.column))
+            problems += transaction.value_problems(draft, partly=False)
+        unread.add([draft.name], reader.folder)
     if problems:
-        raise Invalid(*sorted(problems, key=lambda p: (p.line, p.column)))
+        problems += transaction.problems(unread)
+        problems.sort(key=lambda p: (p.line, p.column))
+        raise Invalid(*problems[: text.PROBLEMS_MAX])
     return transaction

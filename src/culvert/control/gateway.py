@@ -18,13 +18,14 @@ from culvert.config import transaction as tx
 from culvert.config.snapshot import Snapshot
 from culvert.config.store import Store, StoreError
 from culvert.config.transaction import SHIPPED, Transaction
-from culvert.control import access, errors, explain, logs, operations, shows, verify
+from culvert.control import access, errors, explain, kept_shows, logs, operations, requests, shows, verify
 from culvert.control.generations import Generations
 from culvert.control.server import Peer
 from culvert.dataplane.plane import DataPlane, PlaneError
 from culvert.ipsec.sa import SecurityAssociation
 from culvert.model import cli, net_ipsec, sys
 from culvert.model.fields import Reader, Sealer
+from culvert.model.foreign import FOREIGN
 from culvert.model.names import COMMON
 from culvert.model.problems import Invalid, Problem
 from culvert.model.registry import KINDS
@@ -161,6 +162,7 @@ class Gateway:
         method = self._calls.get(name)
         if method is None:
             raise errors.SyntaxProblem(f'unknown call "{name}"')
+        requests.check(name, args)
         try:
             access.of(peer, self._snapshot).check(name, args)
             return method(args, peer)
@@ -305,18 +307,15 @@ class Gateway:
     def _list(self, args: Mapping[str, Json], peer: Peer) -> Json:
         """Objects as {kind, name, properties}: of the kinds under `kind`, and of `names` when given."""
         path = tuple(str(args.get("kind", "")).split())
-        kinds = [kind for own_path, kind in sorted(KINDS.items()) if own_path[: len(path)] == path]
-        strangers = list(shows.strangers(self._snapshot, path)) if path and path not in KINDS else []
-        if not kinds and not strangers:
-            raise errors.SyntaxProblem(f'unexpected argument "{shows.unknown_word(path)}"')
-        names = args.get("names")
+        paths = [own for own in sorted(KINDS) if own[: len(path)] == path and (own != FOREIGN or path == FOREIGN)]
+        kept = kept_shows.kept(self._snapshot, path, args)
         found = [
-            own | {"generation": self._generations_of[kind.path, own["name"]]}
-            for kind in kinds
-            for own in shows.objects(self._snapshot, self._plane, kind, names, args)
+            own | {"generation": self._generations_of[each, own["name"]]}
+            for each in paths
+            for own in shows.objects(self._snapshot, self._plane, KINDS[each], kept.names, args)
         ]
         allowed = access.of(peer, self._snapshot)
-        return found + strangers if allowed.sees_everything else [own for own in found if allowed.sees(own)]
+        return found + kept.records if allowed.sees_everything else [own for own in found if allowed.sees(own)]
 
     def _access(self, args: Mapping[str, Json], peer: Peer) -> Json:
         """Whether the one who asks may have the host's shell."""

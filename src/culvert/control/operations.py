@@ -8,10 +8,11 @@ from typing import Any
 
 from culvert.config import transaction as tx
 from culvert.config.transaction import Transaction
-from culvert.control import errors, shows
+from culvert.control import errors, kept_shows, shows
 from culvert.dataplane.plane import DataPlane
 from culvert.model import net
 from culvert.model.fields import Edit, Verb
+from culvert.model.foreign import FOREIGN
 from culvert.model.kind import Kind, Naming
 from culvert.model.registry import KINDS
 
@@ -51,8 +52,12 @@ def _expand(
 ) -> list[str]:
     if list(names) != ["all"]:
         return [""] if kind.naming is Naming.SINGLE else list(names)
-    found = shows.objects(work.current, plane, kind, None, {"folder": operation.get("folder"), "names_only": True})
-    return [own["name"] for own in found if not tx.SHIPPED.get(kind.path, own["name"])]
+    here = {"folder": operation.get("folder"), "names_only": True}
+    found = [own["name"] for own in shows.objects(work.current, plane, kind, None, here)]
+    if operation.get("verb") == "delete" and kind.path != FOREIGN:
+        kept = kept_shows.kept(work.current, kind.path, here)
+        found += [own["name"].removeprefix(f"{kind.word} ") for own in kept.records]
+    return [own for own in found if not tx.SHIPPED.get(kind.path, own)]
 
 
 def _check_host_link(kind: Kind, name: str, plane: DataPlane) -> None:

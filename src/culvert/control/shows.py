@@ -2,7 +2,7 @@
 
 import fnmatch
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import Any
@@ -14,10 +14,10 @@ from culvert.ipsec.algorithms import cipher_row
 from culvert.ipsec.drops import TABLE
 from culvert.ipsec.lifetime import Limits
 from culvert.ipsec.sa import SecurityAssociation
-from culvert.model import ltm, net, net_ipsec
-from culvert.model.foreign import FOREIGN
+from culvert.model import clear_keys, ltm, net, net_ipsec
+from culvert.model.foreign import FOREIGN, is_program
 from culvert.model.kind import Kind, Naming, Object
-from culvert.model.names import COMMON, full, partition
+from culvert.model.names import COMMON, fits, full, is_in
 from culvert.model.problems import Invalid
 from culvert.model.registry import KINDS
 from culvert.plan.intent import Intent
@@ -77,16 +77,28 @@ def objects(
     found = {own.name: own for own in snapshot.all(kind.path)}
     links = _host_links(plane, kind) if kind.path == net.INTERFACE else {}
     for name in names:
-        wanted = _stored_name(kind, name, str(args.get("folder") or COMMON))
-        chosen = fnmatch.filter(sorted(found | links), wanted) if any(c in name for c in "*?[") else [wanted]
+        folder = str(args.get("folder") or COMMON)
+        glob = any(c in name for c in "*?[")
+        chosen = _fitting(kind, found | links, name, folder, args) if glob else [_stored_name(kind, name, folder)]
         for own in chosen:
             if own not in found and own not in links:
                 raise errors.NotFound(kind.title, own)
             yield record(found[own]) if own in found else links[own]
 
 
+def _fitting(kind: Kind, names: Iterable[str], glob: str, folder: str, args: Mapping[str, Json]) -> Iterator[str]:
+    """The stored names that a glob means in `folder`."""
+    loose, recursive = kind.naming is Naming.LOOSE, bool(args.get("recursive"))
+    for name in sorted(names):
+        if kind.naming in (Naming.FOLDER, Naming.LOOSE):
+            if fits(name, glob, folder, loose=loose, recursive=recursive):
+                yield name
+        elif fnmatch.fnmatchcase(name, glob):
+            yield name
+
+
 def _all(snapshot: Snapshot, plane: DataPlane, kind: Kind, args: Mapping[str, Json]) -> Iterator[Record]:
-    make = _named if args.get("names_only") else record
+    make = named if args.get("names_only") else record
     found = {own.name: make(own) for own in snapshot.all(kind.path) if _stands_in(own, args)}
     if kind.path == net.INTERFACE:
         found = _host_links(plane, kind) | found
@@ -95,12 +107,15 @@ def _all(snapshot: Snapshot, plane: DataPlane, kind: Kind, args: Mapping[str, Js
 
 
 def record(own: Object) -> Record:
-    """An object as `list` gives it to a face."""
+    """An object as `list` gives it to a face; what is kept of a vendor's file without its keys in clear."""
     made: Record = {"kind": own.kind.word, "name": own.name, "properties": own.raw()}
-    return made | {"kept": list(own.kept)} if own.kept else made
+    if own.kind.path == FOREIGN and not is_program(own.name.split()):
+        made["properties"]["text"] = clear_keys.hide(made["properties"]["text"])
+    return made | {"kept": [clear_keys.hide(line) for line in own.kept]} if own.kept else made
 
 
-def _named(own: Object) -> Record:
+def named(own: Object) -> Record:
+    """An object by its name alone."""
     return {"kind": own.kind.word, "name": own.name}
 
 
@@ -109,17 +124,7 @@ def _stands_in(own: Object, args: Mapping[str, Json]) -> bool:
     if folder is None or own.kind.naming not in (Naming.FOLDER, Naming.LOOSE):
         return True
     loose = own.kind.naming is Naming.LOOSE
-    place = f"/{partition(own.name)}" if loose else own.name.rpartition("/")[0]
-    if args.get("recursive"):
-        return f"{place}/".startswith(str(folder).rstrip("/") + "/")
-    return place == str(folder)
-
-
-def strangers(snapshot: Snapshot, path: tuple[str, ...]) -> Iterator[Record]:
-    """The foreign stanzas whose header begins with `path`."""
-    for own in snapshot.all(FOREIGN):
-        if tuple(own.name.split()[: len(path)]) == path:
-            yield record(own)
+    return is_in(own.name, str(folder), loose=loose, recursive=bool(args.get("recursive")))
 
 
 def unknown_word(path: tuple[str, ...]) -> str:
@@ -129,8 +134,6 @@ def unknown_word(path: tuple[str, ...]) -> str:
 
 
 def _stored_name(kind: Kind, name: str, folder: str) -> str:
-    if any(c in name for c in "*?["):
-        return name if kind.naming is Naming.PLAIN else full(name, folder)
     try:
         return kind.full_name(name, folder)
     except Invalid:

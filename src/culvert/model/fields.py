@@ -368,6 +368,8 @@ class Members:
         return dict(sorted(found.items()))
 
     def _member(self, entry: Raw, reader: Reader) -> tuple[str, dict[str, Value]]:
+        if not isinstance(entry, str | Mapping):
+            raise BadValue(f"a member is expected, not {_kind_of(entry)}")
         given = {"name": entry} if isinstance(entry, str) else dict(entry)
         name = self.name(_text(given.pop("name", "")), reader)
         known = {own.word: own for own in self.fields}

@@ -107,6 +107,11 @@ class Object:
     values: Mapping[str, Value] = field(default_factory=dict)
     kept: tuple[str, ...] = ()
     """Lines of properties that the kind doesn't know, as `text.render` puts them among the others."""
+    said: frozenset[str] = frozenset()
+    """Defaults that a file wrote out, by word or by "word member word": written back, but nothing that is configured.
+
+    "" stands for an object that every system has and a file had too.
+    """
 
     def __getitem__(self, word: str) -> Value:
         return self.values[word]

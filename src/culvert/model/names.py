@@ -1,5 +1,6 @@
 """Names of objects: /Partition[/folder...]/name, and how they shorten against the current folder."""
 
+import fnmatch
 import re
 
 from culvert.model.problems import BadValue
@@ -25,6 +26,30 @@ def relative(name: str, folder: str) -> str:
 def partition(name: str) -> str:
     """The partition of a full path: Common of /Common/x."""
     return name.split("/", 2)[1] if name.startswith("/") else ""
+
+
+def folder_of(name: str, *, loose: bool = False) -> str:
+    """The folder that a full path stands in; the partition for `loose` names, which may hold slashes of their own."""
+    return f"/{partition(name)}" if loose else name.rpartition("/")[0] or "/"
+
+
+def fits(name: str, pattern: str, folder: str, *, loose: bool = False, recursive: bool = False) -> bool:
+    """Whether a full path is what the glob `pattern` means in `folder`; `*` doesn't reach into folders below.
+
+    With `recursive`, a pattern without slashes speaks of the folders below too.
+    """
+    splits = 2 if loose else -1
+    parts, wanted = name.split("/", splits), full(pattern, folder).split("/", splits)
+    if len(parts) == len(wanted) and all(map(fnmatch.fnmatchcase, parts, wanted)):
+        return True
+    below = recursive and "/" not in pattern and is_in(name, folder, loose=loose, recursive=True)
+    return below and fnmatch.fnmatchcase(parts[-1], pattern)
+
+
+def is_in(name: str, folder: str, *, loose: bool = False, recursive: bool = False) -> bool:
+    """Whether a full path stands in `folder`; with `recursive`, or below it."""
+    place = folder_of(name, loose=loose)
+    return place == folder or (recursive and f"{place}/".startswith(folder.rstrip("/") + "/"))
 
 
 def check(name: str, *, loose: bool = False) -> str:

@@ -193,7 +193,6 @@ INTERFACE_KIND = Kind(
             "Whether the link is up",
             True,
             label="State",
-            always=True,
         ),
     ),
 )

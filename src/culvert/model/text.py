@@ -9,12 +9,12 @@
 """
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 
-from culvert.model import foreign, names, tokens
-from culvert.model.fields import NONE, Edit, Field, Members, Raw, Shape, Toggle, Verb, Words
+from culvert.model import clear_keys, foreign, names, tokens
+from culvert.model.fields import NONE, Edit, Field, Key, Members, Raw, Shape, Toggle, Verb, Words
 from culvert.model.kind import Kind, Naming
 from culvert.model.problems import BadSyntax, Problem
 from culvert.model.tokens import Block, Token, Word, quote
@@ -37,6 +37,20 @@ class Draft:
     column: int = 0
 
 
+@dataclass(slots=True)
+class Reading:
+    """What a file says: whole drafts, those of stanzas in which something can't be read, and every problem found.
+
+    `unknown`: names in headers that can't be read. `whole`: the file was read to its end.
+    """
+
+    drafts: list[Draft] = field(default_factory=list)
+    broken: list[Draft] = field(default_factory=list)
+    unknown: set[str] = field(default_factory=set)
+    problems: list[Problem] = field(default_factory=list)
+    whole: bool = True
+
+
 @dataclass(frozen=True, slots=True)
 class Style:
     """How `render` writes. `folder` None: full paths, as in saved files; else names relative to it."""
@@ -45,8 +59,6 @@ class Style:
     everything: bool = False
     one_line: bool = False
     only: tuple[str, ...] = ()
-    besides: frozenset[str] = frozenset()
-    """Words of properties to write although they have their defaults."""
 
 
 def read(text: str, kinds: Mapping[tuple[str, ...], Kind]) -> tuple[list[Draft], list[Problem]]:
@@ -54,24 +66,64 @@ def read(text: str, kinds: Mapping[tuple[str, ...], Kind]) -> tuple[list[Draft],
 
     Stanzas that no kind knows become drafts of the kind `foreign`, unless they are of IPsec.
     """
+    reading = read_all(text, kinds)
+    return reading.drafts, reading.problems
+
+
+def read_all(text: str, kinds: Mapping[tuple[str, ...], Kind]) -> Reading:
+    """As `read`, and what is left of stanzas that have problems."""
     try:
         tokens.refuse_octets(text)
     except BadSyntax as error:
-        return [], [Problem(error.sentence, line=error.line, column=error.column)]
+        return Reading(problems=[_problem(error)], whole=False)
     text, strangers = foreign.cut(text, kinds)
-    drafts = [_stranger(own) for own in strangers]
-    problems: list[Problem] = []
+    reading = Reading()
+    for own in strangers:
+        _keep(own, reading)
     try:
         for header, body in _stanzas(tokens.items(text)):
-            try:
-                drafts.append(_draft(header, body, kinds))
-            except BadSyntax as error:
-                problems.append(Problem(error.sentence, line=error.line, column=error.column))
-            if len(problems) >= PROBLEMS_MAX:
+            _read_stanza(header, body, kinds, reading)
+            if len(reading.problems) >= PROBLEMS_MAX:
+                reading.whole = False
                 break
     except BadSyntax as error:
-        problems.append(Problem(error.sentence, line=error.line, column=error.column))
-    return drafts, problems
+        reading.problems.append(_problem(error))
+        reading.whole = False
+    return reading
+
+
+def _read_stanza(
+    header: list[Word], body: Block | None, kinds: Mapping[tuple[str, ...], Kind], reading: Reading
+) -> None:
+    errors: list[BadSyntax] = []
+    try:
+        draft = _draft(header, body, kinds, errors)
+    except BadSyntax as error:
+        reading.problems.append(_problem(error))
+        reading.unknown |= {word.text for word in header[-1:]}
+        return
+    (reading.broken if errors else reading.drafts).append(draft)
+    reading.problems += map(_problem, errors[: PROBLEMS_MAX - len(reading.problems)])
+
+
+def _problem(error: BadSyntax) -> Problem:
+    return Problem(error.sentence, line=error.line, column=error.column)
+
+
+def _keep(stanza: foreign.Stanza, reading: Reading) -> None:
+    """A foreign stanza among the drafts, unless it holds what may not be kept."""
+    of_ipsec = tuple(stanza.header.split()[:2]) == foreign.IPSEC
+    program = foreign.is_program(stanza.header.split())
+    if stanza.swallows:
+        reading.problems.append(Problem('a "}" is missing before this stanza', line=stanza.swallows, column=1))
+        reading.whole = False
+        return
+    problems = [] if program else list(clear_keys.problems(stanza.text, stanza.line, of_ipsec=of_ipsec))
+    if problems:
+        reading.problems += [own.of(foreign.FOREIGN_KIND.title, stanza.header) for own in problems]
+        reading.unknown.add(stanza.header.split()[-1])
+    else:
+        reading.drafts.append(_stranger(stanza))
 
 
 def _stranger(stanza: foreign.Stanza) -> Draft:
@@ -100,33 +152,73 @@ def properties(
     *,
     abbreviated: bool = False,
     kept: list[str] | None = None,
+    errors: list[BadSyntax] | None = None,
 ) -> dict[str, Raw]:
     """Raw properties out of the tokens of a body. Raises BadSyntax at the token that does not fit.
 
+    `errors`: it goes there instead, and reading goes on in the next line.
     `abbreviated`: the beginning of a property's word stands for it where no other begins so, as people type.
     `kept`: unknown properties go there as lines, instead of being refused.
     """
     by_word = _by_word(tuple(fields))
     raw: dict[str, Raw] = {}
     rest = deque(items)
+    bare_key, its_line = "", 0
     while rest:
         head = rest.popleft()
-        if isinstance(head, Block):
-            raise BadSyntax('unexpected argument "{"', head.line, head.column)
         if abbreviated:
             head = _whole(head, by_word)
-        own = by_word.get(head.text)
-        if own is None and kept is not None:
+        own = by_word.get(head.text) if isinstance(head, Word) else None
+        if own is None and kept is not None and isinstance(head, Word) and not _begins_a_stanza(head):
             kept += foreign.kept(head, _same_line(head, rest))
             continue
-        if own is None:
-            raise BadSyntax(f'"{head.text}" unknown property', head.line, head.column)
-        if own.word in raw:
-            raise BadSyntax(f'"{head.text}" is given twice', head.line, head.column)
-        raw[own.word] = _value(own, head, rest)
+        try:
+            own = _fresh(own, head, raw, bare_key if head.line == its_line else "")
+            open_ended = isinstance(own.type, Key) and rest and _is_bare(rest[0])
+            bare_key, its_line = (own.word, rest[0].line) if open_ended else ("", 0)
+            raw[own.word] = _value(own, head, rest, errors)
+        except BadSyntax as error:
+            if errors is None:
+                raise
+            errors.append(error)
+            if len(errors) >= PROBLEMS_MAX:
+                break
+            _skip_line(max(head.line, error.line), rest)
+            continue
         if places is not None:
             places[own.word] = (head.line, head.column)
     return raw
+
+
+def _begins_a_stanza(head: Word) -> bool:
+    """Whether a word inside a stanza can only be the first of another, which must not be taken for a property."""
+    return head.column == 1 and head.line > 1 and head.text in foreign.MODULES
+
+
+def _is_bare(key: Token) -> bool:
+    """Whether key text has neither quotes nor a form that shows where it ends: it may go on in the next word."""
+    return isinstance(key, Word) and not key.quoted and not key.text.lower().startswith(("0x", "$m$"))
+
+
+def _fresh(own: Field | None, head: Token, raw: Mapping[str, Raw], bare_key: str) -> Field:
+    """The field that `head` names, if it does and wasn't named before. What may be more of a key is not quoted."""
+    if isinstance(head, Block):
+        raise BadSyntax('unexpected argument "{"', head.line, head.column)
+    if own is None and _begins_a_stanza(head):
+        raise BadSyntax(f'unexpected argument "{head.text}": a "}}" is missing before it', head.line, head.column)
+    if own is None and bare_key:
+        sentence = f'an unknown property behind "{bare_key}"; a key with spaces stands in double quotes'
+        raise BadSyntax(sentence, head.line, head.column)
+    if own is None:
+        raise BadSyntax(f'"{head.text}" unknown property', head.line, head.column)
+    if own.word in raw:
+        raise BadSyntax(f'"{head.text}" is given twice', head.line, head.column)
+    return own
+
+
+def _skip_line(line: int, rest: deque[Token]) -> None:
+    while rest and rest[0].line <= line:
+        rest.popleft()
 
 
 def _same_line(head: Word, rest: deque[Token]) -> list[Token]:
@@ -137,8 +229,10 @@ def _same_line(head: Word, rest: deque[Token]) -> list[Token]:
     return found
 
 
-def _whole(head: Word, known: Mapping[str, Field]) -> Word:
+def _whole(head: Token, known: Mapping[str, Field]) -> Token:
     """The property's word that `head` is or alone begins; `head` itself when there is none."""
+    if isinstance(head, Block):
+        return head
     begun = [word for word in known if word.startswith(head.text)]
     if head.text in known or not begun:
         return head
@@ -147,7 +241,8 @@ def _whole(head: Word, known: Mapping[str, Field]) -> Word:
     return head._replace(text=begun[0])
 
 
-def _value(own: Field, head: Word, rest: deque[Token]) -> Raw:
+def _value(own: Field, head: Token, rest: deque[Token], errors: list[BadSyntax] | None) -> Raw:
+    assert isinstance(head, Word)
     if isinstance(own.type, Toggle):
         return head.text == own.type.on
     if not rest:
@@ -158,21 +253,21 @@ def _value(own: Field, head: Word, rest: deque[Token]) -> Raw:
             raise BadSyntax(f'"{head.text}" takes one value, not braces', token.line, token.column)
         return token.text
     if isinstance(token, Block):
-        return _items(own, token)
+        return _items(own, token, errors)
     verbs = {verb.value: verb for verb in Verb}
     if token.text in verbs and rest and isinstance(rest[0], Block):
         block = rest.popleft()
         assert isinstance(block, Block)
         if not block.items:
             raise BadSyntax(f'"{token.text}" needs at least one item', block.line, block.column)
-        items = tuple(_items(own, block))
+        items = tuple(_items(own, block, errors))
         return list(items) if verbs[token.text] is Verb.REPLACE else Edit(verbs[token.text], items)
     if isinstance(own.type, Words) or token.text == NONE:
         return token.text
     raise BadSyntax(f'"{head.text}" takes names in braces', token.line, token.column)
 
 
-def _items(own: Field, block: Block) -> list[Raw]:
+def _items(own: Field, block: Block, errors: list[BadSyntax] | None) -> list[Raw]:
     items: list[Raw] = []
     rest = deque(block.items)
     while rest:
@@ -186,7 +281,7 @@ def _items(own: Field, block: Block) -> list[Raw]:
         if rest and isinstance(rest[0], Block):
             body = rest.popleft()
             assert isinstance(body, Block)
-            inner |= properties(own.type.fields, body.items)
+            inner |= properties(own.type.fields, body.items, errors=errors)
         items.append(inner)
     return items
 
@@ -203,14 +298,17 @@ def _stanzas(top: Iterable[Token]) -> Iterator[tuple[list[Word], Block | None]]:
         yield header, None
 
 
-def _draft(header: list[Word], body: Block | None, kinds: Mapping[tuple[str, ...], Kind]) -> Draft:
+def _draft(
+    header: list[Word], body: Block | None, kinds: Mapping[tuple[str, ...], Kind], errors: list[BadSyntax]
+) -> Draft:
     if not header:
         assert body is not None
         raise BadSyntax('unexpected argument "{"', body.line, body.column)
     first = header[0]
     found = find_kind([word.text for word in header], kinds)
     if found is None:
-        raise BadSyntax(f'unexpected argument "{first.text}"', first.line, first.column)
+        stray = _stray(header, kinds)
+        raise BadSyntax(f'unexpected argument "{stray.text}"', stray.line, stray.column)
     kind, count = found
     rest = deque(header[count:])
     name = ""
@@ -223,21 +321,39 @@ def _draft(header: list[Word], body: Block | None, kinds: Mapping[tuple[str, ...
     if body is None:
         raise BadSyntax(f"{kind.word} {name}: braces are missing", first.line, first.column)
     draft = Draft(kind, name, line=first.line, column=first.column)
-    draft.raw = properties(kind.fields, body.items, draft.places, kept=draft.kept if kind.keeps else None)
+    kept = draft.kept if kind.keeps else None
+    draft.raw = properties(kind.fields, body.items, draft.places, kept=kept, errors=errors)
+    hidden = next(clear_keys.problems("\n".join(draft.kept), 0, of_ipsec=False), None)
+    if hidden is not None:
+        errors.append(BadSyntax(f"{hidden.word}: {hidden.sentence}", first.line, first.column))
     return draft
 
 
-def render(kind: Kind, name: str, raw: Mapping[str, Raw], style: Style, kept: Sequence[str] = ()) -> str:
-    """One stanza, without a line end. Fields that `raw` lacks are left out; `kept` lines stand among the others."""
+def _stray(header: list[Word], kinds: Mapping[tuple[str, ...], Kind]) -> Word:
+    """The word of a header from which on it leads nowhere."""
+    for count in range(1, len(header) + 1):
+        path = tuple(word.text for word in header[:count])
+        if not any(own[:count] == path for own in kinds):
+            return header[count - 1]
+    return header[-1]
+
+
+def render(
+    kind: Kind, name: str, raw: Mapping[str, Raw], style: Style, kept: Sequence[str] = (), said: Container[str] = ()
+) -> str:
+    """One stanza, without a line end. Fields that `raw` lacks are left out; `kept` lines stand among the others.
+
+    `said`: defaults that are written all the same, by word or by "word member word".
+    """
     if kind.path == foreign.FOREIGN:
         return str(raw["text"])
     head = [*kind.path]
     if kind.naming is not Naming.SINGLE:
         head.append(quote(name if style.folder is None else names.relative(name, style.folder)))
     entries = [
-        (own.beyond, _head(own, raw[own.word]), _lines(own, raw[own.word], style))
+        (own.beyond, _head(own, raw[own.word]), _lines(own, raw[own.word], style, said))
         for own in kind.fields
-        if own.word in raw and _listed(own, raw, style)
+        if own.word in raw and _listed(own, raw, style, own.word in said)
     ]
     entries += [] if style.only else [(False, lines[0], lines) for lines in _paragraphs(kept)]
     if kind.partitioned and style.everything and style.folder is not None:
@@ -268,17 +384,17 @@ def _head(own: Field, raw: Raw) -> str:
     return own.shown
 
 
-def _listed(own: Field, raw: Mapping[str, Raw], style: Style) -> bool:
+def _listed(own: Field, raw: Mapping[str, Raw], style: Style, said: bool) -> bool:
     if style.only:
         return own.word in style.only
     if isinstance(own.type, Toggle) and not _head(own, raw[own.word]):
         return False
-    if style.everything or own.always or own.required or own.word in style.besides:
+    if style.everything or own.always or own.required or said:
         return True
     return bool(raw[own.word] != own.type.raw(own.default))
 
 
-def _lines(own: Field, raw: Raw, style: Style) -> list[str]:
+def _lines(own: Field, raw: Raw, style: Style, said: Container[str] = ()) -> list[str]:
     if isinstance(own.type, Toggle):
         return [_head(own, raw)]
     if own.type.shape is Shape.WORD:
@@ -286,7 +402,7 @@ def _lines(own: Field, raw: Raw, style: Style) -> list[str]:
     if not raw:
         return [f"{own.shown} {NONE}"]
     if isinstance(own.type, Members):
-        return _block(own.shown, [line for member in raw for line in _member(own, own.type, member, style)])
+        return _block(own.shown, [line for member in raw for line in _member(own, own.type, member, style, said)])
     assert isinstance(own.type, Words)
     words = [quote(_short(own, word, style)) for word in raw]
     if raw[0] in own.type.alone:
@@ -296,12 +412,12 @@ def _lines(own: Field, raw: Raw, style: Style) -> list[str]:
     return [f"{own.shown} {{ {' '.join(words)} }}"]
 
 
-def _member(own: Field, members: Members, raw: Mapping[str, Raw], style: Style) -> list[str]:
+def _member(own: Field, members: Members, raw: Mapping[str, Raw], style: Style, said: Container[str]) -> list[str]:
     inner = Style(style.folder, style.everything, style.one_line)
     lines = [
         line
         for field_ in sorted(members.fields, key=lambda field_: field_.shown)
-        if _listed(field_, raw, inner)
+        if _listed(field_, raw, inner, f"{own.word} {raw['name']} {field_.word}" in said)
         for line in _lines(field_, raw[field_.word], inner)
     ]
     return _block(quote(_short(own, str(raw["name"]), style)), lines)

@@ -4,9 +4,12 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+from culvert.control.errors import ControlError, NotFound, SyntaxProblem
 from culvert.model import text
 from culvert.model.fields import Edit, Raw
+from culvert.model.foreign import FOREIGN, KEPT
 from culvert.model.kind import Kind, Naming
+from culvert.model.order import component
 from culvert.model.problems import BadSyntax
 from culvert.model.tokens import Token
 from culvert.model.values import parse_number
@@ -17,6 +20,7 @@ from culvert.tmsh.words import Words, unexpected
 
 TRANSACTION = ("cli", "transaction")
 IPSEC_SA = ("net", "ipsec", "ipsec-sa")
+KEPT_KIND = " ".join(FOREIGN)
 IKE_SA = ("net", "ipsec", "ike-sa")
 
 
@@ -34,8 +38,10 @@ def modify(words: Words, session: Session) -> str:
     node = tree.walk(words, session.module)
     if node.path == TRANSACTION:
         return _edit_batch(words, session)
+    if node.kind is None:
+        _refuse_kept(node, words, session)
     kind = _kind(node, words)
-    names = [""] if kind.naming is Naming.SINGLE else selection.existing(kind, [_name(words, kind)], session)
+    names = [""] if kind.naming is Naming.SINGLE else selection.existing(kind, _names(words, kind, session), session)
     properties = _properties(kind, words.rest())
     return warn(session.change({"verb": "modify", "kind": kind.word, "names": names, "properties": properties}))
 
@@ -43,14 +49,14 @@ def modify(words: Words, session: Session) -> str:
 def delete(words: Words, session: Session) -> str:
     node = tree.walk(words, session.module)
     if node.path == TRANSACTION:
-        _open_batch(session)
-        session.batch = None
-        return ""
+        return _abandon(session)
     if node.path == IPSEC_SA:
         return _delete_sas(words, session)
     if node.path == IKE_SA:
         selection.filters(words, selection.IKE_SA, (), set())
         return "there are no negotiated security associations to delete"
+    if node.kind is None and words:
+        return _delete_kept(node, words, session)
     kind = _kind(node, words)
     names = [_name(words, kind)]
     recursive = False
@@ -58,7 +64,7 @@ def delete(words: Words, session: Session) -> str:
         word = words.take()
         recursive |= word == "recursive"
         names += [] if word == "recursive" else [word]
-    chosen = selection.existing(kind, names, session, recursive=recursive)
+    chosen = selection.existing(kind, names, session, recursive=recursive, kept=True)
     return warn(session.change({"verb": "delete", "kind": kind.word, "names": chosen}))
 
 
@@ -70,6 +76,8 @@ def copy(words: Words, session: Session) -> str:
     found = session.call("list", kind=kind.word, names=[source], folder=session.folder)
     if len(found) != 1:
         raise BadSyntax(f"cp copies one {kind.word}; {len(found)} are called {source}")
+    if found[0]["kind"] != kind.word:
+        raise BadSyntax(f"{kind.word} {source} {KEPT}")
     properties = found[0]["properties"]
     return warn(session.change({"verb": "create", "kind": kind.word, "name": name, "properties": properties}))
 
@@ -118,7 +126,18 @@ def _begin(words: Words, session: Session) -> str:
     words.end()
     if session.batch is not None:
         raise BadSyntax("a transaction is open already; submit cli transaction, or delete cli transaction")
-    session.batch = Batch()
+    session.batch = Batch(session.folder)
+    return ""
+
+
+def _abandon(session: Session) -> str:
+    """`delete cli transaction`; out of a folder that it would have made, back to where it was begun."""
+    batch = _open_batch(session)
+    session.batch = None
+    try:
+        session.call("folder", name=session.folder)
+    except NotFound:
+        session.folder = batch.folder
     return ""
 
 
@@ -154,6 +173,37 @@ def _delete_sas(words: Words, session: Session) -> str:
     )
 
 
+def _delete_kept(node: tree.Node, words: Words, session: Session) -> str:
+    """`delete ltm pool p`: a stanza that is kept without effect."""
+    stray, recursive = words.peek(), "recursive" in words.leading()
+    given = words.without("recursive").leading()
+    words.skip(len(words.leading()))
+    words.end()
+    path = [*node.path, *given]
+    try:
+        found = session.call("list", kind=" ".join(path), folder=session.folder, recursive=recursive, names_only=True)
+    except SyntaxProblem:
+        raise unexpected(stray) from None
+    headers = [str(own["name"]) for own in found if own["kind"] == KEPT_KIND]
+    for whole, name in map(component, headers):
+        if len(path) < len(whole) or (len(path) == len(whole) and name):
+            raise BadSyntax(f"a {' '.join(path)} needs a name")
+    if not headers:
+        raise BadSyntax(f"there is no {' '.join(path)}")
+    return warn(session.change({"verb": "delete", "kind": KEPT_KIND, "names": headers}))
+
+
+def _refuse_kept(node: tree.Node, words: Words, session: Session) -> None:
+    """Nothing can be changed in a component of which Culvert only keeps stanzas."""
+    path = " ".join([*node.path, words.peek()])
+    try:
+        found = words and session.call("list", kind=path, names_only=True)
+    except ControlError:
+        return
+    if found:
+        raise BadSyntax(f"what a file says of {path} {KEPT}")
+
+
 def _kind(node: tree.Node, words: Words) -> Kind:
     if node.kind is not None:
         return node.kind
@@ -166,6 +216,30 @@ def _name(words: Words, kind: Kind) -> str:
     if not words:
         raise BadSyntax(f"a {kind.word} needs a name")
     return words.take()
+
+
+def _names(words: Words, kind: Kind, session: Session) -> list[str]:
+    """The names in front of properties; a word that may be either is a name only if an object is called so."""
+    known = {word for own in kind.fields for word in own.input_words}
+    names = [_name(words, kind)]
+    while words.peek() and words.peek() not in known:
+        word = words.peek()
+        if not selection.is_pattern(word) and not _is_there(kind, word, session):
+            if not any(own.startswith(word) for own in known):
+                raise BadSyntax(f'"{word}" unknown property')
+            break
+        names.append(words.take())
+    return names
+
+
+def _is_there(kind: Kind, name: str, session: Session) -> bool:
+    """Whether there is such an object, in the configuration or by a command of the open transaction."""
+    if session.makes(kind, name):
+        return True
+    try:
+        return bool(session.call("list", kind=kind.word, names=[name], folder=session.folder))
+    except NotFound:
+        return False
 
 
 def _properties(kind: Kind, items: Sequence[Token]) -> dict[str, Any]:

@@ -200,7 +200,7 @@ def _children(node: tree.Node, partial: str) -> Iterator[Candidate]:
 def _names(kind: Kind, session: Session) -> Iterator[Candidate]:
     found = session.call("list", kind=kind.word, folder=session.folder, names_only=True, limit=NAMES_MAX)
     prefix = session.folder.rstrip("/") + "/"
-    yield from (Candidate(own["name"].removeprefix(prefix), "", IDENTIFIERS) for own in found)
+    yield from (Candidate(selection.name_of(own).removeprefix(prefix), "", IDENTIFIERS) for own in found)
 
 
 def _folders(session: Session) -> Iterator[Candidate]:

@@ -165,6 +165,7 @@ def _write_private(path: Path, content: str) -> None:
     try:
         path.parent.mkdir(mode=0o700, exist_ok=True)
         path.touch(mode=0o600)
+        path.chmod(0o600)  # For a file that was there before.
         path.write_text(content, encoding="utf-8")
     except OSError as error:
         raise BadSyntax(f"{path}: {error.strerror}") from None

@@ -1,16 +1,18 @@
 """`list`: the configuration as text."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from culvert.control.errors import NotFound
-from culvert.model import text
-from culvert.model.foreign import FOREIGN
+from culvert.model import text, tokens
+from culvert.model.foreign import FOREIGN, is_program
 from culvert.model.kind import Kind, Naming, Path
+from culvert.model.problems import BadSyntax
 from culvert.model.registry import KINDS
 from culvert.model.text import Style
+from culvert.model.tokens import Token, Word
 from culvert.tmsh import changes, selection, tree
 from culvert.tmsh.session import Session
 from culvert.tmsh.words import Words, matches, unexpected
@@ -57,8 +59,26 @@ def run(words: Words, session: Session) -> str:
 
 def _text(own: Mapping[str, Any], style: Style) -> str:
     kind = KINDS[tuple(own["kind"].split())]
-    made = text.render(kind, own["name"], own["properties"], style, own.get("kept", ()))
-    return f"{STRANGE}\n{made}" if kind.path == FOREIGN else made
+    if kind.path == FOREIGN:
+        stanza = str(own["properties"]["text"])
+        return _on_one_line(own["name"], stanza) if style.one_line else f"{STRANGE}\n{stanza}"
+    return text.render(kind, own["name"], own["properties"], style, own.get("kept", ()))
+
+
+def _on_one_line(header: str, stanza: str) -> str:
+    """A kept stanza on one line, but for a program, whose lines mean something."""
+    try:
+        return stanza if is_program(header.split()) else " ".join(_written(tokens.parse(stanza)))
+    except BadSyntax:
+        return stanza
+
+
+def _written(items: Sequence[Token]) -> Iterator[str]:
+    for item in items:
+        if isinstance(item, Word):
+            yield tokens.quote(item.text)
+        else:
+            yield " ".join(["{", *_written(item.items), "}"])
 
 
 def _prefers_all(session: Session, wanted: Wanted) -> bool:

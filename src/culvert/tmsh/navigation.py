@@ -2,8 +2,11 @@
 
 from collections.abc import Iterable
 
+from culvert.control.errors import NotFound
+from culvert.model.auth import PARTITION_KIND
 from culvert.model.kind import Kind, Naming
 from culvert.model.problems import BadSyntax
+from culvert.model.sys import FOLDER_KIND
 from culvert.tmsh import tree
 from culvert.tmsh.session import Session
 from culvert.tmsh.words import Words
@@ -16,9 +19,24 @@ def cd(words: Words, session: Session) -> str:
     given = words.take("a folder")
     words.end()
     folder = _joined(session.folder, given)
-    session.call("folder", name=folder)
+    if not _is_made(folder, session):
+        try:
+            session.call("folder", name=folder)
+        except NotFound:
+            if session.batch is not None:
+                session.batch.lost = folder
+            raise
+    if session.batch is not None:
+        session.batch.lost = ""
     session.folder = folder
     return ""
+
+
+def _is_made(folder: str, session: Session) -> bool:
+    """Whether the open transaction makes this partition or folder."""
+    parts = folder.split("/")
+    kind, name = (PARTITION_KIND, parts[1]) if len(parts) == 2 else (FOLDER_KIND, folder)
+    return session.makes(kind, name)
 
 
 def pwd(words: Words, session: Session) -> str:

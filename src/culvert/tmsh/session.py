@@ -4,8 +4,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from culvert.model.kind import Path
+from culvert.model.kind import Kind, Path
 from culvert.model.names import COMMON
+from culvert.model.problems import BadSyntax, Invalid
 from culvert.tmsh import tree
 
 Operation = dict[str, Any]
@@ -19,10 +20,15 @@ class Caller(Protocol):
 
 @dataclass(slots=True)
 class Batch:
-    """An open transaction: the commands as typed, and what each will ask of the daemon."""
+    """An open transaction: the commands as typed, and what each will ask of the daemon.
 
+    `folder`: where it was begun. `lost`: the folder that a `cd` since did not find.
+    """
+
+    folder: str = COMMON
     lines: list[str] = field(default_factory=list)
     operations: list[list[Operation]] = field(default_factory=list)
+    lost: str = ""
 
 
 @dataclass(slots=True)
@@ -48,6 +54,16 @@ class Session:
         """What may stand first to enter a module: the children of the present one, and the top modules."""
         return {*tree.at(self.module).children, *tree.ROOT.children}
 
+    def makes(self, kind: Kind, name: str) -> bool:
+        """Whether the open transaction has a command that creates such an object."""
+        lines = self.batch.operations if self.batch is not None else []
+        return any(
+            (own["verb"], own["kind"]) == ("create", kind.word)
+            and _stored(kind, own["name"], own["folder"]) == _stored(kind, name, self.folder)
+            for line in lines
+            for own in line
+        )
+
     def call(self, name: str, /, **args: object) -> Any:
         return self.client.call(name, **args)
 
@@ -55,8 +71,18 @@ class Session:
         """Carry operations out together, or keep them for the open transaction. Returns warnings."""
         placed = [{"folder": self.folder, **own} for own in operations]
         if self.batch is not None:
+            if self.batch.lost:
+                # A script goes on after an error; what was meant for that folder may not land in another.
+                raise BadSyntax(f"cd {self.batch.lost} failed; cd to a folder that is there, and go on")
             self.batch.lines.append(self.line)
             self.batch.operations.append(placed)
             return []
         answer: Mapping[str, Any] = self.call("transaction", operations=placed)
         return list(answer["warnings"])
+
+
+def _stored(kind: Kind, name: str, folder: str) -> str:
+    try:
+        return kind.full_name(name, folder)
+    except Invalid:
+        return name

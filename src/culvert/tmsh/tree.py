@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from culvert.model.foreign import FOREIGN
 from culvert.model.kind import Kind, Path
 from culvert.model.problems import BadSyntax
 from culvert.model.registry import KINDS
@@ -50,7 +51,7 @@ class Node:
 def _grown() -> Node:
     root = Node((), MODULES[()])
     shown = {tuple(what.split()): "" for what in LAYOUTS}
-    for path in sorted({*KINDS, *COMPONENTS, *shown}):
+    for path in sorted({*KINDS, *COMPONENTS, *shown} - {FOREIGN}):
         node = root
         for depth, word in enumerate(path, 1):
             node = node.children.setdefault(word, Node(path[:depth], MODULES.get(path[:depth], "")))
