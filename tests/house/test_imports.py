@@ -7,7 +7,18 @@ from pathlib import Path
 from tests.house.tree import PACKAGE, ROOT
 
 KNOWN_PACKAGES = {
-    "cli", "config", "control", "dataplane", "ipsec", "lab", "model", "observe", "plan", "racoonctl", "tmsh",
+    "cli",
+    "config",
+    "control",
+    "dataplane",
+    "ipsec",
+    "lab",
+    "model",
+    "observe",
+    "plan",
+    "racoonctl",
+    "rest",
+    "tmsh",
 }
 
 

@@ -1,12 +1,11 @@
 """Keys in clear in what is kept: hidden where it is listed, refused in IPsec, and never quoted."""
 
 import pytest
-from sealing import READER, configured
+from sealing import configured
 
 from culvert.config import transaction as tx
 from culvert.model import clear_keys
 from culvert.model.problems import Invalid
-from culvert.model.registry import KINDS
 
 SERVER = "auth radius-server /Common/r {{\n    secret {}\n    server 192.0.2.9\n}}"
 PEER = "net ipsec ike-peer /Common/p {{\n    {}\n    state disabled\n}}"

@@ -197,7 +197,7 @@ def test_several_names_may_be_modified(site: Site) -> None:
     for name in ("a", "b", "pol-out"):
         assert site.tmsh(f"list {kind} {name} description").splitlines()[1] == '    description "by three"'
     assert site.type(f"modify {kind} a nobody description x") == [
-        f'Syntax Error: "nobody" unknown property, and no {kind} is called so'
+        'Syntax Error: "nobody" unknown property'
     ]
     assert (
         site.type(

@@ -9,6 +9,8 @@ from collections.abc import Collection, Container, Iterable, Iterator, Mapping, 
 from dataclasses import dataclass, replace
 
 from culvert.config import edits
+from culvert.config.shipped import SHIPPED as SHIPPED
+from culvert.config.shipped import is_shipped as is_shipped
 from culvert.config.snapshot import Builder, Key, Snapshot
 from culvert.config.unread import Unread
 from culvert.model import text
@@ -17,10 +19,10 @@ from culvert.model.fields import Edit, Field, Members, Raw, Reader, Value, Words
 from culvert.model.fields import Key as KeyField
 from culvert.model.foreign import FOREIGN, KEPT
 from culvert.model.kind import Kind, Naming, Object, Path, defaults, fields_by_word
-from culvert.model.names import COMMON, partition
+from culvert.model.names import partition
 from culvert.model.order import component, place
 from culvert.model.problems import BadItem, BadValue, Invalid, Presence, Problem
-from culvert.model.registry import KINDS, SHIPPED_TEXT
+from culvert.model.registry import KINDS
 from culvert.model.sys import FOLDER
 from culvert.model.text import Draft
 
@@ -406,38 +408,6 @@ def _kept_values(own: Object) -> dict[str, Value]:
         each.word: own[each.word] if each.required or isinstance(each.type, KeyField) else each.default
         for each in own.kind.fields
     }
-
-
-class _Unsealed:
-    """The sealer of texts that hold no key."""
-
-    def seal(self, secret: object) -> str:
-        raise BadValue("no key is expected here")
-
-    def unseal(self, text: str) -> "Raw":
-        raise BadValue("no key is expected here")
-
-
-def _shipped() -> Snapshot:
-    drafts, problems = text.read(SHIPPED_TEXT, KINDS)
-    assert not problems, problems
-    reader = Reader(COMMON, _Unsealed())
-    changes: dict[Key, Object | None] = {}
-    for draft in drafts:
-        values = {
-            own.word: own.type.parse(draft.raw[own.word], reader) if own.word in draft.raw else own.default
-            for own in draft.kind.fields
-        }
-        changes[draft.kind.path, draft.name] = Object(draft.kind, draft.name, values)
-    return Snapshot().with_changes(changes)
-
-
-SHIPPED = _shipped()
-
-
-def is_shipped(own: Object) -> bool:
-    """Whether the object is one that every system has, as it came."""
-    return SHIPPED.get(own.kind.path, own.name) == own
 
 
 def saved_text(snapshot: Snapshot) -> str:
