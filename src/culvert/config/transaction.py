@@ -17,6 +17,7 @@ from culvert.model.fields import Key as KeyField
 from culvert.model.foreign import FOREIGN
 from culvert.model.kind import Kind, Naming, Object, Path, defaults, fields_by_word
 from culvert.model.names import COMMON, partition
+from culvert.model.passwords import Password
 from culvert.model.problems import BadItem, BadValue, Invalid, Presence, Problem
 from culvert.model.registry import KINDS, SHIPPED_TEXT
 from culvert.model.sys import DB, FOLDER
@@ -201,6 +202,7 @@ class Transaction:
         if current is None and kind.complete:
             kind.complete(name, given, self._now)
         values, problems = self._values(kind, given, current)
+        problems += kind.typed(name, raw)
         places = draft.places if draft else {}
         if problems:
             default = (draft.line, draft.column) if draft else (0, 0)
@@ -324,7 +326,7 @@ def _renamed(user: Object, paths: Container[Path], old: str, new: str) -> Object
 def _kept_values(own: Object) -> dict[str, Value]:
     """Defaults, but for what has none, or is never shown: that stays where nothing is given in its place."""
     return {
-        each.word: own[each.word] if each.required or isinstance(each.type, KeyField) else each.default
+        each.word: own[each.word] if each.required or isinstance(each.type, KeyField | Password) else each.default
         for each in own.kind.fields
     }
 
@@ -337,6 +339,9 @@ class _Unsealed:
 
     def unseal(self, text: str) -> "Raw":
         raise BadValue("no key is expected here")
+
+    def hash_password(self, password: object) -> str:
+        raise BadValue("no password is expected here")
 
 
 def _shipped() -> Snapshot:

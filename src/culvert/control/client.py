@@ -4,6 +4,7 @@ import json
 import os
 import socket
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -55,8 +56,18 @@ class Client:
         request may have been carried out unless the sentence says that the daemon wasn't reached; Refused
         when this user may not connect. `args` must be JSON-able (TypeError, ValueError).
         """
+        return self._ask({"call": name, "args": args})
+
+    def call_as(self, credentials: Mapping[str, str], name: str, /, **args: object) -> object:
+        """As `call`, for the user whom `credentials` prove: {token, address} or {username, password, address}.
+
+        `address` is where that user is, "" when unknown. Raises Unauthorized and TooMany besides.
+        """
+        return self._ask({"call": name, "args": args, "as": dict(credentials)})
+
+    def _ask(self, request: dict[str, object]) -> object:
         self._number += 1
-        request = {"id": self._number, "call": name, "args": args}
+        request["id"] = self._number
         line = json.dumps(request, allow_nan=False).encode() + b"\n"
         try:
             answer = self._exchange(line)

@@ -19,7 +19,7 @@ from culvert.config.snapshot import Snapshot
 from culvert.config.store import Store, StoreError
 from culvert.config.transaction import SHIPPED, Transaction
 from culvert.control import access, errors, explain, logs, operations, shows, verify
-from culvert.control.server import Peer
+from culvert.control.listener import Peer
 from culvert.dataplane.plane import DataPlane, PlaneError
 from culvert.ipsec.sa import SecurityAssociation
 from culvert.model import cli, net_ipsec, sys
@@ -89,6 +89,7 @@ class Gateway:
             "folder": self._folder,
             "restart-tmm": self._restart_tmm,
             "access": self._access,
+            "audit": lambda args, peer: None,  # Who may is all there is to say; `Audited` has the lines.
             "explain": self._explain,
             "verify": self._verify,
         }
@@ -164,6 +165,11 @@ class Gateway:
             return method(args, peer)
         except (Invalid, tx.Refusal, StoreError, PlaneError) as error:
             raise _told(error) from None
+
+    @property
+    def snapshot(self) -> Snapshot:
+        """The configuration that is in force."""
+        return self._snapshot
 
     def tick(self, now: float) -> None:
         """About once a second: look after the plane, and after a configuration that waits for its host."""

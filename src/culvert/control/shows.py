@@ -96,7 +96,7 @@ def _all(snapshot: Snapshot, plane: DataPlane, kind: Kind, args: Mapping[str, Js
 
 def record(own: Object) -> Record:
     """An object as `list` gives it to a face."""
-    made: Record = {"kind": own.kind.word, "name": own.name, "properties": own.raw()}
+    made: Record = {"kind": own.kind.word, "name": own.name, "properties": own.shown()}
     return made | {"kept": list(own.kept)} if own.kept else made
 
 
