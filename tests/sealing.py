@@ -1,6 +1,7 @@
 """A sealer for tests that need no master key, and shorthand for configurations."""
 
 import base64
+import hashlib
 
 from culvert.config import transaction as tx
 from culvert.config.snapshot import Snapshot
@@ -14,6 +15,9 @@ class PlainSealer:
 
     def seal(self, secret: Secret) -> str:
         return "$M$tt$" + base64.b64encode(secret.reveal()).decode()
+
+    def hash_password(self, password: Secret) -> str:
+        return "$plain$" + hashlib.sha256(password.reveal()).hexdigest()
 
     def unseal(self, text: str) -> Secret:
         try:

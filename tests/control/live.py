@@ -10,7 +10,7 @@ from culvert.config.store import Store
 from culvert.config.vault import Vault
 from culvert.control.errors import ControlError
 from culvert.control.gateway import Gateway
-from culvert.control.server import Peer
+from culvert.control.listener import Peer
 from culvert.dataplane.memory import MemoryPlane
 from culvert.observe.publisher import Publisher
 from culvert.tmsh import command

@@ -7,7 +7,7 @@ import pytest
 from sealing import SITE_A
 
 from culvert.control.access import ROLES
-from culvert.control.server import Peer
+from culvert.control.listener import Peer
 from culvert.model import auth
 from tests.control.live import Site
 

@@ -12,7 +12,8 @@ import pytest
 
 from culvert.control.client import DEFAULT_PATH, Client, default_path
 from culvert.control.errors import ControlError, NotFound, Refused, SyntaxProblem, Unavailable
-from culvert.control.server import Peer, Server
+from culvert.control.listener import Peer
+from culvert.control.server import Server
 from tests.control.running import serving
 
 

@@ -14,6 +14,8 @@ from culvert.control.errors import (
     NotFound,
     Refused,
     SyntaxProblem,
+    TooMany,
+    Unauthorized,
     Unavailable,
 )
 
@@ -44,6 +46,8 @@ EXAMPLES = [
     (SyntaxProblem('"x" unknown property', 3, 7), 400, 'Syntax Error: "x" unknown property (line 3, column 7)'),
     (SyntaxProblem("unmatched brace", line=9), 400, "Syntax Error: unmatched brace (line 9)"),
     (Refused("user ann may not."), 403, "user ann may not."),
+    (Unauthorized("Authentication failed"), 401, "Authentication failed"),
+    (TooMany("too many failed logins", 0.2), 429, "too many failed logins; come again in 1 seconds"),
     (Unavailable("try again"), 503, "try again"),
     (Internal("create"), 500, "Internal error in create; the log of culvertd says more."),
     (ControlError("01070711", 3, "something else", 400), 400, "01070711:3: something else"),
@@ -60,6 +64,11 @@ def test_survives_the_socket(error: ControlError) -> None:
     back = ControlError.from_json(json.loads(json.dumps(error.to_json())))
     assert type(back) is type(error)
     assert (back.to_json(), back.text) == (error.to_json(), error.text)
+
+
+def test_when_to_come_again_survives_the_socket() -> None:
+    assert ControlError.from_json(TooMany("too many", 30.1).to_json()).retry_after == 31
+    assert ControlError.from_json(Refused("no").to_json()).retry_after is None
 
 
 def test_every_row_has_a_class() -> None:

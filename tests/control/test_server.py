@@ -18,7 +18,8 @@ from pathlib import Path
 import pytest
 
 from culvert.control.errors import NotFound, Unavailable
-from culvert.control.server import Lock, Peer, Server, may_enter
+from culvert.control.listener import Lock, Peer
+from culvert.control.server import Server, may_enter
 from tests.control.running import Raw, serving
 
 NOBODY = 65534
@@ -406,7 +407,7 @@ def test_lock_ends_with_its_process(place: Path) -> None:
         [
             sys.executable,
             "-c",
-            "import sys, time, pathlib\nfrom culvert.control.server import Lock\n"
+            "import sys, time, pathlib\nfrom culvert.control.listener import Lock\n"
             "Lock(pathlib.Path(sys.argv[1])).take() or print('held', flush=True)\ntime.sleep(60)",
             str(place / "lock"),
         ],

@@ -23,6 +23,9 @@ class Plain:
     def unseal(self, sealed: str) -> Secret:
         return Secret(bytes.fromhex(sealed[6:]))
 
+    def hash_password(self, password: Secret) -> str:
+        return "$plain$" + password.reveal().hex()
+
 
 NESTING_MAX = 500
 """What Python's reader of JSON takes before it runs out of stack; no line of ours is nested deeper than ten."""

@@ -16,7 +16,7 @@ from culvert.config.snapshot import Snapshot
 from culvert.config.store import Generation, Store
 from culvert.control.errors import ControlError
 from culvert.control.gateway import Gateway
-from culvert.control.server import Peer
+from culvert.control.listener import Peer
 from culvert.dataplane.memory import MemoryPlane
 from culvert.observe.publisher import Outlet
 from culvert.racoonctl import main as racoonctl

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from culvert.model.fields import Edit, Field, Members, Raw, Reader, Value, Verb, Words
+from culvert.model.passwords import MASK, Password
 from culvert.model.problems import BadItem, BadValue
 
 
@@ -14,6 +15,8 @@ def empty(own: Field) -> Value:
 
 def apply(own: Field, current: Value, raw: Raw, reader: Reader) -> Value:
     """The value of `own` after `raw`, which may be an Edit of `current`. Raises BadValue."""
+    if raw == MASK and current is not None and isinstance(own.type, Password):
+        return current
     if not isinstance(raw, Edit):
         return own.type.parse(raw, reader)
     if isinstance(own.type, Words):

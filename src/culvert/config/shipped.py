@@ -18,6 +18,9 @@ class _Unsealed:
     def unseal(self, text: str) -> Raw:
         raise BadValue("no key is expected here")
 
+    def hash_password(self, password: object) -> str:
+        raise BadValue("no password is expected here")
+
 
 def _shipped() -> Snapshot:
     drafts, problems = text.read(SHIPPED_TEXT, KINDS)

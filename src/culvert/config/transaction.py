@@ -21,6 +21,7 @@ from culvert.model.foreign import FOREIGN, KEPT
 from culvert.model.kind import Kind, Naming, Object, Path, defaults, fields_by_word
 from culvert.model.names import partition
 from culvert.model.order import component, place
+from culvert.model.passwords import Password
 from culvert.model.problems import BadItem, BadValue, Invalid, Presence, Problem
 from culvert.model.registry import KINDS
 from culvert.model.sys import FOLDER
@@ -248,6 +249,7 @@ class Transaction:
         if current is None and kind.complete:
             kind.complete(name, given, self._now)
         values, problems = self._values(kind, given, current)
+        problems += kind.typed(name, raw)
         if problems:
             raise Invalid(*(_placed(p, draft, name) if draft else p.of(kind.title, name) for p in problems))
         kept = tuple(draft.kept) if draft and draft.kept else current.kept if current else ()
@@ -405,7 +407,7 @@ def _renamed(user: Object, paths: Container[Path], old: str, new: str) -> Object
 def _kept_values(own: Object) -> dict[str, Value]:
     """Defaults, but for what has none, or is never shown: that stays where nothing is given in its place."""
     return {
-        each.word: own[each.word] if each.required or isinstance(each.type, KeyField) else each.default
+        each.word: own[each.word] if each.required or isinstance(each.type, KeyField | Password) else each.default
         for each in own.kind.fields
     }
 

@@ -13,6 +13,8 @@ import stat
 import string
 from pathlib import Path
 
+from argon2 import PasswordHasher
+from argon2.profiles import RFC_9106_LOW_MEMORY
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
@@ -69,6 +71,10 @@ class Vault:
             raise VaultError(
                 "the sealed key is damaged or was sealed under another system's master key; type the key again"
             ) from None
+
+    def hash_password(self, password: Secret) -> str:
+        """`$argon2id$...` of the password, by RFC 9106's profile for little memory; another one each time."""
+        return PasswordHasher.from_parameters(RFC_9106_LOW_MEMORY).hash(password.reveal())
 
     def __repr__(self) -> str:
         return "Vault(...)"

@@ -15,7 +15,8 @@ A change is judged twice: by what is asked for, before anything else is told abo
 by object, however it came about (a move, a load, a name in another folder).
 
 Root, and whoever the daemon runs as, is admin. So is a member of the group culvert, whom the host let in, as long as
-nobody is named by an `auth user`; from then on those whom none names have no access. Its folders are those of the
+nobody is named by an `auth user`; from then on those whom none names have no access. Whoever comes by a password or a
+token has the roles of that `auth user`, whatever process brought the request. A user's folders are those of the
 partitions that a user has a role in, and /Common, which all share. What is of the whole system and of no partition
 (counters to zero, a restart) takes a role in all of them.
 """
@@ -27,7 +28,7 @@ from typing import Any
 
 from culvert.config.snapshot import Key, Snapshot
 from culvert.control.errors import Refused
-from culvert.control.server import Peer
+from culvert.control.listener import Peer
 from culvert.model import auth
 from culvert.model.kind import Kind, Naming, Object
 from culvert.model.names import COMMON, full, partition
@@ -132,6 +133,14 @@ class Access:
         return any(own.sees_all for own in self._rights())
 
     @property
+    def may_everything(self) -> bool:
+        return self._everywhere.changes == "everything"
+
+    @property
+    def is_admin(self) -> bool:
+        return self._everywhere.changes == "everything"
+
+    @property
     def may_shell(self) -> bool:
         return self.shell == "bash" and any(own.shell for own in self._rights())
 
@@ -193,8 +202,14 @@ def _changed(old: Object | None, new: Object | None) -> set[str]:
 def of(peer: Peer, snapshot: Snapshot) -> Access:
     """What the one who asks may do."""
     user = snapshot.get(auth.USER, peer.user)
+    if peer.by_password:
+        return Access(peer.user, _roles(user), user["shell"] if user else "none")
     if peer.uid in (0, os.geteuid()):
         return Access(peer.user, ADMIN, "bash")
     if user is None:
         return Access(peer.user, {} if any(snapshot.all(auth.USER)) else ADMIN)
-    return Access(peer.user, {place: inner["role"] for place, inner in user["partition-access"].items()}, user["shell"])
+    return Access(peer.user, _roles(user), user["shell"])
+
+
+def _roles(user: Object | None) -> dict[str, str]:
+    return {place: inner["role"] for place, inner in user["partition-access"].items()} if user else {}

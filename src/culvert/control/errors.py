@@ -3,6 +3,7 @@
 `ROWS` is the one table. A row without a code has no vendor message to copy: tmsh prints its message alone.
 """
 
+import math
 from dataclasses import dataclass
 from typing import ClassVar, Self
 
@@ -28,6 +29,8 @@ ROWS: dict[str, Row] = {
     ),
     "invalid-configuration": Row("01070734", 3, 400, "Configuration error: {detail}"),
     "syntax": Row("", 3, 400, "Syntax Error: {detail}"),
+    "unauthorized": Row("", 3, 401, "{sentence}"),
+    "too-many": Row("", 3, 429, "{sentence}; come again in {seconds} seconds"),
     "refused": Row("", 3, 403, "{sentence}"),
     "unavailable": Row("", 3, 503, "{sentence}"),
     "internal": Row("", 3, 500, "Internal error in {what}; the log of culvertd says more."),
@@ -39,6 +42,7 @@ class ControlError(Exception):
 
     `code`: 8 hex digits or "". `severity`: 3 is an error. `message`: one sentence without the code.
     `http`: the status that a REST face answers. `line` and `column` count from 1; None when unknown.
+    `retry_after`: in how many seconds it may be tried again; None where that is no matter of time.
     """
 
     kind: ClassVar[str] = "error"
@@ -51,6 +55,7 @@ class ControlError(Exception):
         self.http = http
         self.line: int | None = None
         self.column: int | None = None
+        self.retry_after: int | None = None
 
     def _fill(self, **words: str) -> None:
         row = ROWS[self.kind]
@@ -77,6 +82,8 @@ class ControlError(Exception):
             found["line"] = self.line
         if self.column is not None:
             found["column"] = self.column
+        if self.retry_after is not None:
+            found["retry_after"] = self.retry_after
         return found
 
     @staticmethod
@@ -101,6 +108,7 @@ class ControlError(Exception):
         )
         error.line = _integer(found.get("line"))
         error.column = _integer(found.get("column"))
+        error.retry_after = _integer(found.get("retry_after"))
         return error
 
 
@@ -157,6 +165,26 @@ class SyntaxProblem(ControlError):
         self.column = column
 
 
+class Unauthorized(ControlError):
+    """Nobody says who asks: no such token, or not the user's password. `sentence` doesn't say which of two it was."""
+
+    kind = "unauthorized"
+
+    def __init__(self, sentence: str) -> None:
+        self._fill(sentence=sentence)
+
+
+class TooMany(ControlError):
+    """Too much was asked in too short a time. `seconds`: when to come again, rounded up, at least 1."""
+
+    kind = "too-many"
+
+    def __init__(self, sentence: str, seconds: float) -> None:
+        whole = max(1, math.ceil(seconds))
+        self._fill(sentence=sentence, seconds=str(whole))
+        self.retry_after = whole
+
+
 class Refused(ControlError):
     """The caller has no right to this. `sentence` says to what, and who has it."""
 
@@ -192,6 +220,8 @@ _KINDS: dict[str, type[ControlError]] = {
         InUse,
         InvalidConfiguration,
         SyntaxProblem,
+        Unauthorized,
+        TooMany,
         Refused,
         Unavailable,
         Internal,

@@ -20,7 +20,7 @@ from culvert.config.store import Store, StoreError
 from culvert.config.transaction import SHIPPED, Transaction
 from culvert.control import access, errors, explain, kept_shows, logs, operations, requests, shows, verify
 from culvert.control.generations import Generations
-from culvert.control.server import Peer
+from culvert.control.listener import Peer
 from culvert.dataplane.plane import DataPlane, PlaneError
 from culvert.ipsec.sa import SecurityAssociation
 from culvert.model import cli, net_ipsec, sys
@@ -92,6 +92,7 @@ class Gateway:
             "folder": self._folder,
             "restart-tmm": self._restart_tmm,
             "access": self._access,
+            "audit": lambda args, peer: None,  # Who may is all there is to say; `Audited` has the lines.
             "explain": self._explain,
             "verify": self._verify,
         }
@@ -168,6 +169,11 @@ class Gateway:
             return method(args, peer)
         except (Invalid, tx.Refusal, StoreError, PlaneError) as error:
             raise _told(error) from None
+
+    @property
+    def snapshot(self) -> Snapshot:
+        """The configuration that is in force."""
+        return self._snapshot
 
     def tick(self, now: float) -> None:
         """About once a second: look after the plane, and after a configuration that waits for its host."""
@@ -318,8 +324,9 @@ class Gateway:
         return found + kept.records if allowed.sees_everything else [own for own in found if allowed.sees(own)]
 
     def _access(self, args: Mapping[str, Json], peer: Peer) -> Json:
-        """Whether the one who asks may have the host's shell."""
-        return {"allowed": access.of(peer, self._snapshot).may_shell}
+        """Whether the one who asks may have the host's shell, and the roles that the answer comes from."""
+        own = access.of(peer, self._snapshot)
+        return {"allowed": own.may_shell, "admin": own.is_admin, "roles": dict(own.roles)}
 
     def _folder(self, args: Mapping[str, Json], peer: Peer) -> Json:
         name = str(args.get("name", ""))

@@ -4,6 +4,7 @@ import argparse
 import asyncio
 import ctypes
 import os
+import pwd
 import resource
 import signal
 import socket
@@ -17,10 +18,16 @@ from tempfile import TemporaryDirectory
 from culvert import __version__
 from culvert.config.store import Store, StoreError
 from culvert.config.vault import Vault, VaultError
+from culvert.control.accounts import Accounts
+from culvert.control.audit import Audit, Audited
 from culvert.control.client import default_path
-from culvert.control.errors import ControlError
+from culvert.control.door import Door
+from culvert.control.errors import ControlError, Unavailable
+from culvert.control.first_password import FirstPassword
 from culvert.control.gateway import Gateway
-from culvert.control.server import Lock, Peer, Server
+from culvert.control.listener import Lock, Peer
+from culvert.control.server import Server
+from culvert.control.verifier import Verifier
 from culvert.dataplane.memory import MemoryPlane
 from culvert.dataplane.plane import PlaneError
 from culvert.dataplane.userspace.plane import UserspacePlane
@@ -29,6 +36,7 @@ from culvert.observe.log import EventLog
 from culvert.observe.publisher import Publisher
 
 TICK_SECONDS = 0.5
+WEB_USER = "culvert-web"
 LOG = EventLog("culvert.control.main")
 _PR_SET_DUMPABLE = 4
 
@@ -53,6 +61,12 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--config", type=Path, default=Path("/etc/culvert/culvert.conf"), help="saved configuration")
     parser.add_argument("--socket", type=Path, default=default_path(), help="control socket")
     parser.add_argument("--state", type=Path, default=Path("/var/lib/culvert"), help="keys, counters, history, log")
+    parser.add_argument(
+        "--web-user",
+        default=WEB_USER,
+        metavar="NAME|UID",
+        help="the user of the web process, who has a socket of its own; none if there is no such user (%(default)s)",
+    )
     parser.add_argument("--log-format", choices=("text", "json"), default="text")
     parser.add_argument("--check", action="store_true", help="say whether the configuration loads; change nothing")
     parser.add_argument("--version", action="version", version=f"culvertd {__version__}")
@@ -126,19 +140,48 @@ async def _run_on(live: ThreadPoolExecutor, options: argparse.Namespace) -> None
     try:
         if trouble := live.submit(gateway.start).result():
             LOG.error("configuration-not-loaded", reason=trouble)
-        server = Server(options.socket, lambda *call: live.submit(_call, gateway, *call).result())
-        await server.start()
-        LOG.info("ready", version=__version__, socket=options.socket, config=options.config)
-        _notify("READY=1")
-        try:
-            await _tick_until(stop, live, gateway)
-        finally:
-            _notify("STOPPING=1")
-            await server.close()
+        await _serve_until(stop, live, gateway, options)
     finally:
         live.submit(gateway.close).result()
         publisher.close()
         LOG.info("stopped")
+
+
+async def _serve_until(
+    stop: asyncio.Event, live: ThreadPoolExecutor, gateway: Gateway, options: argparse.Namespace
+) -> None:
+    web = _web_uid(options.web_user)
+    audit, verifier = Audit(options.state, time.time), Verifier()
+    audited = Audited(lambda *call: live.submit(_call, gateway, *call).result(), audit)
+    accounts = Accounts(lambda: gateway.snapshot, verifier, audit, time.monotonic, time.time, web)
+    first = FirstPassword(options.state)
+    ourselves = Peer(os.getpid(), os.geteuid(), os.getegid(), "culvertd")
+    door = Door(accounts, audited, lambda: first.settle(gateway.snapshot), web)
+    server = Server(options.socket, audited.call, door=door, web=web)
+    try:
+        first.recognise(gateway.snapshot)
+        if web is not None:
+            first.begin(lambda: gateway.snapshot, lambda call, **args: audited.call(call, args, ourselves))
+        await server.start()
+        LOG.info("ready", version=__version__, socket=options.socket, config=options.config)
+        _notify("READY=1")
+        await _tick_until(stop, live, gateway)
+        _notify("STOPPING=1")
+    finally:
+        await server.close()
+        verifier.close()
+        audit.close()
+
+
+def _web_uid(word: str) -> int | None:
+    """The uid of the web process; None when the host has no such user."""
+    try:
+        uid = int(word) if word.isascii() and word.isdigit() else pwd.getpwnam(word).pw_uid
+    except KeyError:
+        return None
+    if uid in (0, os.geteuid()):
+        raise Unavailable(f"--web-user {word}: the web process must not run as root or as culvertd does")
+    return uid
 
 
 def _plane(state: Path) -> UserspacePlane:

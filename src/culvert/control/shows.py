@@ -108,7 +108,7 @@ def _all(snapshot: Snapshot, plane: DataPlane, kind: Kind, args: Mapping[str, Js
 
 def record(own: Object) -> Record:
     """An object as `list` gives it to a face; what is kept of a vendor's file without its keys in clear."""
-    made: Record = {"kind": own.kind.word, "name": own.name, "properties": own.raw()}
+    made: Record = {"kind": own.kind.word, "name": own.name, "properties": own.shown()}
     if own.kind.path == FOREIGN and not is_program(own.name.split()):
         made["properties"]["text"] = clear_keys.hide(made["properties"]["text"])
     return made | {"kept": [clear_keys.hide(line) for line in own.kept]} if own.kept else made

@@ -1,12 +1,13 @@
 """`auth ...`: partitions, and the users with what they may do."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
-from culvert.model.fields import Choice, Field, Integer, Members
+from culvert.model.fields import Choice, Field, Integer, Members, Raw
 from culvert.model.kind import Kind, Naming, Object, World
 from culvert.model.net import PARTITION as PARTITION
 from culvert.model.net import ROUTE_DOMAIN
 from culvert.model.net_ipsec import DESCRIPTION
+from culvert.model.passwords import Password
 from culvert.model.problems import Problem
 
 USER = ("auth", "user")
@@ -34,6 +35,18 @@ def partitions_exist(user: Object, world: World) -> Iterator[Problem]:
                 f"{role} is a role in {ALL_PARTITIONS}, not in {name} alone; allowed there: {allowed}",
                 "partition-access",
             )
+
+
+def password_is_no_name(name: str, raw: Mapping[str, Raw]) -> Iterator[Problem]:
+    """Looked at before it is hashed: afterwards nobody can tell."""
+    if str(raw.get("password", "")).casefold() == name.casefold():
+        yield Problem("the user's own name is no password", word="password")
+
+
+def password_lets_in(user: Object, world: World) -> Iterator[Problem]:
+    """A hash of another system's kind is kept, but isn't tried."""
+    if user["password"] is not None and not user["password"].lets_in:
+        yield user.problem("is of a kind that is kept but lets nobody in; type the password again", "password")
 
 
 def route_domain_exists(partition: Object, world: World) -> Iterator[Problem]:
@@ -68,8 +81,11 @@ USER_KIND = Kind(
     help="A user of the host, and what that user may do here",
     naming=Naming.PLAIN,
     rules=(partitions_exist,),
+    advice=(password_lets_in,),
+    typed=password_is_no_name,
     fields=(
         DESCRIPTION,
+        Field("password", Password(), "Password for the web and its API", shown_as="encrypted-password"),
         Field(
             "partition-access",
             Members((Field("role", Choice(ROLES), "What the user may do there", "guest", always=True),)),

@@ -37,6 +37,8 @@ class Sealer(Protocol):
 
     def unseal(self, text: str) -> Secret: ...
 
+    def hash_password(self, password: Secret) -> str: ...
+
 
 @dataclass(frozen=True, slots=True)
 class Reader:

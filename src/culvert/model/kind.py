@@ -8,6 +8,7 @@ from typing import Protocol
 
 from culvert.model import names
 from culvert.model.fields import Field, Members, Raw, Reference, Value, Words
+from culvert.model.passwords import MASK, Password
 from culvert.model.problems import BadValue, Invalid, Problem
 
 Path = tuple[str, ...]
@@ -57,6 +58,7 @@ class Kind:
     exist are the shipped ones. `implicit`: every name exists without being created (host interfaces).
     `partitioned`: `list all-properties` prints its partition. `keeps`: what a file says of it beyond `fields` is kept
     and written back; a kind that doesn't keep refuses it. `stand_in`: objects of that kind may be named instead.
+    `typed` finds what is wrong with words as they were given, for what can't be told from the value any more.
     `concerns`: objects that don't name one of this kind, but whose rules look at it all the same.
     """
 
@@ -75,6 +77,7 @@ class Kind:
     keeps: bool = False
     stand_in: Path | None = None
     concerns: "Callable[[Object, World], Iterable[Object]] | None" = None
+    typed: Callable[[str, Mapping[str, Raw]], Iterable[Problem]] = lambda name, raw: ()
 
     @property
     def word(self) -> str:
@@ -131,6 +134,11 @@ class Object:
     def raw(self) -> dict[str, Raw]:
         """Every field in raw form, by word."""
         return {own.word: own.type.raw(self.values[own.word]) for own in self.kind.fields}
+
+    def shown(self) -> dict[str, Raw]:
+        """As `raw`, for people and other programs: a mask in place of a password's hash."""
+        hidden = {own.word for own in self.kind.fields if isinstance(own.type, Password) and self.values[own.word]}
+        return self.raw() | dict.fromkeys(hidden, MASK)
 
     def problem(self, sentence: str, word: str = "") -> Problem:
         return Problem(sentence, self.kind.title, self.name, word)

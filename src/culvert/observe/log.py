@@ -26,7 +26,7 @@ _STRING = r"\"(?:[^\"\\]|\\.)*\"?|'(?:[^'\\]|\\.)*'?"
 _ASSIGNED = re.compile(rf"(\b(?:{_SECRET_WORD})\b)((?:\\?[\"'])?[ \t]*[:= \t][ \t]*)(?:{_STRING}|[^\s,}}]+)")
 # An SPI has 8 hex digits and an address in memory 12; the shortest key (DES) has 16.
 _HEX_KEY = re.compile(r"\b0[xX][0-9a-fA-F]{16,}\b|\b[0-9a-fA-F]{32,}\b")
-_SEALED = re.compile(r"\$M\$[^\s\"',}]+")
+_SEALED = re.compile(r"\$(?:M|argon2\w*|[0-9][a-z]?)\$[^\s\"'}]+")
 _ONE_LINE = dict.fromkeys((*range(32), *range(127, 160), 0x2028, 0x2029), " ")
 _PLAIN = re.compile(r"\A[A-Za-z0-9_./:@%+<>\[\](){}-]+\Z")
 

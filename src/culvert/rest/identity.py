@@ -195,7 +195,8 @@ class Identity:
 
     def _echo(self, request: Request) -> Json:
         self._door.call(request.credentials(), "describe")
-        return {"stage": "STARTED", "kind": "shared:echo:echoworkerstate", "selfLink": f"{naming.LOCALHOST}{request.path}"}
+        link = f"{naming.LOCALHOST}{request.path}"
+        return {"stage": "STARTED", "kind": "shared:echo:echoworkerstate", "selfLink": link}
 
     def _device_info(self, request: Request) -> Json:
         facts = self._facts(request)

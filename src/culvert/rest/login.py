@@ -69,7 +69,7 @@ class Login:
 def _logged_in(made: dict[str, Json], address: str) -> dict[str, Json]:
     return {
         "username": made["user"],
-        "loginReference": {"link": "https://localhost/mgmt/cm/system/authn/providers/tmos/1f44a60e-11a7-3c51-a49f-82983026b41b/login"},
+        "loginReference": {"link": f"{naming.LOCALHOST}/mgmt/cm/system/authn/providers/tmos/login"},
         "loginProviderName": "tmos",
         "token": _item(made, address),
         "generation": 0,

@@ -59,7 +59,8 @@ class Statistics:
             found = self._show(request, path, filters)
         else:
             args: dict[str, Json] = {"kind": where.kind.word, "folder": "/", "recursive": True}
-            listed = self._door.call(request.credentials(), "list", **args, **({"names": [where.name]} if where.name else {}))
+            args |= {"names": [where.name]} if where.name else {}
+            listed = self._door.call(request.credentials(), "list", **args)
             found = [{"name": own["name"]} for own in listed if own["kind"] == where.kind.word]
         return Answer(_nested(path, naming.link(request.path), found))
 

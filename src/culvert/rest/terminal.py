@@ -17,7 +17,7 @@ OCTETS_MAX = 64 * 1024 * 1024
 
 
 class Terminal:
-    """Runs one tmsh process for each command, with the asker's token in its environment and the command on its input."""
+    """Runs a tmsh process for each command, with the asker's token in its environment and the command on its input."""
 
     def __init__(self, door: Door, socket: Path) -> None:
         self._door = door

@@ -1,0 +1,129 @@
+"""Every address, and who answers there."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from culvert.control.errors import ControlError
+from culvert.model.registry import KINDS
+from culvert.rest import login, naming, openapi
+from culvert.rest.commands import Commands
+from culvert.rest.door import Door
+from culvert.rest.exchange import Answer, BadRequest, Request, failure, not_allowed, not_found
+from culvert.rest.files import UPLOADS, Files
+from culvert.rest.health import Health
+from culvert.rest.identity import Identity
+from culvert.rest.login import Login
+from culvert.rest.metrics import Metrics
+from culvert.rest.resources import HIDDEN, Resources, place
+from culvert.rest.statistics import Statistics
+from culvert.rest.terminal import Terminal
+from culvert.rest.transactions import Transactions
+
+Json = Any
+TM = ("mgmt", "tm")
+METHODS = ("GET", "POST", "PATCH", "PUT", "DELETE")
+
+
+class App:
+    """Answers requests one at a time; many threads may ask at once."""
+
+    def __init__(self, socket: Path, uploads: Path, door: Door) -> None:
+        self._door = door
+        terminal = Terminal(door, socket)
+        files = Files(uploads, door)
+        self._files = files
+        self._login = Login(door)
+        self._identity = Identity(door)
+        self._transactions = Transactions(door)
+        self._commands = Commands(door, terminal, files)
+        self._statistics = Statistics(door, terminal)
+        self._resources = Resources(door, self._transactions)
+        self._metrics = Metrics(door)
+        self._health = Health(door)
+
+    def answer(self, request: Request) -> Answer:
+        """Never raises for what a client can do."""
+        try:
+            return self._answer(request)
+        except (ControlError, BadRequest) as error:
+            return failure(error)
+
+    def _answer(self, request: Request) -> Answer:
+        if request.method not in METHODS:
+            raise not_allowed(request, *METHODS)
+        segments = request.segments
+        if segments == login.LOGIN:
+            return self._login.login(request)
+        if segments == ("health",):
+            return self._health.answer(request)
+        request.credentials()  # Who says nothing learns nothing, not even what there is.
+        if segments == login.EXCHANGE:
+            return self._login.exchange(request)
+        if segments[:4] == login.TOKENS:
+            return self._login.token(request, segments[4:])
+        if segments[:4] == UPLOADS:
+            return self._files.answer(request, segments[4:])
+        if segments == ("metrics",):
+            return self._metrics.answer(request)
+        if segments == ("mgmt", "shared", "openapi.json"):
+            return self._described(request)
+        if self._identity.knows(segments):
+            return self._identity.answer(request)
+        if segments[:2] == TM:
+            return self._of_tm(request, segments[2:])
+        raise self._nothing(request)
+
+    def _of_tm(self, request: Request, rest: tuple[str, ...]) -> Answer:
+        if rest[:1] == ("transaction",):
+            return self._transactions.answer(request, rest[1:])
+        if self._commands.knows(request.segments):
+            return self._commands.answer(request)
+        if self._statistics.knows(rest):
+            return self._statistics.display(request, rest)
+        if rest[-1:] in (("stats",), ("example",)) and (where := place(rest[:-1])) is not None and where.field is None:
+            if rest[-1] == "stats":
+                return self._statistics.of_place(request, where)
+            if where.name is None:
+                return self._example(request, where.kind.path)
+        if (children := _children(rest)) and request.method == "GET":
+            return self._organising(request, rest, children)
+        where = place(rest)
+        if where is None:
+            raise self._nothing(request)
+        return self._resources.answer(request, where)
+
+    def _organising(self, request: Request, rest: tuple[str, ...], children: Iterable[str]) -> Answer:
+        """A level of addresses above the objects: where it leads to."""
+        self._door.call(request.credentials(), "describe")
+        base = "/".join((naming.TM, *rest))
+        items = [{"reference": {"link": naming.link(f"{base}/{child}")}} for child in children]
+        kind = f"tm:{':'.join(rest)}:{rest[-1]}collectionstate" if rest else "tm:collectionstate"
+        return Answer({"kind": kind, "selfLink": naming.link(base), "items": items})
+
+    def _example(self, request: Request, path: tuple[str, ...]) -> Answer:
+        """What an object of a collection looks like, out of the model."""
+        self._door.call(request.credentials(), "describe")
+        if request.method != "GET":
+            raise not_allowed(request, "GET")
+        link = naming.link(f"{naming.collection_path(path)}/example")
+        items = [openapi.example(KINDS[path])]
+        return Answer({"kind": naming.state(path, "collectionstate"), "selfLink": link, "items": items})
+
+    def _described(self, request: Request) -> Answer:
+        self._door.call(request.credentials(), "describe")
+        if request.method != "GET":
+            raise not_allowed(request, "GET")
+        return Answer(openapi.description())
+
+    def _nothing(self, request: Request) -> BadRequest:
+        self._door.call(request.credentials(), "describe")
+        return not_found(request)
+
+
+def _children(rest: tuple[str, ...]) -> list[str]:
+    """The next words of the kinds' paths that begin with these, where no kind ends here."""
+    if rest in KINDS:
+        return []
+    paths = [path for path in KINDS if path[: len(rest)] == rest and path not in HIDDEN]
+    return sorted({path[len(rest)] for path in paths})
