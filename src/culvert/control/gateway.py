@@ -395,6 +395,7 @@ class Gateway:
             "hostname": settings["hostname"] if settings else "",
             "user": peer.user,
             "version": __version__,
+            "generation": self._generations_of.newest,
             "preference": preference.raw() if preference else {},
             "idle_timeout": everyone["idle-timeout"] if everyone else 0,
         }
