@@ -4,6 +4,7 @@ Rules run for what was touched and for its neighbours (what it names, and who na
 commit follows the size of the change and not of the configuration.
 """
 
+import re
 from collections import Counter
 from collections.abc import Collection, Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -17,11 +18,13 @@ from culvert.model.fields import Key as KeyField
 from culvert.model.foreign import FOREIGN
 from culvert.model.kind import Kind, Naming, Object, Path, defaults, fields_by_word
 from culvert.model.names import COMMON, partition
-from culvert.model.passwords import Password
+from culvert.model.passwords import MASK, Password
 from culvert.model.problems import BadItem, BadValue, Invalid, Presence, Problem
 from culvert.model.registry import KINDS, SHIPPED_TEXT
 from culvert.model.sys import DB, FOLDER
 from culvert.model.text import Draft
+
+_HASHED = re.compile(r'^([ \t]+encrypted-password )(?:"\$[^"\n]*"|\$\S+)', re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +54,10 @@ class InUse(Refusal):
 class Transaction:
     """Changes on top of `base`. `check()` gives the snapshot that they lead to."""
 
-    def __init__(self, base: Snapshot, reader: Reader) -> None:
+    def __init__(self, base: Snapshot, reader: Reader, known: Snapshot | None = None) -> None:
+        """Where a mask stands for a password, it is the one that the object has, or has in `known`."""
         self._base = base
+        self._known = known or base
         self._builder = Builder(base)
         self._now = self._builder.snapshot
         self._reader = reader
@@ -201,7 +206,7 @@ class Transaction:
         given = dict(raw)
         if current is None and kind.complete:
             kind.complete(name, given, self._now)
-        values, problems = self._values(kind, given, current)
+        values, problems = self._values(kind, given, current, self._known.get(kind.path, name))
         problems += kind.typed(name, raw)
         places = draft.places if draft else {}
         if problems:
@@ -213,7 +218,7 @@ class Transaction:
         return made
 
     def _values(
-        self, kind: Kind, raw: dict[str, Raw], current: Object | None
+        self, kind: Kind, raw: dict[str, Raw], current: Object | None, standing: Object | None
     ) -> tuple[dict[str, Value], list[Problem]]:
         values = dict(current.values if current else defaults(kind))
         known = fields_by_word(kind)
@@ -229,6 +234,8 @@ class Transaction:
                 # A new object's list begins empty: `profiles add { fastL4 }` names all that it shall have.
                 fresh = current is None and isinstance(raw[own.word], Edit)
                 start = edits.empty(own) if fresh else values[own.word]
+                if start is None and standing is not None and raw[own.word] == MASK:
+                    start = standing[own.word]
                 values[own.word] = edits.apply(own, start, raw[own.word], self._reader)
             except BadValue as error:
                 presence = _presence(own, error, current) if isinstance(error, BadItem) else None
@@ -398,11 +405,19 @@ def _rank(draft: Draft) -> tuple[int, str]:
     return rank, draft.name if rank == 1 else ""
 
 
-def read_file(content: str, base: Snapshot, reader: Reader) -> Transaction:
-    """A transaction that lays a file over `base`. Raises Invalid with the problems of all stanzas."""
+def masked(content: str) -> str:
+    """A saved text with a mask in place of every password's hash, for those who may not see any."""
+    return _HASHED.sub(rf"\g<1>{MASK}", content)
+
+
+def read_file(content: str, base: Snapshot, reader: Reader, known: Snapshot | None = None) -> Transaction:
+    """A transaction that lays a file over `base`. Raises Invalid with the problems of all stanzas.
+
+    `known`: whose passwords are meant where the file has masks.
+    """
     drafts, problems = text.read(content, KINDS)
     drafts.sort(key=_rank)
-    transaction = Transaction(base, reader)
+    transaction = Transaction(base, reader, known)
     seen: dict[tuple[Path, str], int] = {}
     for draft in drafts:
         try:
