@@ -3,6 +3,8 @@
 import asyncio
 import json
 import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -50,3 +52,31 @@ class Raw:
     def close(self) -> None:
         self.lines.close()
         self.socket.close()
+
+
+AS_OTHER = """
+import os, socket, sys
+os.setgroups([]); os.setgid(int(sys.argv[2])); os.setuid(int(sys.argv[3]))
+s = socket.socket(socket.AF_UNIX); s.settimeout(10); s.connect(sys.argv[1])
+try:
+    s.sendall(b'{"id": 5, "call": "who"}\\n')
+except BrokenPipeError:
+    pass
+lines = s.makefile("rb")
+print(lines.readline().decode(), end="")
+s.settimeout(0.5)
+try:
+    print("open" if lines.readline() else "closed")
+except ConnectionResetError:
+    print("closed")
+except TimeoutError:
+    print("open")
+"""
+
+
+def as_other(path: Path, uid: int, gid: int) -> tuple[dict, str]:
+    """What another user is answered, and whether the connection was then closed to him."""
+    command = [sys.executable, "-c", AS_OTHER, str(path), str(gid), str(uid)]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, timeout=20, check=True)
+    first, state = done.stdout.splitlines()
+    return json.loads(first), state

@@ -9,6 +9,7 @@ from sealing import SITE_A
 from culvert.control.access import ROLES
 from culvert.control.listener import Peer
 from culvert.model import auth
+from culvert.model.passwords import MASK
 from tests.control.live import Site
 
 POLICY = {"kind": "net ipsec ipsec-policy", "name": "/Common/new"}
@@ -126,18 +127,18 @@ def test_other_peoples_partitions_are_not_seen(site: Site) -> None:
 def test_who_is_an_administrator_without_being_named(site: Site) -> None:
     become(site, "member-of-the-group")
     site.call("create", **POLICY, properties={})
-    assert site.call("access", call="bash") == {"allowed": False}
+    assert site.call("access", call="bash")["allowed"] is False
     become(site, "root", uid=0)
-    assert site.call("access", call="bash") == {"allowed": True}
+    assert site.call("access", call="bash")["allowed"] is True
 
 
 def test_the_hosts_shell_is_for_administrators_who_have_it(site: Site) -> None:
     site.tmsh("create auth user jo shell bash partition-access add { all-partitions { role admin } }")
     site.tmsh("create auth user ann shell bash partition-access add { all-partitions { role manager } }")
     become(site, "jo")
-    assert site.call("access", call="bash") == {"allowed": True}
+    assert site.call("access", call="bash")["allowed"] is True
     become(site, "ann")
-    assert site.call("access", call="bash") == {"allowed": False}
+    assert site.call("access", call="bash")["allowed"] is False
     assert site.type('run util bash -c "true"')[0].startswith("run util bash is for users")
 
 
@@ -232,3 +233,65 @@ def test_whom_nobody_names_is_admin_only_while_nobody_is_named(site: Site) -> No
     site.tmsh("delete auth user gb")
     become(site, "gb")
     assert "gb (no role) may not" in site.refused("list", kind="net").text
+
+
+# whoever comes by a password or a token
+
+
+@pytest.mark.parametrize("role", ALLOWED)
+@pytest.mark.parametrize("uid", [0, 4321])
+def test_by_password_the_process_is_of_no_account(site: Site, role: str, uid: int) -> None:
+    site.tmsh(f"create auth user jo partition-access add {{ all-partitions {{ role {role} }} }}")
+    site.peer = Peer(pid=1, uid=uid, gid=0, user="jo", by_password=True)
+    for cell in ("list", "text", "create policy", "create user", "save", "restart"):
+        call, args = CELLS[cell]
+        if cell in ALLOWED[role]:
+            site.call(call, **args)
+        else:
+            assert site.refused(call, **args).text.startswith(f"jo ({role} in all-partitions) may not ")
+
+
+def test_by_password_nobody_is_an_administrator_without_being_named(site: Site) -> None:
+    site.peer = Peer(pid=1, uid=0, gid=0, user="nobody-of-that-name", by_password=True)
+    assert site.refused("list", kind="net").text.startswith("nobody-of-that-name (no role) may not")
+    become(site, "member-of-the-group")
+    site.call("list", kind="net")
+
+
+@pytest.mark.parametrize("role", [role for role in ALLOWED if "text" in ALLOWED[role]])
+def test_hashes_are_for_administrators(site: Site, role: str) -> None:
+    hashed = "$6$salt$" + "x" * 40
+    site.tmsh(f"create auth user old encrypted-password {hashed}")
+    site.tmsh(f"create auth user jo partition-access add {{ all-partitions {{ role {role} }} }}")
+    site.call("save")
+    become(site, "jo")
+    for found in (site.call("text"), site.call("text", saved=True), site.call("text", generation=1)):
+        assert (hashed in found) is (role == "admin")
+        assert (f"encrypted-password {MASK}" in found) is (role != "admin")
+
+
+def test_a_masked_text_loads_with_the_passwords_that_are_there(site: Site) -> None:
+    hashed = "$6$salt$" + "x" * 40
+    site.tmsh(f"create auth user old encrypted-password {hashed}")
+    site.tmsh("create auth user ra partition-access add { all-partitions { role resource-admin } }")
+    whole = site.call("text")
+    become(site, "ra")
+    masked = site.call("text")
+    assert hashed not in masked
+    site.call("load", text=masked)
+    become(site, "root", uid=0)
+    assert site.call("text") == whole
+    site.call("load", text=masked, merge=True)
+    assert site.call("text") == whole
+    told = site.refused("load", text=masked.replace("auth user old", "auth user new"), merge=True).text
+    assert "give the password" in told
+
+
+def test_a_user_manager_gives_no_password_to_those_above(site: Site) -> None:
+    site.tmsh("create auth user boss partition-access add { all-partitions { role admin } }")
+    site.tmsh("create auth user um partition-access add { all-partitions { role user-manager } }")
+    site.tmsh("create auth user low partition-access add { all-partitions { role guest } }")
+    become(site, "um")
+    site.call("modify", kind="auth user", names=["low"], properties={"password": "another one"})
+    told = site.refused("modify", kind="auth user", names=["boss"], properties={"password": "another one"}).text
+    assert "who is or would be above" in told and "another" not in told

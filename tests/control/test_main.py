@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 
+from culvert.cli import audit
 from culvert.config.vault import Vault
 from culvert.control import main as program
 from culvert.control.client import Client
@@ -174,6 +175,76 @@ def test_key_text_is_in_no_log_and_no_file(daemon: Daemon) -> None:
     for path in daemon.place.rglob("*"):
         assert not path.is_file() or b"sesame" not in path.read_bytes(), path
     assert "$M$" in (daemon.place / "etc" / "c.conf").read_text()
+
+
+AS_WEB = """
+import json, os, sys
+from pathlib import Path
+from culvert.control.client import Client
+from culvert.control.errors import ControlError
+os.setgroups([]); os.setgid(4242); os.setuid(4242)
+told = []
+with Client(Path(sys.argv[1])) as client:
+    login = client.call("login", username="admin", password=sys.stdin.read().strip(), address="192.0.2.1")
+    own = {"token": login["token"], "address": "192.0.2.1"}
+    told.append(client.call_as(own, "describe")["user"])
+    client.call_as(own, "modify", kind="auth user", names=["admin"], properties={"password": "changed by hand"})
+    for call in ("describe", "save"):
+        try:
+            client.call(call)
+        except ControlError as error:
+            told.append(error.http)
+    for credentials in (own, {"username": "admin", "password": "wrong one", "address": "192.0.2.1"}):
+        try:
+            client.call_as(credentials, "describe")
+        except ControlError as error:
+            told.append(error.http)
+print(json.dumps(told))
+"""
+
+
+@NEEDS_ROOT
+@pytest.mark.network
+def test_the_web_process_and_the_first_password(place: Path) -> None:
+    daemon = Daemon(place, "--web-user", "4242").ready()
+    path = place / "state" / "initial-password"
+    password = path.read_text().strip()
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert sum(str(path) in line for line in daemon.lines) == 1
+    command = [sys.executable, "-c", AS_WEB, f"{daemon.socket}.web"]
+    done = subprocess.run(command, input=password, capture_output=True, text=True, timeout=SECONDS, check=False)
+    assert json.loads(done.stdout or "0") == ["admin", 403, 403, 401, 401], done.stderr
+    assert not path.exists()
+    assert daemon.end() == 0
+    for own in place.rglob("*"):
+        assert not own.is_file() or password.encode() not in own.read_bytes(), own
+        assert not own.is_file() or b"changed by hand" not in own.read_bytes(), own
+    daemon.close()
+    # Somebody has a password now, so the next start makes none; and goes on behind the last line of the audit log.
+    daemon = Daemon(place, "--web-user", "4242").ready()
+    assert not path.exists() and daemon.end() == 0
+    daemon.close()
+    assert audit.run(["verify", "--state", str(place / "state")]) == 0
+
+
+@NEEDS_ROOT
+@pytest.mark.network
+@pytest.mark.parametrize("user", ["0", "root"])
+def test_the_web_process_must_not_be_root(place: Path, user: str) -> None:
+    daemon = Daemon(place, "--web-user", user)
+    assert daemon.process.wait(SECONDS) == 1
+    assert "must not run as root" in daemon.lines[-2] + daemon.lines[-1]
+    daemon.close()
+
+
+@NEEDS_ROOT
+@pytest.mark.network
+def test_without_a_web_user_there_is_no_door_and_no_password(place: Path) -> None:
+    daemon = Daemon(place, "--web-user", "no-such-user").ready()
+    assert not (place / "state" / "initial-password").exists()
+    assert not Path(f"{daemon.socket}.web").exists()
+    assert daemon.end() == 0
+    daemon.close()
 
 
 @NEEDS_ROOT

@@ -20,7 +20,7 @@ import pytest
 from culvert.control.errors import NotFound, Unavailable
 from culvert.control.listener import Lock, Peer
 from culvert.control.server import Server, may_enter
-from tests.control.running import Raw, serving
+from tests.control.running import Raw, as_other, serving
 
 NOBODY = 65534
 
@@ -246,39 +246,11 @@ def test_peer_is_the_kernels_word(path: Path) -> None:
         client.close()
 
 
-AS_OTHER = """
-import os, socket, sys
-os.setgroups([]); os.setgid(int(sys.argv[2])); os.setuid(int(sys.argv[3]))
-s = socket.socket(socket.AF_UNIX); s.settimeout(10); s.connect(sys.argv[1])
-try:
-    s.sendall(b'{"id": 5, "call": "who"}\\n')
-except BrokenPipeError:
-    pass
-lines = s.makefile("rb")
-print(lines.readline().decode(), end="")
-s.settimeout(0.5)
-try:
-    print("open" if lines.readline() else "closed")
-except ConnectionResetError:
-    print("closed")
-except TimeoutError:
-    print("open")
-"""
-
-
-def _as_other(path: Path, uid: int, gid: int) -> tuple[dict, str]:
-    """What another user is answered, and whether the connection was then closed to him."""
-    command = [sys.executable, "-c", AS_OTHER, str(path), str(gid), str(uid)]
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, timeout=20, check=True)
-    first, state = done.stdout.splitlines()
-    return json.loads(first), state
-
-
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root to become another user")
 def test_a_stranger_is_refused_even_when_the_file_mode_lets_him_in(path: Path) -> None:
     with serving(Server(path, answer)):
         path.chmod(0o666)
-        found, state = _as_other(path, NOBODY, NOBODY)
+        found, state = as_other(path, NOBODY, NOBODY)
         assert found["id"] is None and found["error"]["http"] == 403
         assert state == "closed"
 
@@ -288,7 +260,7 @@ def test_a_member_of_the_group_is_served(path: Path) -> None:
     group = grp.getgrgid(1)
     with serving(Server(path, answer, group=group.gr_name)):
         assert path.stat().st_gid == group.gr_gid
-        found, state = _as_other(path, NOBODY, group.gr_gid)
+        found, state = as_other(path, NOBODY, group.gr_gid)
         assert state == "open" and found["id"] == 5 and found["result"][1] == NOBODY
 
 

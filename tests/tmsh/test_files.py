@@ -49,7 +49,7 @@ def test_what_is_kept_is_listed_without_its_keys(site: Site, tmp_path: Path) -> 
     path = tmp_path / "keys.scf"
     path.write_text(
         'auth radius-server /Common/r {\n    secret "open sesame"\n    server 192.0.2.9\n}\n'
-        "auth user ann {\n    password sesame\n    partition-access {\n        all-partitions {\n"
+        "auth user ann {\n    password sesame-sesame\n    partition-access {\n        all-partitions {\n"
         "            role guest\n        }\n    }\n}\n"
     )
     assert "sesame" not in site.tmsh(f"load sys config merge file {path}")
@@ -59,7 +59,7 @@ def test_what_is_kept_is_listed_without_its_keys(site: Site, tmp_path: Path) -> 
         assert "********" in told
     assert "sesame" not in site.log
     assert 'secret "open sesame"' in saved(site, tmp_path)
-    assert "password sesame" in saved(site, tmp_path)
+    assert "encrypted-password $argon2id$" in saved(site, tmp_path) and "sesame-" not in saved(site, tmp_path)
 
 
 def test_stanzas_stand_where_the_vendor_has_them(tmp_path: Path) -> None:

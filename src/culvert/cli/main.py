@@ -25,6 +25,7 @@ TOOLS = {
     "lab": Tool("culvert.lab.main", "two sites on this machine: up, status, exec, tmsh, verify, demo, down"),
     "config": Tool("culvert.cli.config", "saved configurations: history, diff, rollback"),
     "explain": Tool("culvert.cli.explain", "the way of one packet through the gateway, and where it would die"),
+    "audit": Tool("culvert.cli.audit", "the audit log: whether a line was changed, taken out or put in"),
     "verify": Tool("culvert.cli.verify", "the verification list of the manual, on the running gateway"),
     "pcap": Tool("culvert.cli.offline", "send a capture file through a gateway that a configuration describes"),
 }

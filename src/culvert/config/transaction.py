@@ -5,6 +5,7 @@ commit follows the size of the change and not of the configuration.
 """
 
 import itertools
+import re
 from collections.abc import Collection, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -21,7 +22,7 @@ from culvert.model.foreign import FOREIGN, KEPT
 from culvert.model.kind import Kind, Naming, Object, Path, defaults, fields_by_word
 from culvert.model.names import partition
 from culvert.model.order import component, place
-from culvert.model.passwords import Password
+from culvert.model.passwords import MASK, Password
 from culvert.model.problems import BadItem, BadValue, Invalid, Presence, Problem
 from culvert.model.registry import KINDS
 from culvert.model.sys import FOLDER
@@ -29,6 +30,8 @@ from culvert.model.text import Draft
 
 NAMES_TOLD = 10
 """How many objects of one component a warning names."""
+
+_HASHED = re.compile(r'^([ \t]+encrypted-password )(?:"\$[^"\n]*"|\$\S+)', re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +61,10 @@ class InUse(Refusal):
 class Transaction:
     """Changes on top of `base`. `check()` gives the snapshot that they lead to."""
 
-    def __init__(self, base: Snapshot, reader: Reader) -> None:
+    def __init__(self, base: Snapshot, reader: Reader, known: Snapshot | None = None) -> None:
+        """Where a mask stands for a password, it is the one that the object has, or has in `known`."""
         self._base = base
+        self._known = known or base
         self._builder = Builder(base)
         self._now = self._builder.snapshot
         self._reader = reader
@@ -195,7 +200,7 @@ class Transaction:
         """What is wrong with the values of an object that can't be made; `partly`: more may have been written of it."""
         full = draft.kind.full_name(draft.name, self._reader.folder)
         current = self._now.get(draft.kind.path, full)
-        _, problems = self._values(draft.kind, draft.raw, current)
+        _, problems = self._values(draft.kind, draft.raw, current, self._known.get(draft.kind.path, full))
         return [_placed(p, draft, full) for p in problems if not partly or p.word in draft.raw]
 
     def _users(self, path: Path, name: str) -> Iterator[Object]:
@@ -248,7 +253,7 @@ class Transaction:
         given = dict(raw)
         if current is None and kind.complete:
             kind.complete(name, given, self._now)
-        values, problems = self._values(kind, given, current)
+        values, problems = self._values(kind, given, current, self._known.get(kind.path, name))
         problems += kind.typed(name, raw)
         if problems:
             raise Invalid(*(_placed(p, draft, name) if draft else p.of(kind.title, name) for p in problems))
@@ -280,7 +285,7 @@ class Transaction:
                 yield f"{name} {own.word}"
 
     def _values(
-        self, kind: Kind, raw: Mapping[str, Raw], current: Object | None
+        self, kind: Kind, raw: Mapping[str, Raw], current: Object | None, standing: Object | None
     ) -> tuple[dict[str, Value], list[Problem]]:
         values = dict(current.values if current else defaults(kind))
         known = fields_by_word(kind)
@@ -296,6 +301,8 @@ class Transaction:
                 # A new object's list begins empty: `profiles add { fastL4 }` names all that it shall have.
                 fresh = current is None and isinstance(raw[own.word], Edit)
                 start = edits.empty(own) if fresh else values[own.word]
+                if start is None and standing is not None and raw[own.word] == MASK:
+                    start = standing[own.word]
                 values[own.word] = edits.apply(own, start, raw[own.word], self._reader)
             except BadValue as error:
                 presence = _presence(own, error, current) if isinstance(error, BadItem) else None
@@ -437,16 +444,22 @@ def _rank(draft: Draft) -> tuple[int, str]:
     return rank, draft.name if rank == 1 else ""
 
 
-def read_file(content: str, base: Snapshot, reader: Reader) -> Transaction:
+def masked(content: str) -> str:
+    """A saved text with a mask in place of every password's hash, for those who may not see any."""
+    return _HASHED.sub(rf"\g<1>{MASK}", content)
+
+
+def read_file(content: str, base: Snapshot, reader: Reader, known: Snapshot | None = None) -> Transaction:
     """A transaction that lays a file over `base`. Raises Invalid with the problems of all stanzas.
 
     When there are any, those between the objects that can be made are told too; otherwise check() tells these.
+    `known`: whose passwords are meant where the file has masks.
     """
     reading = text.read_all(content, KINDS)
     broken = {id(draft) for draft in reading.broken}
     problems, unread = list(reading.problems), Unread(everything=not reading.whole)
     unread.add(reading.unknown, reader.folder)
-    transaction = Transaction(base, reader)
+    transaction = Transaction(base, reader, known)
     seen: dict[tuple[Path, str], int] = {}
     for draft in sorted([*reading.drafts, *reading.broken], key=_rank):
         try:

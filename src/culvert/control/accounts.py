@@ -55,7 +55,7 @@ class Accounts:
         self._lockout = Lockout(clock)
         self._remembered = Remembered(clock)
         self._trusted = {0, os.geteuid(), web}
-        self._under_way: dict[bytes, asyncio.Task[bool]] = {}
+        self._under_way: dict[bytes, asyncio.Task[str]] = {}
         self._seen: dict[str, Object] = {}
         self.calls: dict[str, Callable[[Mapping[str, Json], Peer, str], Json]] = {
             "token": self._token,
@@ -120,34 +120,35 @@ class Accounts:
             self._under_way[sign] = task
             task.add_done_callback(lambda _: self._under_way.pop(sign, None))
             self._note_when_done(task, name, origin(peer, address), what)
-        if not await asyncio.shield(task):
+        if await asyncio.shield(task):
             raise Unauthorized(FAILED)
         user = self._entry(name, text)
         self._remembered.add(sign, name)
         return user
 
-    async def _tried(self, name: str, password: str, address: str, text: str | None) -> bool:
+    async def _tried(self, name: str, password: str, address: str, text: str | None) -> str:
+        """Why it failed, for the audit log; "" when it didn't."""
         try:
             # Of a longer one no hash was ever made.
             found = await self._verifier.matches(password[: MOST + 1], text)
         except BaseException:
             self._lockout.drop(name, address)
             raise
-        self._lockout.end(name, address, failed=not found)
-        return found
+        wait = self._lockout.end(name, address, failed=not found)
+        if found:
+            return ""
+        return f"{FAILED}; the next attempt waits {wait:g} seconds" if wait else FAILED
 
-    def _note_when_done(self, task: asyncio.Task[bool], name: str, where: str, what: str) -> None:
+    def _note_when_done(self, task: asyncio.Task[str], name: str, where: str, what: str) -> None:
         known = name if self._user(name) else UNKNOWN
 
-        def note(done: asyncio.Task[bool]) -> None:
+        def note(done: asyncio.Task[str]) -> None:
             if done.cancelled():
                 return
             error = done.exception()
-            result = FAILED if error is None else error.message if isinstance(error, ControlError) else "failed"
-            if error is not None or not done.result():
-                self._record.note("login", known, where, what, result)
-            elif what == "basic":  # A login is told when its token is there.
-                self._record.note("login", known, where, what, "ok")
+            failure = done.result() if error is None else error.message if isinstance(error, ControlError) else "failed"
+            if failure or what == "basic":  # A login that went well is told when its token is there.
+                self._record.note("login", known, where, what, failure or "ok")
 
         task.add_done_callback(note)
 

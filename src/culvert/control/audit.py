@@ -31,6 +31,7 @@ FILE_OCTETS = 10 * 1024 * 1024
 WORDS_MOST = 1000
 LINES_SHOWN = 100
 LINES_MAX = 1000
+FIELDS = frozenset({"number", "time", "user", "from", "call", "what", "result"})
 LOG = EventLog("culvert.control.audit")
 
 
@@ -110,6 +111,9 @@ class Audit:
             faults.append(fault)
         self._head = known if known is not None and known.number >= found.number else found
         self._damage = "; ".join(faults)
+        if known is None:
+            _store(self._apart, self._head.text().encode())
+            _sync_directory(self._apart.parent)
         self._open()
 
     def _open(self) -> None:
@@ -219,15 +223,17 @@ def _clean(text: str) -> str:
 
 def _parsed(text: bytes) -> Json:
     try:
-        return json.loads(text)
+        found = json.loads(text)
     except ValueError:
-        return {"result": "(damaged)"}
+        found = None
+    whole = isinstance(found, dict) and found.keys() >= FIELDS
+    return found if whole else dict.fromkeys(sorted(FIELDS), "?") | {"result": "this line is damaged"}
 
 
 def _append(descriptor: int, data: bytes) -> None:
     if os.write(descriptor, data) != len(data):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-    os.fsync(descriptor)
+    os.fdatasync(descriptor)
 
 
 def _end_last_line(descriptor: int) -> None:
@@ -242,8 +248,9 @@ def _store(path: Path, data: bytes) -> None:
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
         os.pwrite(descriptor, data, 0)
-        os.ftruncate(descriptor, len(data))
-        os.fsync(descriptor)
+        if os.fstat(descriptor).st_size != len(data):
+            os.ftruncate(descriptor, len(data))
+        os.fdatasync(descriptor)
     finally:
         os.close(descriptor)
 

@@ -92,7 +92,7 @@ class Gateway:
             "folder": self._folder,
             "restart-tmm": self._restart_tmm,
             "access": self._access,
-            "audit": lambda args, peer: None,  # Who may is all there is to say; `Audited` has the lines.
+            "audit": lambda args, peer: [],  # `Audited` has the lines; here is only judged who may ask.
             "explain": self._explain,
             "verify": self._verify,
         }
@@ -268,7 +268,7 @@ class Gateway:
 
     def _laid(self, content: str, args: Mapping[str, Json], peer: Peer) -> Json:
         base = self._snapshot if args.get("merge") else SHIPPED
-        work = tx.read_file(content, base, self._reader(args.get("folder")))
+        work = tx.read_file(content, base, self._reader(args.get("folder")), self._snapshot)
         dry = bool(args.get("verify"))
         keys = work.touched if args.get("merge") else self._snapshot.differences(work.current)
         if not dry:
@@ -297,12 +297,16 @@ class Gateway:
         return {"generation": generation.number, "files": [str(self._store.path)]}
 
     def _text(self, args: Mapping[str, Json], peer: Peer) -> Json:
+        found = self._text_of(args)
+        return found if access.of(peer, self._snapshot).may_everything else tx.masked(found)
+
+    def _text_of(self, args: Mapping[str, Json]) -> str:
         if args.get("saved"):
             return self._store.load() or ""
-        if args.get("generation") is None:
-            self._refuse_when_blocked()
-        number = args.get("generation")
-        return tx.saved_text(self._snapshot) if number is None else self._store.read(int(number))
+        if args.get("generation") is not None:
+            return self._store.read(int(args["generation"]))
+        self._refuse_when_blocked()
+        return tx.saved_text(self._snapshot)
 
     def _generations(self, args: Mapping[str, Json], peer: Peer) -> Json:
         return [

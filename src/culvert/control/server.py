@@ -79,6 +79,7 @@ class Server:
             self._listeners.append(Listener(path.with_name(path.name + WEB_SUFFIX), owner=web))
         self._servers: list[asyncio.Server] = []
         self._tasks: set[asyncio.Task[None]] = set()
+        self._web_tasks = 0
 
     @property
     def connections(self) -> int:
@@ -128,6 +129,7 @@ class Server:
         task = asyncio.current_task()
         assert task is not None
         self._tasks.add(task)
+        self._web_tasks += web_only
         try:
             await self._serve(reader, writer, web_only)
         except (ConnectionError, TimeoutError) as error:
@@ -136,6 +138,7 @@ class Server:
             pass
         finally:
             self._tasks.discard(task)
+            self._web_tasks -= web_only
             # abort, not close: close would keep an unread answer for as long as the client likes.
             if writer.transport.get_write_buffer_size():
                 writer.transport.abort()
@@ -174,7 +177,7 @@ class Server:
             return Refused(
                 f"user {peer.user} may not talk to culvertd: only root and members of group {self._group} may"
             )
-        if len(self._tasks) > self._connections_max:
+        if len(self._tasks) > self._connections_max or (web_only and self._web_tasks > self._connections_max // 2):
             return Unavailable(f"culvertd serves {self._connections_max} connections already; try again")
         return None
 

@@ -54,6 +54,16 @@ def _log_lines(records: Sequence[Record], options: Options) -> str:
     return "\n".join(own["line"] for own in records)
 
 
+def _audit(records: Sequence[Record], options: Options) -> str:
+    return "\n".join(map(_audit_line, records))
+
+
+def _audit_line(own: Record) -> str:
+    # What a change was begins with its verb.
+    deed = own["what"] if own["call"] in ("create", "modify", "delete") else f"{own['call']} {own['what']}".rstrip()
+    return f"{own['number']} {own['time']} {own['user']} from {own['from']}: {deed}: {own['result']}"
+
+
 def _selectors(records: Sequence[Record], options: Options) -> str:
     rows = [
         [
@@ -115,6 +125,7 @@ LAYOUTS: Mapping[str, Callable[[Sequence[Record], Options], str]] = {
     "sys hardware": _hardware,
     "sys license": _license,
     "sys log": _log,
+    "sys log audit": _audit,
     "sys log ipsec": _log_lines,
     "sys mcp-state": _mcp_state,
 }

@@ -31,6 +31,7 @@ IKE_SA = {
 FILTERS: Mapping[str, Mapping[str, str]] = {
     "net ipsec ike-sa": IKE_SA,
     "net ipsec ipsec-sa": IPSEC_SA,
+    "sys log audit": {"lines": "How many of the newest lines"},
     "sys log ipsec": {"lines": "How many of the newest lines"},
 }
 """What each show can be narrowed by, with help."""

@@ -30,6 +30,9 @@ OPTIONS: Mapping[str, str] = {
 }
 
 
+AUDIT = "sys log audit"
+
+
 def run(words: Words, session: Session) -> str:
     words = words.without("recursive")
     node = tree.walk(words, session.module)
@@ -47,7 +50,7 @@ def run(words: Words, session: Session) -> str:
         filters["names"] = names
     if "detail" in options:
         options.add("all-properties")
-    records = session.call("show", what=what, filters=filters)
+    records = session.call("audit", **filters) if what == AUDIT else session.call("show", what=what, filters=filters)
     return layout.lay_out(what, records, options)
 
 

@@ -32,6 +32,7 @@ COMPONENTS: Mapping[Path, str] = {
     ("net", "ipsec-stat"): "Packets and octets by worker, mode and protocol",
     ("sys", "config"): "The configuration as a whole",
     ("sys", "log"): "The logs, and where they go",
+    ("sys", "log", "audit"): "Who changed what, and who logged in",
     ("sys", "log", "ipsec"): "The newest lines of the log of IPsec",
     ("sys", "counter-journal"): "The send counters on disk",
     ("util", "bash"): "The shell of the host",
