@@ -105,6 +105,17 @@ def test_a_command_may_span_lines(terminal: Terminal) -> None:
     assert "mode interface" in terminal.type("list net ipsec ipsec-policy over\n")
 
 
+def test_tab_on_a_line_that_goes_on(terminal: Terminal) -> None:
+    terminal.until(PROMPT)
+    terminal.type("create net ipsec ipsec-policy over {\n", "> $")
+    assert "mode tunnel " in terminal.type("mode tun\t", "tunnel ")
+    told = terminal.type("ip?", r"(?s)Properties:.*> mode tunnel ip$")
+    assert "  ipcomp-cpi  " in told
+    terminal.type("comp deflate\n", "> $")
+    terminal.type("tunnel-local-address 1.1.1.1 tunnel-remote-address 1.1.1.2 }\n")
+    assert "ipcomp deflate" in terminal.type("list net ipsec ipsec-policy over\n")
+
+
 def test_the_history_is_kept_without_keys(terminal: Terminal, place: Path) -> None:
     terminal.until(PROMPT)
     terminal.type('modify net ipsec manual-security-association sa-out auth-key "12345678901234567890"\n')

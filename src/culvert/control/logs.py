@@ -9,6 +9,7 @@ from culvert.dataplane.plane import DropCount, SaUsage
 from culvert.ipsec.drops import TABLE
 from culvert.model import sys
 from culvert.model.kind import Object
+from culvert.model.shows import filters_of
 from culvert.observe.publisher import Outlet
 from culvert.observe.remote import Address
 
@@ -60,6 +61,9 @@ def told(operation: Mapping[str, Json]) -> str:
 
 def shown(what: str, filters: Mapping[str, Json], source: Source) -> list[dict[str, Json]]:
     """`show sys log`: where events go. `show sys log ipsec`: the newest lines, as many as the filter `lines` says."""
+    for word in filters:
+        if word not in filters_of(what):
+            raise errors.SyntaxProblem(f'unexpected argument "{word}"')
     if what == "sys log":
         return [source.report()]
     given = str(filters.get("lines", LINES_SHOWN))

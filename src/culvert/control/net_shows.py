@@ -62,8 +62,8 @@ def vlans(snapshot: Snapshot, plane: DataPlane) -> list[Record]:
     ]
 
 
-def routes(snapshot: Snapshot, filters: Mapping[str, Any]) -> list[Record]:
-    """Static routes, and those that self IPs bring; with the filter `static` the first alone."""
+def routes(snapshot: Snapshot) -> list[Record]:
+    """Static routes, and those that self IPs bring."""
     static = [
         {
             "name": own.name,
@@ -84,7 +84,7 @@ def routes(snapshot: Snapshot, filters: Mapping[str, Any]) -> list[Record]:
         }
         for own in snapshot.all(net.SELF)
     ]
-    return static if filters.get("names") == ["static"] else static + connected
+    return static + connected
 
 
 def _links(snapshot: Snapshot, plane: DataPlane) -> dict[str, LinkState]:

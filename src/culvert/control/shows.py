@@ -4,7 +4,7 @@ import fnmatch
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from ipaddress import ip_address
+from operator import attrgetter
 from typing import Any
 
 from culvert.config.snapshot import Snapshot
@@ -18,7 +18,10 @@ from culvert.model import ltm, net, net_ipsec
 from culvert.model.foreign import FOREIGN
 from culvert.model.kind import Kind, Naming, Object
 from culvert.model.names import COMMON, full, partition
-from culvert.model.problems import Invalid
+from culvert.model.problems import BadValue, Invalid
+from culvert.model.registry import KINDS
+from culvert.model.shows import IPSEC_SA, NAMED, NAMES, STATIC, filters_of
+from culvert.model.values import ROUTE_DOMAIN_MAX, parse_address, parse_number
 from culvert.plan.intent import Intent
 
 Json = Any
@@ -40,6 +43,7 @@ class Sight:
 
 def show(view: Sight, what: str, filters: Mapping[str, Json]) -> Json:
     """The records behind `show <what>`. Raises ControlError for an unknown show or filter."""
+    check_filters(what, filters)
     made = host_shows.shown(what, filters, view.now, view.trouble)
     if made is not None:
         return made
@@ -47,18 +51,27 @@ def show(view: Sight, what: str, filters: Mapping[str, Json]) -> Json:
     if make is None:
         raise errors.SyntaxProblem(f'unexpected argument "{what}"')
     records = make(view, filters)
-    return records if what == "net route" else _named_ones(records, filters)
+    return _named_ones(KINDS[tuple(what.split())], records, filters) if what in NAMED else records
 
 
-def _named_ones(records: list[Record], filters: Mapping[str, Json]) -> list[Record]:
+def check_filters(what: str, filters: Mapping[str, Json]) -> None:
+    """Raises SyntaxProblem for a filter that this show doesn't have."""
+    for word in filters:
+        if word not in filters_of(what):
+            raise errors.SyntaxProblem(f'unexpected argument "{word}"')
+
+
+def _named_ones(kind: Kind, records: list[Record], filters: Mapping[str, Json]) -> list[Record]:
     """Those of the records whose names the filter `names` has. Raises NotFound for a name that nothing has."""
-    names = filters.get("names")
+    names = filters.get(NAMES)
     if not names:
         return records
-    wanted = [full(str(name)) for name in names]
+    if kind.path == net.ROUTE and names == [STATIC]:
+        return [own for own in records if own["origin"] == STATIC]
+    wanted = [str(name) if kind.naming is Naming.PLAIN else full(str(name)) for name in names]
     for name in wanted:
         if not fnmatch.filter([own["name"] for own in records], name):
-            raise errors.NotFound("object", name)
+            raise errors.NotFound(kind.title, name)
     return [own for own in records if any(fnmatch.fnmatchcase(own["name"], name) for name in wanted)]
 
 
@@ -135,7 +148,8 @@ def _host_links(plane: DataPlane, kind: Kind) -> dict[str, Record]:
 
 
 def chosen_usage(view: Sight, filters: Mapping[str, Json]) -> list[SaUsage]:
-    """The SAs that the filters spi, src-addr, dst-addr and traffic-selector leave."""
+    """The SAs that the filters spi, src-addr, dst-addr and traffic-selector leave. Raises SyntaxProblem for others."""
+    check_filters(IPSEC_SA, filters)
     usage = sorted(view.plane.usage(), key=lambda own: own.sa.label)
     for word, value in filters.items():
         accepts = _filter(view, word, str(value))
@@ -148,22 +162,41 @@ def chosen_sas(view: Sight, filters: Mapping[str, Json]) -> list[SecurityAssocia
 
 
 def _filter(view: Sight, word: str, value: str) -> Callable[[SecurityAssociation], bool]:
+    """Whether an SA is what a filter says. All of them are in route domain 0: the plane has no other."""
     try:
         if word == "spi":
             spi = int(value, 0)
             return lambda sa: sa.spi == spi
-        if word in ("src-addr", "dst-addr"):
-            address = ip_address(value)
-            return lambda sa: (sa.source if word == "src-addr" else sa.destination) == address
-    except ValueError:
+        if word in ("src-addr", "dst-addr", "peer-ip"):
+            address = parse_address(value, any_allowed=False)
+            own = attrgetter("source" if word == "src-addr" else "destination")
+            return lambda sa: not address.route_domain and own(sa) == address.ip
+        if word == "route-domain":
+            domain = _route_domain(value)
+            return lambda sa: not domain
+    except (ValueError, BadValue):
         raise errors.SyntaxProblem(f'"{value}" is not allowed for {word}') from None
-    if word != "traffic-selector":
-        raise errors.SyntaxProblem(f'unexpected argument "{word}"')
     name = full(value)
     if view.snapshot.get(net_ipsec.SELECTOR, name) is None:
         raise errors.NotFound(net_ipsec.TRAFFIC_SELECTOR_KIND.title, name)
     reqids = {policy.reqid for policy in view.intent.policies if policy.label == name}
     return lambda sa: sa.reqid in reqids
+
+
+def _route_domain(value: str) -> int:
+    """The number of a route domain that is written as a number, or by name. Raises ValueError."""
+    number = parse_number(value.removeprefix(COMMON + "/"))
+    if not 0 <= number <= ROUTE_DOMAIN_MAX:
+        raise ValueError(value)
+    return number
+
+
+def _ike_sa(view: Sight, filters: Mapping[str, Json]) -> list[Record]:
+    """There are none, with manual keys only. Filters have to make sense all the same."""
+    for word, value in filters.items():
+        if word != "peer-name":
+            _filter(view, word, str(value))
+    return []
 
 
 def _ipsec_sa(view: Sight, filters: Mapping[str, Json]) -> list[Record]:
@@ -305,18 +338,14 @@ def _journal(state: JournalState | None, doubt: str) -> Record | None:
     }
 
 
-def _nothing(view: Sight, filters: Mapping[str, Json]) -> list[Record]:
-    return []
-
-
 SHOWS: dict[str, Callable[[Sight, Mapping[str, Json]], list[Record]]] = {
     "net ipsec ipsec-sa": _ipsec_sa,
-    "net ipsec ike-sa": _nothing,
+    "net ipsec ike-sa": _ike_sa,
     "net ipsec-stat": _ipsec_stat,
     "net ipsec drops": _drops,
     "net interface": _interface,
     "net ipsec traffic-selector": lambda view, filters: net_shows.selectors(view.snapshot, view.intent, view.plane),
-    "net route": lambda view, filters: net_shows.routes(view.snapshot, filters),
+    "net route": lambda view, filters: net_shows.routes(view.snapshot),
     "net self": lambda view, filters: net_shows.selves(view.snapshot, view.plane),
     "net vlan": lambda view, filters: net_shows.vlans(view.snapshot, view.plane),
     "ltm virtual": _virtual,

@@ -4,7 +4,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from culvert.model import text
+from culvert.model import shows, text
 from culvert.model.fields import Edit, Raw
 from culvert.model.kind import Kind, Naming
 from culvert.model.problems import BadSyntax
@@ -15,8 +15,7 @@ from culvert.tmsh.session import Batch, Session
 from culvert.tmsh.words import Words, unexpected
 
 TRANSACTION = ("cli", "transaction")
-IPSEC_SA = ("net", "ipsec", "ipsec-sa")
-IKE_SA = ("net", "ipsec", "ike-sa")
+IPSEC_SA, IKE_SA = tuple(shows.IPSEC_SA.split()), tuple(shows.IKE_SA.split())
 
 
 def create(words: Words, session: Session) -> str:
@@ -48,7 +47,7 @@ def delete(words: Words, session: Session) -> str:
     if node.path == IPSEC_SA:
         return _delete_sas(words, session)
     if node.path == IKE_SA:
-        selection.filters(words, (), set())
+        session.call("show", what=shows.IKE_SA, filters=selection.filters(words, shows.IKE_SA, session))
         return "there are no negotiated security associations to delete"
     kind = _kind(node, words)
     names = [_name(words, kind)]
@@ -139,7 +138,7 @@ def _edit_batch(words: Words, session: Session) -> str:
 
 
 def _delete_sas(words: Words, session: Session) -> str:
-    answer = session.call("delete-sas", filters=selection.filters(words, (), set()))
+    answer = session.call("delete-sas", filters=selection.filters(words, shows.IPSEC_SA, session))
     return (
         f"{answer['reinstalled']} manual security associations were reinstalled from the configuration; "
         "their sequence numbers go on, so that none is used twice"

@@ -188,9 +188,6 @@ def _journal(own: Record | None) -> Iterator[str]:
         yield f"    In doubt      {own['doubt']}"
 
 
-NAMED = ("ltm virtual", "net ipsec traffic-selector", "net route", "net self", "net vlan")
-"""Shows of objects, which may be asked about some of them by name."""
-
 LAYOUTS: Mapping[str, Callable[[Sequence[Record], Options], str]] = {
     "net ipsec ipsec-sa": _ipsec_sa,
     "net ipsec ike-sa": _ike_sa,

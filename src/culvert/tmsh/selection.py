@@ -4,20 +4,13 @@ import fnmatch
 import re
 from collections.abc import Sequence
 
+from culvert.model import shows
 from culvert.model.kind import Kind, Naming
 from culvert.model.names import full
 from culvert.model.problems import BadSyntax
 from culvert.tmsh.session import Session
 from culvert.tmsh.words import Words, matches, unexpected
 
-UNDERSCORED = {"src_addr": "src-addr", "dst_addr": "dst-addr", "traffic_selector": "traffic-selector"}
-FILTERS = {
-    "lines": "How many of the newest lines",
-    "spi": "Security parameter index",
-    "src-addr": "Source address",
-    "dst-addr": "Destination address",
-    "traffic-selector": "Name of a traffic selector",
-}
 ALL = "all"
 
 
@@ -56,17 +49,21 @@ def fits(name: str, pattern: str, kind: Kind, folder: str) -> bool:
     return "/" not in pattern and fnmatch.fnmatchcase(last, pattern)
 
 
-def filters(words: Words, options: Sequence[str], chosen: set[str]) -> dict[str, str]:
-    """The filters of a show, and into `chosen` its options."""
+def filters(
+    words: Words, what: str, session: Session, options: Sequence[str] = (), chosen: set[str] | None = None
+) -> dict[str, str]:
+    """The filters that a show, or a deletion of what it shows, is given; and into `chosen` its options."""
     found: dict[str, str] = {}
+    own = shows.FILTERS.get(what, {})
     while words:
         word = words.take()
-        word = UNDERSCORED.get(word, word)
-        known = matches(word, [*options, *FILTERS])
+        # The manual writes src_addr, and the shell src-addr.
+        known = matches(word.replace("_", "-"), [*options, *own])
         if len(known) != 1:
             raise unexpected(word)
-        if known[0] in FILTERS:
-            found[known[0]] = words.take(f'a value for "{known[0]}"')
-        else:
+        if known[0] in own:
+            value = words.take(f'a value for "{known[0]}"')
+            found[known[0]] = full(value, session.folder) if known[0] == "traffic-selector" else value
+        elif chosen is not None:
             chosen.add(known[0])
     return found

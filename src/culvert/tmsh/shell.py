@@ -43,6 +43,7 @@ class Shell:
         self._about: Mapping[str, Any] = {}
         self._preference: Mapping[str, Any] = {}
         self._shown = ""
+        self._held = ""
         self._matches: list[str] = []
         self._history = HISTORY.expanduser()
 
@@ -89,9 +90,11 @@ class Shell:
 
     def _read(self) -> str:
         """A whole command: one goes on while a brace or a quote is open."""
+        self._held = ""
         text = self._ask(self.prompt())
         while is_open(text):
-            text += "\n" + self._ask(MORE)
+            self._held = text + "\n"
+            text = self._held + self._ask(MORE)
         self._remember(text)
         return text
 
@@ -155,7 +158,7 @@ class Shell:
 
     def _found(self) -> list[str]:
         """What Tab may fill in. For `?` nothing: its answer is a table, printed here."""
-        line = readline.get_line_buffer()[: readline.get_endidx()]
+        line = self._typed()
         asked = readline.get_completion_type() == ord("?")
         if line.count('"') % 2:
             if asked:
@@ -170,8 +173,11 @@ class Shell:
         return [words[0] + " "] if len(words) == 1 and len(found) == 1 else words
 
     def _display(self, substitution: str, matches: Sequence[str], longest: int) -> None:
-        line = readline.get_line_buffer()[: readline.get_endidx()]
-        self._tell(completion.complete(line, self._session)[1])
+        self._tell(completion.complete(self._typed(), self._session)[1])
+
+    def _typed(self) -> str:
+        """The command up to the cursor, with the lines before this one when it goes over several."""
+        return self._held + readline.get_line_buffer()[: readline.get_endidx()]
 
     def _tell(self, found: Sequence[completion.Candidate]) -> None:
         """The table below the line, and then the line again, as readline believes it to be there."""

@@ -2,7 +2,11 @@
 
 from collections.abc import Mapping
 
+from culvert.model import shows
+from culvert.model.kind import Naming
+from culvert.model.names import full
 from culvert.model.problems import BadSyntax
+from culvert.model.registry import KINDS
 from culvert.tmsh import format as layout
 from culvert.tmsh import selection, tree
 from culvert.tmsh.session import Session
@@ -39,19 +43,27 @@ def run(words: Words, session: Session) -> str:
             raise unexpected(words.take())
         known = sorted(own for own in layout.LAYOUTS if own.startswith(what))
         raise BadSyntax(f"{what or 'show'} alone shows nothing; there is {', '.join(known) or 'list'}")
-    names, options = _names(words, what), set[str]()
-    filters: dict[str, object] = dict(selection.filters(words, tuple(OPTIONS), options))
+    names, options = _names(words, what, session), set[str]()
+    filters: dict[str, object] = dict(selection.filters(words, what, session, tuple(OPTIONS), options))
     if names:
-        filters["names"] = names
+        filters[shows.NAMES] = names
     if "detail" in options:
         options.add("all-properties")
     records = session.call("show", what=what, filters=filters)
     return layout.lay_out(what, records, options)
 
 
-def _names(words: Words, what: str) -> list[str]:
-    """The objects that a show of objects is asked about."""
+def _names(words: Words, what: str, session: Session) -> list[str]:
+    """The objects that a show of objects is asked about, by full name. A filter's word ends them, if it isn't first."""
+    if what not in shows.NAMED:
+        return []
     found: list[str] = []
-    while what in layout.NAMED and words and words.peek() not in OPTIONS:
+    while words.peek() not in ("", *OPTIONS):
+        if found and words.peek() in shows.FILTER_WORDS:
+            break
         found.append(words.take())
-    return [] if found == [selection.ALL] else found
+    if found == [selection.ALL]:
+        return []
+    kind = KINDS[tuple(what.split())]
+    loose = kind.naming is Naming.PLAIN or found == [shows.STATIC]
+    return found if loose else [full(name, session.folder) for name in found]

@@ -1,0 +1,78 @@
+"""`show`: what it is asked about, what it refuses."""
+
+import pytest
+
+from tests.control.live import Site
+
+NONE = "IPsec::SecurityAssociations\nTotal records returned: 0"
+
+
+@pytest.mark.parametrize(
+    ("words", "names"),
+    [
+        ("src_addr 2.2.2.2%0", ["out"]),
+        ("src-addr 2.2.2.2%7", []),
+        ("route-domain 0", ["in", "out"]),
+        ("route_domain 0", ["in", "out"]),
+        ("route-domain /Common/0", ["in", "out"]),
+        ("route-domain 7", []),
+        ("traffic_selector ts-in", ["in"]),
+        ("dst 2.2.2.2 spi 1002", ["in"]),
+    ],
+)
+def test_filters_of_sas(site: Site, words: str, names: list[str]) -> None:
+    lines = site.tmsh(f"show net ipsec ipsec-sa {words}").splitlines()[1:-1]
+    assert [line.split(") ")[1].split()[0] for line in lines] == names
+    assert site.tmsh(f"delete net ipsec ipsec-sa {words}").startswith(f"{len(names)} manual")
+
+
+@pytest.mark.parametrize(
+    "words", ["peer-ip 3.3.3.3", "peer_ip 3.3.3.3%0", "peer-name ann", "route-domain 0", "traffic-selector ts-out"]
+)
+def test_filters_of_ike_sas(site: Site, words: str) -> None:
+    assert site.tmsh(f"show net ipsec ike-sa {words}").endswith("Total records returned: 0")
+    assert site.tmsh(f"delete net ipsec ike-sa {words}").startswith("there are no negotiated")
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("show sys log ipsec spi 3", 'Syntax Error: unexpected argument "spi"'),
+        ("show sys log lines 3", 'Syntax Error: unexpected argument "lines"'),
+        ("show net ipsec ipsec-sa lines 3", 'Syntax Error: unexpected argument "lines"'),
+        ("show net ipsec-stat spi 7", 'Syntax Error: unexpected argument "spi"'),
+        ("show net ipsec ike-sa spi 7", 'Syntax Error: unexpected argument "spi"'),
+        ("delete net ipsec ike-sa spi 7", 'Syntax Error: unexpected argument "spi"'),
+        ("show net ipsec ike-sa peer-ip x", 'Syntax Error: "x" is not allowed for peer-ip'),
+        ("show net ipsec ipsec-sa route-domain x", 'Syntax Error: "x" is not allowed for route-domain'),
+        ("show net ipsec traffic-selector ts-in spi 4", 'Syntax Error: unexpected argument "spi"'),
+        ("show net route nosuch", "01020036:3: The requested route (/Common/nosuch) was not found."),
+        ("show ltm virtual nosuch", "01020036:3: The requested Virtual Server (/Common/nosuch) was not found."),
+        ("show net interface nosuch", "01020036:3: The requested interface (nosuch) was not found."),
+    ],
+)
+def test_what_a_show_does_not_have(site: Site, line: str, told: str) -> None:
+    assert site.type(line) == [told]
+
+
+@pytest.mark.parametrize("what", ["net ipsec-stat", "sys log", "sys version", "ltm virtual"])
+def test_the_daemon_holds_shows_to_their_filters(site: Site, what: str) -> None:
+    assert site.refused("show", what=what, filters={"spi": "7"}).text == 'Syntax Error: unexpected argument "spi"'
+
+
+def test_routes_by_name(site: Site) -> None:
+    assert [line.split()[0] for line in site.tmsh("show net route").splitlines()[4:]] == ["far", "inside", "outside"]
+    for words in ("static", "far", "f*"):
+        assert [line.split()[0] for line in site.tmsh(f"show net route {words}").splitlines()[4:]] == ["far"]
+
+
+def test_names_are_those_of_the_folder(site: Site) -> None:
+    told = site.type(
+        "create auth partition P1",
+        "create ltm virtual /P1/far destination 10.9.0.0/24:any ip-forward",
+        "cd /P1",
+        "show ltm virtual far",
+        "show ltm virtual forward",
+    )
+    assert "/P1/far" in told[3]
+    assert told[4] == "01020036:3: The requested Virtual Server (/P1/forward) was not found."
