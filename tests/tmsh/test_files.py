@@ -119,6 +119,15 @@ def test_a_bare_name_is_looked_for_among_the_scfs(tmp_path: Path, monkeypatch: p
     assert files.scf_path("./backup.scf") == Path("backup.scf")
 
 
+@pytest.mark.parametrize("words", ["partitions all", "partitions { Common }", "partitions Common no-passphrase"])
+def test_options_of_save(site: Site, tmp_path: Path, words: str) -> None:
+    assert site.tmsh(f"save sys config {words}").splitlines()[0] == "Saving running configuration..."
+    assert site.tmsh(f"save sys config file {tmp_path / 'x.scf'} {words}").endswith("x.scf")
+    assert site.type("save sys config partitions { Common nowhere }") == [
+        "01020036:3: The requested folder (/nowhere) was not found."
+    ]
+
+
 def test_saved_files_are_private(site: Site, tmp_path: Path) -> None:
     saved(site, tmp_path)
     assert (tmp_path / "saved.scf").stat().st_mode & 0o077 == 0

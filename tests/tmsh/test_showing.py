@@ -1,10 +1,11 @@
 """`show`: what it is asked about, what it refuses."""
 
+import json
+
 import pytest
 
+from culvert import __version__
 from tests.control.live import Site
-
-NONE = "IPsec::SecurityAssociations\nTotal records returned: 0"
 
 
 @pytest.mark.parametrize(
@@ -58,6 +59,53 @@ def test_what_a_show_does_not_have(site: Site, line: str, told: str) -> None:
 @pytest.mark.parametrize("what", ["net ipsec-stat", "sys log", "sys version", "ltm virtual"])
 def test_the_daemon_holds_shows_to_their_filters(site: Site, what: str) -> None:
     assert site.refused("show", what=what, filters={"spi": "7"}).text == 'Syntax Error: unexpected argument "spi"'
+
+
+def test_the_running_configuration_is_what_list_lists(site: Site) -> None:
+    for words in ("", "net ipsec", "net ipsec traffic-selector ts-out order", "ltm virtual all-properties"):
+        assert site.tmsh(f"show running-config {words}") == site.tmsh(f"list {words}")
+    assert site.type("/net", "show runn self inside address")[1] == site.tmsh("list net self inside address")
+
+
+def test_a_module_shows_all_that_is_in_it(site: Site) -> None:
+    told = site.tmsh("show net ipsec")
+    parts = ("drops", "ike-sa", "ipsec-sa", "traffic-selector")
+    assert told == "\n".join(site.tmsh(f"show net ipsec {part}") for part in parts)
+    assert "Net::Vlan" in site.tmsh("show net")
+    system = site.tmsh("show sys")
+    assert "Sys::Version" in system
+    assert "Sys::Log" in system
+    assert "IPsec-SA established" not in system
+    assert set(json.loads(site.tmsh("show ltm json"))) == {"ltm virtual", "ltm virtual-address"}
+    assert site.type("show net frob", "show net spi 3", "show auth") == [
+        'Syntax Error: unexpected argument "frob"',
+        'Syntax Error: unexpected argument "spi"',
+        "Syntax Error: auth alone shows nothing; there is list",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("what", "counters"),
+    [("ike-evt-stat", ("Active tunnels", "R init sa")), ("ike-msg-stat", ("Bytes in", "Notifys out"))],
+)
+def test_counters_of_ike_are_zero(site: Site, what: str, counters: tuple[str, str]) -> None:
+    lines = site.tmsh(f"show net {what}").splitlines()[4:]
+    assert len(lines) == 20
+    assert {line.split()[-1] for line in lines} == {"0"}
+    for word in counters:
+        assert any(line.startswith(f"{word} ") for line in lines)
+
+
+def test_the_version_of_the_commands(site: Site) -> None:
+    assert site.tmsh("list cli version").splitlines() == [
+        "cli version {",
+        f"    active {__version__}",
+        f"    latest {__version__}",
+        f"    supported {{ {__version__} }}",
+        "}",
+    ]
+    assert f"Active     {__version__}" in site.tmsh("show cli version").splitlines()
+    assert "it can't be changed" in site.type("modify cli version active 12.0.0")[0]
 
 
 def test_routes_by_name(site: Site) -> None:

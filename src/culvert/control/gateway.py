@@ -18,7 +18,7 @@ from culvert.config import transaction as tx
 from culvert.config.snapshot import Snapshot
 from culvert.config.store import Store, StoreError
 from culvert.config.transaction import SHIPPED, Transaction
-from culvert.control import access, errors, explain, logs, shows, verify
+from culvert.control import access, derived, errors, explain, logs, shows, verify
 from culvert.control.server import Peer
 from culvert.dataplane.plane import DataPlane, PlaneError
 from culvert.ipsec.sa import SecurityAssociation
@@ -329,7 +329,7 @@ class Gateway:
         """Objects as {kind, name, properties}: of the kinds under `kind`, and of `names` when given."""
         path = tuple(str(args.get("kind", "")).split())
         kinds = [kind for own_path, kind in sorted(KINDS.items()) if own_path[: len(path)] == path]
-        strangers = list(shows.strangers(self._snapshot, path)) if path and path not in KINDS else []
+        strangers = list(shows.strangers(self._snapshot, path))
         if not kinds and not strangers:
             raise errors.SyntaxProblem(f'unexpected argument "{" ".join(path)}"')
         names = args.get("names")
@@ -448,6 +448,7 @@ def _kind(words: Json) -> Kind:
     kind = KINDS.get(tuple(str(words).split()))
     if kind is None:
         raise errors.SyntaxProblem(f'unexpected argument "{words}"')
+    derived.refuse_to_change(kind)
     return kind
 
 

@@ -8,13 +8,13 @@ from operator import attrgetter
 from typing import Any
 
 from culvert.config.snapshot import Snapshot
-from culvert.control import errors, host_shows, net_shows
+from culvert.control import derived, errors, host_shows, net_shows
 from culvert.dataplane.plane import DataPlane, JournalState, SaUsage
 from culvert.ipsec.algorithms import cipher_row
 from culvert.ipsec.drops import TABLE
 from culvert.ipsec.lifetime import Limits
 from culvert.ipsec.sa import SecurityAssociation
-from culvert.model import ltm, net, net_ipsec
+from culvert.model import cli, ltm, net, net_ipsec
 from culvert.model.foreign import FOREIGN
 from culvert.model.kind import Kind, Naming, Object
 from culvert.model.names import COMMON, full, partition
@@ -86,7 +86,7 @@ def objects(
         yield from _all(snapshot, plane, kind, args)
         return
     found = {own.name: own for own in snapshot.all(kind.path)}
-    links = _host_links(plane, kind) if kind.path == net.INTERFACE else {}
+    links = _unconfigured(snapshot, plane, kind)
     for name in names:
         wanted = _stored_name(kind, name, str(args.get("folder") or COMMON))
         chosen = fnmatch.filter(sorted(found | links), wanted) if any(c in name for c in "*?[") else [wanted]
@@ -98,9 +98,9 @@ def objects(
 
 def _all(snapshot: Snapshot, plane: DataPlane, kind: Kind, args: Mapping[str, Json]) -> Iterator[Record]:
     make = _named if args.get("names_only") else record
-    found = {own.name: make(own) for own in snapshot.all(kind.path) if _stands_in(own, args)}
-    if kind.path == net.INTERFACE:
-        found = _host_links(plane, kind) | found
+    found = {own.name: make(own) for own in snapshot.all(kind.path) if _stands_in(kind, own.name, args)}
+    others = _unconfigured(snapshot, plane, kind)
+    found = {name: own for name, own in others.items() if _stands_in(kind, name, args)} | found
     chosen = sorted(found)
     yield from (found[name] for name in chosen[: args.get("limit", len(chosen))])
 
@@ -115,21 +115,33 @@ def _named(own: Object) -> Record:
     return {"kind": own.kind.word, "name": own.name}
 
 
-def _stands_in(own: Object, args: Mapping[str, Json]) -> bool:
+def _unconfigured(snapshot: Snapshot, plane: DataPlane, kind: Kind) -> dict[str, Record]:
+    """What there is of a kind though nobody configured it: links of the host, and what follows from other objects."""
+    if kind.derived:
+        return derived.records(snapshot, kind)
+    return _host_links(plane, kind) if kind.path == net.INTERFACE else {}
+
+
+def _stands_in(kind: Kind, name: str, args: Mapping[str, Json]) -> bool:
     folder = args.get("folder")
-    if folder is None or own.kind.naming not in (Naming.FOLDER, Naming.LOOSE):
+    if folder is None or kind.naming not in (Naming.FOLDER, Naming.LOOSE):
         return True
-    loose = own.kind.naming is Naming.LOOSE
-    place = f"/{partition(own.name)}" if loose else own.name.rpartition("/")[0]
+    loose = kind.naming is Naming.LOOSE
+    place = f"/{partition(name)}" if loose else name.rpartition("/")[0]
     if args.get("recursive"):
         return f"{place}/".startswith(str(folder).rstrip("/") + "/")
     return place == str(folder)
 
 
 def strangers(snapshot: Snapshot, path: tuple[str, ...]) -> Iterator[Record]:
-    """The foreign stanzas whose header begins with `path`."""
+    """The foreign stanzas whose header begins with `path`; none for a kind that has objects in their place."""
+    kind = KINDS.get(path)
+    if not path or (kind is not None and not kind.derived):
+        return
+    present = derived.records(snapshot, kind) if kind else {}
     for own in snapshot.all(FOREIGN):
-        if tuple(own.name.split()[: len(path)]) == path:
+        words = own.name.split()
+        if tuple(words[: len(path)]) == path and "".join(words[len(path) :]) not in present:
             yield record(own)
 
 
@@ -287,6 +299,19 @@ def _virtual(view: Sight, filters: Mapping[str, Json]) -> list[Record]:
     ]
 
 
+def _virtual_address(view: Sight, filters: Mapping[str, Json]) -> list[Record]:
+    """What the virtual servers of each address let through together."""
+    made: dict[str, Record] = {}
+    shown = {own["name"]: own for own in _virtual(view, {})}
+    for virtual in view.snapshot.all(ltm.VIRTUAL):
+        own, name = shown[virtual.name], derived.address_name(virtual)
+        row = made.setdefault(name, {"name": name, "enabled": False, "packets": 0, "bytes": 0})
+        row["enabled"] |= own["enabled"]
+        row["packets"] += own["packets"]
+        row["bytes"] += own["bytes"]
+    return [made[name] for name in sorted(made)]
+
+
 def _interface(view: Sight, filters: Mapping[str, Json]) -> list[Record]:
     return [
         {"name": link.name, "state": link.state, "mac": link.mac, "mtu": link.mtu}
@@ -348,7 +373,13 @@ SHOWS: dict[str, Callable[[Sight, Mapping[str, Json]], list[Record]]] = {
     "net route": lambda view, filters: net_shows.routes(view.snapshot),
     "net self": lambda view, filters: net_shows.selves(view.snapshot, view.plane),
     "net vlan": lambda view, filters: net_shows.vlans(view.snapshot, view.plane),
+    "net ike-evt-stat": lambda view, filters: [dict.fromkeys(net_shows.IKE_EVENTS, 0)],
+    "net ike-msg-stat": lambda view, filters: [dict.fromkeys(net_shows.IKE_MESSAGES, 0)],
+    "cli version": lambda view, filters: [
+        own["properties"] for own in derived.records(view.snapshot, cli.VERSION_KIND).values()
+    ],
     "ltm virtual": _virtual,
+    "ltm virtual-address": _virtual_address,
     "sys tmm-info": _tmm_info,
     "sys version": _version,
 }

@@ -8,7 +8,7 @@ from culvert.model.problems import BadValue
 PREFERENCE = ("cli", "preference")
 GLOBAL_SETTINGS = ("cli", "global-settings")
 ADMIN_PARTITIONS = ("cli", "admin-partitions")
-
+VERSION = ("cli", "version")
 
 
 def _part(text: str, reader: Reader) -> str:
@@ -73,4 +73,24 @@ ADMIN_PARTITIONS_KIND = Kind(
     fields=(Field("update-partition", Text(), "Partition for new objects", "Common"),),
 )
 
-KINDS = (ADMIN_PARTITIONS_KIND, GLOBAL_SETTINGS_KIND, PREFERENCE_KIND)
+VERSION_KIND = Kind(
+    path=VERSION,
+    title="CLI version",
+    help="The version of the commands, which is that of Culvert",
+    naming=Naming.SINGLE,
+    fixed=True,
+    derived=True,
+    fields=(
+        Field("active", Text(), "The one in force", always=True),
+        Field("latest", Text(), "The newest one", always=True),
+        Field(
+            "supported",
+            Words(lambda text, reader: text, "versions in braces", per_line=False),
+            "All that may be",
+            (),
+            always=True,
+        ),
+    ),
+)
+
+KINDS = (ADMIN_PARTITIONS_KIND, GLOBAL_SETTINGS_KIND, PREFERENCE_KIND, VERSION_KIND)

@@ -75,7 +75,8 @@ def _may_be_foreign(words: list[str], kinds: Mapping[tuple[str, ...], Kind]) -> 
 
 
 def _known(words: list[str], kinds: Mapping[tuple[str, ...], Kind]) -> bool:
-    return any(tuple(words[:count]) in kinds for count in range(1, len(words) + 1))
+    found = (kinds.get(tuple(words[:count])) for count in range(1, len(words) + 1))
+    return any(kind is not None and not kind.derived for kind in found)
 
 
 def _is_foreign(words: list[str], body: str, kinds: Mapping[tuple[str, ...], Kind]) -> bool:

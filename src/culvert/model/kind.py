@@ -57,6 +57,7 @@ class Kind:
     exist are the shipped ones. `implicit`: every name exists without being created (host interfaces).
     `partitioned`: `list all-properties` prints its partition. `keeps`: what a file says of it beyond `fields` is kept
     and written back; a kind that doesn't keep refuses it. `stand_in`: objects of that kind may be named instead.
+    `derived`: its objects follow from others, and `help` says from which; in a file they are foreign stanzas.
     """
 
     path: Path
@@ -72,6 +73,7 @@ class Kind:
     implicit: bool = False
     partitioned: bool = False
     keeps: bool = False
+    derived: bool = False
     stand_in: Path | None = None
 
     @property

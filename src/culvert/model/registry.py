@@ -32,6 +32,7 @@ net ipsec traffic-selector /Common/default-traffic-selector-interface {
 net route-domain /Common/0 {
     id 0
 }
+net self-allow { }
 net tunnels ipsec /Common/ipsec {
     traffic-selector /Common/default-traffic-selector-interface
 }

@@ -20,7 +20,10 @@ FILTERS: Mapping[str, Mapping[str, str]] = {
 }
 """The filters of each show that has some, each with its help."""
 
-NAMED = ("ltm virtual", "net interface", "net ipsec traffic-selector", "net route", "net self", "net vlan")
+NAMED = (
+    *("ltm virtual", "ltm virtual-address", "net interface"),
+    *("net ipsec traffic-selector", "net route", "net self", "net vlan"),
+)
 """Shows of objects, which may be asked about some of them by name."""
 
 NAMES, STATIC = "names", "static"

@@ -12,14 +12,14 @@ from culvert.model.tokens import Token
 from culvert.tmsh import selection, tree
 from culvert.tmsh.keys import without_keys
 from culvert.tmsh.session import Batch, Session
+from culvert.tmsh.tree import TRANSACTION
 from culvert.tmsh.words import Words, unexpected
 
-TRANSACTION = ("cli", "transaction")
-IPSEC_SA, IKE_SA = tuple(shows.IPSEC_SA.split()), tuple(shows.IKE_SA.split())
+IPSEC_SA, IKE_SA = tree.OF_SAS
 
 
 def create(words: Words, session: Session) -> str:
-    node = tree.walk(words, session.module)
+    node = tree.walk(words, session.module, "create")
     if node.path == TRANSACTION:
         return _begin(words, session)
     kind = _kind(node, words)
@@ -29,7 +29,7 @@ def create(words: Words, session: Session) -> str:
 
 
 def modify(words: Words, session: Session) -> str:
-    node = tree.walk(words, session.module)
+    node = tree.walk(words, session.module, "modify")
     if node.path == TRANSACTION:
         return _edit_batch(words, session)
     kind = _kind(node, words)
@@ -39,7 +39,7 @@ def modify(words: Words, session: Session) -> str:
 
 
 def delete(words: Words, session: Session) -> str:
-    node = tree.walk(words, session.module)
+    node = tree.walk(words, session.module, "delete")
     if node.path == TRANSACTION:
         _open_batch(session)
         session.batch = None
@@ -62,7 +62,7 @@ def delete(words: Words, session: Session) -> str:
 
 def copy(words: Words, session: Session) -> str:
     """`cp net self a b`: a second object with the properties of the first."""
-    kind = tree.kind_at(words, session.module)
+    kind = tree.kind_at(words, session.module, "cp")
     source, name = _name(words, kind), _name(words, kind)
     words.end()
     found = session.call("list", kind=kind.word, names=[source], folder=session.folder)
@@ -72,7 +72,7 @@ def copy(words: Words, session: Session) -> str:
 
 def move(words: Words, session: Session) -> str:
     """`mv net self a b`, `mv net self a to-folder /Common/f`: another name; who names the object follows it."""
-    kind = tree.kind_at(words, session.module)
+    kind = tree.kind_at(words, session.module, "mv")
     source, name = _name(words, kind), _name(words, kind)
     if name == "to-folder":
         folder = words.take("a folder")

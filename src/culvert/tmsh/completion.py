@@ -11,11 +11,12 @@ from culvert.model.kind import Kind, Naming
 from culvert.model.problems import BadSyntax
 from culvert.model.registry import KINDS
 from culvert.tmsh import files, listing, showing, tree
-from culvert.tmsh.changes import IKE_SA, IPSEC_SA, TRANSACTION
+from culvert.tmsh.changes import IKE_SA, IPSEC_SA
 from culvert.tmsh.command import VERBS
 from culvert.tmsh.format import LAYOUTS
 from culvert.tmsh.navigation import columns
 from culvert.tmsh.session import Session
+from culvert.tmsh.tree import TRANSACTION
 from culvert.tmsh.words import matches
 
 NAMES_MAX = 200
@@ -119,10 +120,12 @@ def _file_words(verb: str, rest: list[str]) -> Iterator[Candidate]:
 
 
 def _objects(verb: str, rest: list[str], partial: str, session: Session) -> Iterator[Candidate]:
-    node, count = tree.resolve(rest, session.module)
+    node, count = tree.resolve(rest, session.module, verb)
     left = rest[count:]
+    start = tree.ROOT if partial.startswith("/") else node
     if not left and (not rest or node.kind is None):
-        yield from (own for own in _children(node, partial if not rest else "") if _is_useful(verb, node, own.word))
+        found = _children(node, partial if not rest else "")
+        yield from (own for own in found if tree.serves(verb, start.children[own.word.removeprefix("/")]))
     if verb == "show":
         yield from _show_words(node, left, session)
     elif verb == "delete" and node.path in (IPSEC_SA, IKE_SA):
@@ -185,27 +188,6 @@ def _filter_words(node: tree.Node, left: list[str], session: Session) -> Iterato
 
 def _options(options: Mapping[str, str], left: Sequence[str]) -> Iterator[Candidate]:
     yield from (Candidate(word, help, OPTIONS) for word, help in options.items() if word not in left)
-
-
-def _is_useful(verb: str, node: tree.Node, word: str) -> bool:
-    """Whether there is something for the verb in a child of a node."""
-    child = node.children[word.removeprefix("/")]
-    below = [child.path, *(path for path in _paths(child))]
-    if verb == "show":
-        return any(" ".join(path) in LAYOUTS for path in below)
-    if verb == "run":
-        return any(path in (("util", "bash"), ("sys", "counter-journal")) for path in below)
-    if verb == "delete" and any(path in (IPSEC_SA, IKE_SA) for path in below):
-        return True
-    if verb in ("create", "delete", "modify", "list"):
-        return any(path in KINDS or path == TRANSACTION for path in below)
-    return True
-
-
-def _paths(node: tree.Node) -> Iterator[tuple[str, ...]]:
-    for child in node.children.values():
-        yield child.path
-        yield from _paths(child)
 
 
 def _children(node: tree.Node, partial: str) -> Iterator[Candidate]:

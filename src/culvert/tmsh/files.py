@@ -12,13 +12,14 @@ from culvert import __version__
 from culvert.control.errors import SyntaxProblem
 from culvert.model import tokens
 from culvert.model.problems import BadSyntax
-from culvert.tmsh import changes, listing
+from culvert.tmsh import changes, listing, selection
 from culvert.tmsh.session import Session
 from culvert.tmsh.words import Words, matches, unexpected
 
 SCF_DIRECTORY = Path("/var/local/scf")
 SAVE_OPTIONS: Mapping[str, str] = {
     "file": "Write a single configuration file instead of the saved configuration",
+    "no-passphrase": "Accepted for scripts: a file is never locked with a passphrase",
     "partitions": "Accepted for scripts: all partitions are saved",
 }
 LOAD_OPTIONS: Mapping[str, str] = {
@@ -37,8 +38,8 @@ def save(words: Words, session: Session) -> str:
     while words:
         option = _option(words, SAVE_OPTIONS)
         if option == "partitions":
-            words.take("all, or the name of a partition")
-        else:
+            _partitions(words, session)
+        elif option == "file":
             target = scf_path(words.take("a file name"))
     if target is None:
         answer = session.call("save")
@@ -57,7 +58,7 @@ def load(words: Words, session: Session) -> str:
         if option == "file":
             source = scf_path(words.take("a file name"))
         elif option == "partitions":
-            words.take("all, or the name of a partition")
+            _partitions(words, session)
     if session.batch is not None:
         raise BadSyntax("load sys config can't be part of a transaction")
     verify, merge = "verify" in flags, "merge" in flags
@@ -111,6 +112,13 @@ def _config(words: Words, session: Session) -> None:
     words.take()
     if words.take("config") != "config":
         raise BadSyntax("incomplete command: sys config is expected")
+
+
+def _partitions(words: Words, session: Session) -> None:
+    """`partitions all`, `partitions P1`, `partitions { P1 P2 }`: those named have to be there."""
+    for name in words.take_several("all, or the name of a partition"):
+        if name != selection.ALL:
+            session.call("folder", name=f"/{name.lstrip('/')}")
 
 
 def _option(words: Words, known: Mapping[str, str]) -> str:

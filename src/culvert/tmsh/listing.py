@@ -39,8 +39,8 @@ class Wanted:
 
 
 def run(words: Words, session: Session) -> str:
-    node = tree.walk(words, session.module)
-    if node.path == changes.TRANSACTION:
+    node = tree.walk(words, session.module, "list")
+    if node.path == tree.TRANSACTION:
         words.end()
         return changes.listed_batch(session)
     path = (*node.path, *_foreign(words)) if node.kind is None else node.path
@@ -101,10 +101,12 @@ def _found(path: Path, kind: Kind | None, wanted: Wanted, session: Session) -> S
         return _asked(path, kind, wanted, session)
     except NotFound:
         options = {name: option for name in wanted.names if (option := _begun(name))}
-        if not options:
+        fields = {name: own.word for name in wanted.names if kind is not None and (own := kind.field(name))}
+        if not options and not fields:
             raise
         wanted.options |= set(options.values())
-        wanted.names = [name for name in wanted.names if name not in options]
+        wanted.only += fields.values()
+        wanted.names = [name for name in wanted.names if name not in options and name not in fields]
         return _asked(path, kind, wanted, session)
 
 

@@ -1,5 +1,6 @@
 """`show`: what runs, in the vendor's layouts or as records."""
 
+import json
 from collections.abc import Mapping
 
 from culvert.model import shows
@@ -8,9 +9,9 @@ from culvert.model.names import full
 from culvert.model.problems import BadSyntax
 from culvert.model.registry import KINDS
 from culvert.tmsh import format as layout
-from culvert.tmsh import selection, tree
+from culvert.tmsh import listing, selection, tree
 from culvert.tmsh.session import Session
-from culvert.tmsh.words import Words, unexpected
+from culvert.tmsh.words import Words, matches, unexpected
 
 UNITS: Mapping[str, str] = {
     "default": "Numbers in the unit that suits them",
@@ -33,24 +34,55 @@ OPTIONS: Mapping[str, str] = {
     **UNITS,
 }
 
+RUNNING = "running-config"
+RUNNING_SHORTEST = 4
+"""Letters of it that are enough; fewer begin other words."""
+ALONE = ("sys log ipsec",)
+"""What has to be asked for by itself: a log has no end."""
+
 
 def run(words: Words, session: Session) -> str:
+    if len(words.peek()) >= RUNNING_SHORTEST and RUNNING.startswith(words.peek()):
+        words.take()
+        return listing.run(words, session)
     words = words.without("recursive")
-    node = tree.walk(words, session.module)
+    node = tree.walk(words, session.module, "show")
     what = " ".join(node.path)
-    if what not in layout.LAYOUTS:
-        if words:
-            raise unexpected(words.take())
-        known = sorted(own for own in layout.LAYOUTS if own.startswith(what))
-        raise BadSyntax(f"{what or 'show'} alone shows nothing; there is {', '.join(known) or 'list'}")
+    if what in layout.LAYOUTS:
+        return _one(what, words, session)
+    if node.path and tree.serves("show", node) and (not words or matches(words.peek(), OPTIONS)):
+        return _module(node, words, session)
+    if words:
+        raise unexpected(words.take())
+    raise BadSyntax(f"{what or 'show'} alone shows nothing; there is {', '.join(_below(node)) or 'list'}")
+
+
+def _one(what: str, words: Words, session: Session) -> str:
     names, options = _names(words, what, session), set[str]()
     filters: dict[str, object] = dict(selection.filters(words, what, session, tuple(OPTIONS), options))
     if names:
         filters[shows.NAMES] = names
-    if "detail" in options:
-        options.add("all-properties")
     records = session.call("show", what=what, filters=filters)
-    return layout.lay_out(what, records, options)
+    return layout.lay_out(what, records, _completed(options))
+
+
+def _module(node: tree.Node, words: Words, session: Session) -> str:
+    """Everything that a module shows, one after the other."""
+    options = set[str]()
+    selection.filters(words, "", session, tuple(OPTIONS), options)
+    found = {what: session.call("show", what=what, filters={}) for what in _below(node) if what not in ALONE}
+    if "json" in options:
+        return json.dumps(found, indent=2)
+    return "\n".join(layout.lay_out(what, records, _completed(options)) for what, records in found.items())
+
+
+def _below(node: tree.Node) -> list[str]:
+    path = " ".join(node.path)
+    return sorted(own for own in layout.LAYOUTS if not path or own.startswith(f"{path} "))
+
+
+def _completed(options: set[str]) -> set[str]:
+    return options | ({"all-properties"} if "detail" in options else set())
 
 
 def _names(words: Words, what: str, session: Session) -> list[str]:
