@@ -372,7 +372,7 @@ class Gateway:
 
     def _sight(self) -> shows.Sight:
         return shows.Sight(
-            self._snapshot, self._intent, self._plane, self._now(), __version__, tuple(self._events), self._trouble
+            self._snapshot, self._intent, self._plane, self._now(), tuple(self._events), self._trouble
         )
 
     def _delete_sas(self, args: Mapping[str, Json], peer: Peer) -> Json:

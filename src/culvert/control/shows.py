@@ -8,7 +8,7 @@ from operator import attrgetter
 from typing import Any
 
 from culvert.config.snapshot import Snapshot
-from culvert.control import derived, errors, host_shows, net_shows
+from culvert.control import derived, errors, host_shows, net_shows, release
 from culvert.dataplane.plane import DataPlane, JournalState, SaUsage
 from culvert.ipsec.algorithms import cipher_row
 from culvert.ipsec.drops import TABLE
@@ -36,7 +36,6 @@ class Sight:
     intent: Intent
     plane: DataPlane
     now: float
-    version: str
     events: tuple[tuple[float, str], ...] = ()
     trouble: str = ""
 
@@ -320,11 +319,15 @@ def _interface(view: Sight, filters: Mapping[str, Json]) -> list[Record]:
 
 
 def _version(view: Sight, filters: Mapping[str, Json]) -> list[Record]:
-    features = view.plane.features
+    features, own = view.plane.features, release.release()
     return [
         {
+            "title": "Main Package",
             "product": "Culvert",
-            "version": view.version,
+            "version": own.version,
+            "build": own.build,
+            "edition": own.edition,
+            "date": own.date,
             "engine": features.engine,
             "workers": features.workers,
             "notes": [note for note in (view.trouble, *view.intent.notes) if note],

@@ -151,11 +151,14 @@ def _version(records: Sequence[Record], options: Options) -> str:
     rows = [
         ("Product", own["product"]),
         ("Version", own["version"]),
+        ("Build", own["build"]),
+        ("Edition", own["edition"]),
+        ("Date", own["date"]),
         ("Engine", own["engine"]),
         ("Workers", str(own["workers"])),
     ]
     title = "Sys::Version"
-    lines = ["-" * len(title), title, "-" * len(title), "Main Package"]
+    lines = ["-" * len(title), title, "-" * len(title), own["title"]]
     lines += [f"  {word:<8} {value}" for word, value in rows]
     return "\n".join([*lines, *(f"  Note     {note}" for note in own["notes"])])
 
