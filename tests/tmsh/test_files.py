@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from culvert.tmsh import files
+from culvert.tmsh import command, files
+from culvert.tmsh.session import Session
 from tests.control.live import Site
 from tests.fixtures import SAMPLES
 
@@ -111,6 +112,25 @@ def test_an_edit_is_laid_over_the_configuration(site: Site, monkeypatch: pytest.
     assert site.tmsh("edit net ipsec ipsec-policy pol-out") == "nothing was changed"
     monkeypatch.setenv("EDITOR", "no-such-editor")
     assert "can't be started" in site.type("edit net ipsec ipsec-policy pol-out")[0]
+
+
+def test_an_edit_asks_first_and_uses_the_preferred_editor(
+    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("EDITOR", raising=False)
+    monkeypatch.delenv("VISUAL", raising=False)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    (tmp_path / "nano").write_text("#!/bin/sh\nsed -i 's/mode tunnel/&\\n    description edited/' \"$1\"\n")
+    (tmp_path / "nano").chmod(0o755)
+    session = Session(site)
+    command.run("modify cli preference editor nano", session)
+    session.begin()
+    session.confirm = lambda question: False
+    assert command.run("edit net ipsec ipsec-policy pol-out", session) == "nothing was changed"
+    command.run("modify cli preference confirm-edit disabled", session)
+    session.look()
+    assert command.run("edit net ipsec ipsec-policy pol-out", session) == ""
+    assert "description edited" in site.tmsh("list net ipsec ipsec-policy pol-out")
 
 
 def test_a_bare_name_is_looked_for_among_the_scfs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

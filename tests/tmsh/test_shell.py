@@ -34,11 +34,14 @@ class Terminal:
             os.execve(sys.executable, [sys.executable, "-m", "culvert.tmsh"], environment)
         self.all = ""
 
-    def until(self, pattern: str) -> str:
-        """What comes until `pattern` stands at its end."""
-        seen, deadline = "", time.monotonic() + SECONDS
+    def until(self, pattern: str, *, nudge: bytes = b"") -> str:
+        """What comes until `pattern` stands at its end. `nudge` is typed again each second until then."""
+        seen, deadline, due = "", time.monotonic() + SECONDS, time.monotonic() + 1
         while not re.search(pattern, seen):
             assert time.monotonic() < deadline, f"no {pattern!r} in {seen!r}"
+            if nudge and time.monotonic() > due:
+                os.write(self.fd, nudge)
+                due += 1
             if select.select([self.fd], [], [], 0.1)[0]:
                 try:
                     seen += os.read(self.fd, 65536).decode()
@@ -131,8 +134,21 @@ def test_an_interrupt_ends_the_line_and_not_the_shell(terminal: Terminal) -> Non
     terminal.until(PROMPT)
     # The whole of it first: what the terminal hasn't handed over yet, an interrupt throws away.
     terminal.type("create net ipsec ipsec-pol", "ipsec-pol$")
-    assert terminal.type("\x03").endswith("(tmos)# ")
+    os.write(terminal.fd, b"\x03")
+    # One that comes in the moment before the shell waits for a key is only noticed with the next.
+    assert terminal.until(PROMPT, nudge=b"\x03").endswith("(tmos)# ")
     assert "/Common" in terminal.type("pwd\n")
+
+
+def test_a_session_recalls_as_much_as_is_preferred(terminal: Terminal) -> None:
+    terminal.until(PROMPT)
+    terminal.type("list net vlan tag\n")
+    terminal.type("mod cli pref history-size 2\n")
+    terminal.type("pwd\n")
+    # The oldest of the two stays where it is, however often one asks for an older one.
+    assert "mod cli pref history-size 2" in terminal.type("\x1b[A\x1b[A\x1b[A", "history-size 2$")
+    terminal.type("\n")
+    assert "history-size 2" in terminal.type("list cli preference history-size\n")
 
 
 def test_long_lists_ask_first(terminal: Terminal) -> None:

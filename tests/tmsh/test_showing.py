@@ -5,6 +5,8 @@ import json
 import pytest
 
 from culvert import __version__
+from culvert.tmsh import command
+from culvert.tmsh.session import Session
 from tests.control.live import Site
 
 
@@ -59,6 +61,22 @@ def test_what_a_show_does_not_have(site: Site, line: str, told: str) -> None:
 @pytest.mark.parametrize("what", ["net ipsec-stat", "sys log", "sys version", "ltm virtual"])
 def test_the_daemon_holds_shows_to_their_filters(site: Site, what: str) -> None:
     assert site.refused("show", what=what, filters={"spi": "7"}).text == 'Syntax Error: unexpected argument "spi"'
+
+
+def test_the_unit_that_is_preferred(site: Site) -> None:
+    (row, *_) = (own for own in site.plane._traffic)
+    row[0] = 353_912
+    session = Session(site)
+
+    def shown(options: str = "") -> str:
+        return command.run(f"show net ipsec-stat {options}", session).splitlines()[4].split()[2]
+
+    command.run("modify cli preference stat-units raw", session)
+    session.begin()
+    assert (shown(), shown("kil"), shown("default")) == ("353912", "353.9K", "353.9K")
+    command.run("modify cli preference stat-units meg", session)
+    session.look()
+    assert shown() == "0.4M"
 
 
 def test_the_running_configuration_is_what_list_lists(site: Site) -> None:

@@ -12,17 +12,16 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
-from culvert import __version__
 from culvert.change import AddSa, Change, RemoveSa
 from culvert.config import transaction as tx
 from culvert.config.snapshot import Snapshot
 from culvert.config.store import Store, StoreError
 from culvert.config.transaction import SHIPPED, Transaction
-from culvert.control import access, derived, errors, explain, logs, shows, verify
+from culvert.control import access, derived, errors, explain, logs, preferences, shows, verify
 from culvert.control.server import Peer
 from culvert.dataplane.plane import DataPlane, PlaneError
 from culvert.ipsec.sa import SecurityAssociation
-from culvert.model import cli, net, net_ipsec, sys
+from culvert.model import cli, net, net_ipsec
 from culvert.model.fields import Edit, Reader, Sealer, Verb
 from culvert.model.kind import Kind, Naming
 from culvert.model.names import COMMON
@@ -71,6 +70,7 @@ class Gateway:
         self._blocked = False
         self._retry_at = 0.0
         self._decisions = logs.Decisions()
+        self._preferences = preferences.Preferences(store)
         self._events: deque[tuple[float, str]] = deque(maxlen=EVENTS_KEPT)
         self._calls: dict[str, Callable[[Mapping[str, Json], Peer], Json]] = {
             "create": self._create,
@@ -196,6 +196,14 @@ class Gateway:
         return self._transaction({"operations": [{"verb": "delete", **args}], "folder": args.get("folder")}, peer)
 
     def _transaction(self, args: Mapping[str, Json], peer: Peer) -> Json:
+        operations, wanted = self._preferences.taken(args["operations"], peer.user, _raw)
+        changes = operations or wanted is None
+        answer = self._changed({**args, "operations": operations}, peer) if changes else {"warnings": []}
+        if not args.get("validate_only"):
+            self._preferences.keep(peer.user, wanted)
+        return answer
+
+    def _changed(self, args: Mapping[str, Json], peer: Peer) -> Json:
         self._refuse_when_blocked()
         work = Transaction(self._snapshot, self._reader(args.get("folder")))
         for operation in args["operations"]:
@@ -204,7 +212,7 @@ class Gateway:
             self._operate(work, operation)
         self._commit(work, dry=bool(args.get("validate_only")))
         for operation in args["operations"] if not args.get("validate_only") else ():
-            self._publisher.emit("debug", f"{peer.user}: {logs.told(operation)}")
+            self._audit(f"{peer.user}: {logs.told(operation)}")
         return self._advise(work)
 
     def _operate(self, work: Transaction, operation: Mapping[str, Json]) -> None:
@@ -290,8 +298,11 @@ class Gateway:
         base = self._snapshot if args.get("merge") else SHIPPED
         work = tx.read_file(content, base, self._reader(args.get("folder")))
         dry = bool(args.get("verify"))
+        how = "merge" if args.get("merge") else "replace"
         backup = 0 if dry or args.get("merge") or args.get("text") is None else self._backed_up(peer)
         self._commit(work, dry=dry)
+        if not dry:
+            self._audit(f"{peer.user}: load sys config, {how}")
         return self._advise(work) | {"backup": backup}
 
     def _backed_up(self, peer: Peer) -> int:
@@ -333,7 +344,8 @@ class Gateway:
         if not kinds and not strangers:
             raise errors.SyntaxProblem(f'unexpected argument "{" ".join(path)}"')
         names = args.get("names")
-        found = [own for kind in kinds for own in shows.objects(self._snapshot, self._plane, kind, names, args)]
+        seen = self._preferences.seen_by(peer.user, self._snapshot, path)
+        found = [own for kind in kinds for own in shows.objects(seen, self._plane, kind, names, args)]
         allowed = access.of(peer, self._snapshot)
         return found + strangers if allowed.sees_everything else [own for own in found if allowed.sees(own)]
 
@@ -381,7 +393,7 @@ class Gateway:
         self._plane.apply([change for sa in chosen for change in (RemoveSa(sa), AddSa(sa))])
         for sa in chosen:
             self._publisher.emit("info", f"purged IPsec-SA proto_id={sa.protocol.name} spi={sa.spi}.")
-            self._publisher.emit("info", _established(sa))
+            self._publisher.emit("info", logs.established(sa))
         return {"reinstalled": len(chosen)}
 
     def _reset_stats(self, args: Mapping[str, Json], peer: Peer) -> Json:
@@ -399,16 +411,12 @@ class Gateway:
         return {"doubt": doubt}
 
     def _describe(self, args: Mapping[str, Json], peer: Peer) -> Json:
-        settings = self._snapshot.get(sys.GLOBAL_SETTINGS, "")
-        preference = self._snapshot.get(cli.PREFERENCE, "")
+        return preferences.described(self._snapshot, peer.user, self._preferences.of(peer.user))
+
+    def _audit(self, sentence: str) -> None:
         everyone = self._snapshot.get(cli.GLOBAL_SETTINGS, "")
-        return {
-            "hostname": settings["hostname"] if settings else "",
-            "user": peer.user,
-            "version": __version__,
-            "preference": preference.raw() if preference else {},
-            "idle_timeout": everyone["idle-timeout"] if everyone else 0,
-        }
+        audited = everyone is not None and everyone["audit"] == "enabled"
+        self._publisher.emit("notify" if audited else "debug", sentence)
 
     def _set_log(self) -> None:
         daemon = self._snapshot.get(net_ipsec.IKE_DAEMON, "/Common/ikedaemon")
@@ -418,7 +426,7 @@ class Gateway:
     def _tell(self, changes: Sequence[Change]) -> None:
         for change in changes:
             if isinstance(change, AddSa):
-                self._publisher.emit("info", _established(change.sa))
+                self._publisher.emit("info", logs.established(change.sa))
             elif isinstance(change, RemoveSa):
                 sa = change.sa
                 self._publisher.emit("info", f"purged IPsec-SA proto_id={sa.protocol.name} spi={sa.spi}.")
@@ -435,13 +443,6 @@ def _uncollected() -> Iterator[None]:
     finally:
         gc.enable()
         gc.freeze()
-
-
-def _established(sa: SecurityAssociation) -> str:
-    return (
-        f"IPsec-SA established: {sa.protocol.name}/{sa.mode.value.capitalize()} "
-        f"{sa.source}[0]->{sa.destination}[0] spi={sa.spi}(0x{sa.spi:x})"
-    )
 
 
 def _kind(words: Json) -> Kind:

@@ -7,6 +7,7 @@ from culvert.config.snapshot import Snapshot
 from culvert.control import errors
 from culvert.dataplane.plane import DropCount, SaUsage
 from culvert.ipsec.drops import TABLE
+from culvert.ipsec.sa import SecurityAssociation
 from culvert.model import sys
 from culvert.model.kind import Object
 from culvert.model.shows import filters_of
@@ -57,6 +58,14 @@ def told(operation: Mapping[str, Json]) -> str:
     names = operation.get("names", [operation.get("name", "")])
     words = " ".join(sorted(operation.get("properties", {})))
     return f"{operation.get('verb')} {operation.get('kind')} {' '.join(map(str, names))} {words}".strip()
+
+
+def established(sa: SecurityAssociation) -> str:
+    """That an SA runs, as racoon tells it."""
+    return (
+        f"IPsec-SA established: {sa.protocol.name}/{sa.mode.value.capitalize()} "
+        f"{sa.source}[0]->{sa.destination}[0] spi={sa.spi}(0x{sa.spi:x})"
+    )
 
 
 def shown(what: str, filters: Mapping[str, Json], source: Source) -> list[dict[str, Json]]:

@@ -76,7 +76,7 @@ def _may_be_foreign(words: list[str], kinds: Mapping[tuple[str, ...], Kind]) -> 
 
 def _known(words: list[str], kinds: Mapping[tuple[str, ...], Kind]) -> bool:
     found = (kinds.get(tuple(words[:count])) for count in range(1, len(words) + 1))
-    return any(kind is not None and not kind.derived for kind in found)
+    return any(kind is not None and kind.in_files for kind in found)
 
 
 def _is_foreign(words: list[str], body: str, kinds: Mapping[tuple[str, ...], Kind]) -> bool:

@@ -57,7 +57,8 @@ class Kind:
     exist are the shipped ones. `implicit`: every name exists without being created (host interfaces).
     `partitioned`: `list all-properties` prints its partition. `keeps`: what a file says of it beyond `fields` is kept
     and written back; a kind that doesn't keep refuses it. `stand_in`: objects of that kind may be named instead.
-    `derived`: its objects follow from others, and `help` says from which; in a file they are foreign stanzas.
+    `derived`: its objects follow from others, and `help` says from which. `personal`: each user has one. In a file,
+    stanzas of both are foreign.
     """
 
     path: Path
@@ -74,11 +75,17 @@ class Kind:
     partitioned: bool = False
     keeps: bool = False
     derived: bool = False
+    personal: bool = False
     stand_in: Path | None = None
 
     @property
     def word(self) -> str:
         return " ".join(self.path)
+
+    @property
+    def in_files(self) -> bool:
+        """Whether its objects are part of the configuration."""
+        return not (self.derived or self.personal)
 
     def field(self, word: str) -> Field | None:
         """The field that `word` begins, whichever of its input words it is."""

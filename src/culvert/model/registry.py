@@ -12,7 +12,6 @@ SHIPPED_TEXT = """
 auth partition Common { }
 cli admin-partitions { }
 cli global-settings { }
-cli preference { }
 ltm profile fastl4 /Common/fastL4 { }
 net ipsec ike-daemon /Common/ikedaemon {
     log-publisher /Common/default-ipsec-log-publisher

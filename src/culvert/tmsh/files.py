@@ -75,13 +75,15 @@ def edit(words: Words, session: Session) -> str:
     with tempfile.TemporaryDirectory(prefix="tmsh-") as directory:
         path = Path(directory) / "edited.conf"
         _write_private(path, before + "\n")
-        editor = os.environ.get("VISUAL") or os.environ.get("EDITOR") or "vi"
+        editor = os.environ.get("VISUAL") or os.environ.get("EDITOR") or session.preference("editor", "vi")
         try:
             done = subprocess.run([*editor.split(), str(path)], check=False)
         except OSError as error:
             raise BadSyntax(f"the editor {editor} can't be started: {error.strerror}; set EDITOR") from None
         after = read(path)
     if done.returncode or after == before + "\n":
+        return "nothing was changed"
+    if session.preference("confirm-edit") == "enabled" and not session.confirm("Submit the changes?"):
         return "nothing was changed"
     answer = session.call("load", text=after, merge=True, verify=False, folder=session.folder)
     return changes.warn(answer["warnings"])

@@ -62,7 +62,7 @@ def _text(own: Mapping[str, Any], style: Style) -> str:
 
 
 def _prefers_all(session: Session, wanted: Wanted) -> bool:
-    return session.lists_all and "non-default-properties" not in wanted.options
+    return session.preference("list-all-properties") == "enabled" and "non-default-properties" not in wanted.options
 
 
 def _wanted(words: Words, kind: Kind | None) -> Wanted:

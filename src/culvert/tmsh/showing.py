@@ -63,7 +63,7 @@ def _one(what: str, words: Words, session: Session) -> str:
     if names:
         filters[shows.NAMES] = names
     records = session.call("show", what=what, filters=filters)
-    return layout.lay_out(what, records, _completed(options))
+    return layout.lay_out(what, records, _completed(options, session))
 
 
 def _module(node: tree.Node, words: Words, session: Session) -> str:
@@ -73,7 +73,7 @@ def _module(node: tree.Node, words: Words, session: Session) -> str:
     found = {what: session.call("show", what=what, filters={}) for what in _below(node) if what not in ALONE}
     if "json" in options:
         return json.dumps(found, indent=2)
-    return "\n".join(layout.lay_out(what, records, _completed(options)) for what, records in found.items())
+    return "\n".join(layout.lay_out(what, records, _completed(options, session)) for what, records in found.items())
 
 
 def _below(node: tree.Node) -> list[str]:
@@ -81,8 +81,10 @@ def _below(node: tree.Node) -> list[str]:
     return sorted(own for own in layout.LAYOUTS if not path or own.startswith(f"{path} "))
 
 
-def _completed(options: set[str]) -> set[str]:
-    return options | ({"all-properties"} if "detail" in options else set())
+def _completed(options: set[str], session: Session) -> set[str]:
+    """The options with what they imply, and the unit that the user prefers where none was named."""
+    made = options | ({"all-properties"} if "detail" in options else set())
+    return made if made & UNITS.keys() else made | {session.preference("stat-units", "default")}
 
 
 def _names(words: Words, what: str, session: Session) -> list[str]:
