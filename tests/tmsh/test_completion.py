@@ -44,6 +44,8 @@ def words(site: Site, line: str, *before: str) -> list[str]:
         ("delete net ipsec ipsec-sa traffic-selector ts-o", ["ts-out"]),
         ("delete net ipsec i", ["ike-daemon", "ike-sa", "ipsec-policy", "ipsec-sa"]),
         ("modify cli transaction ", ["delete"]),
+        ("reset-stats net ", ["ike-evt-stat", "ike-msg-stat"]),
+        ("reset-stats ltm virtual ", ["forward"]),
         ("show ltm virtual for", ["forward"]),
         ("create net ipsec ipsec-policy x {\nmode tunnel\nipc", ["ipcomp", "ipcomp-cpi"]),
         ("load sys config ver", ["verify"]),

@@ -26,7 +26,7 @@ from culvert.model.fields import Edit, Reader, Sealer, Verb
 from culvert.model.kind import Kind, Naming
 from culvert.model.names import COMMON
 from culvert.model.problems import Invalid
-from culvert.model.registry import KINDS
+from culvert.model.registry import KINDS, stranger
 from culvert.model.text import read as read_text
 from culvert.observe.publisher import Outlet
 from culvert.plan.delta import narrow
@@ -206,16 +206,19 @@ class Gateway:
     def _changed(self, args: Mapping[str, Json], peer: Peer) -> Json:
         self._refuse_when_blocked()
         work = Transaction(self._snapshot, self._reader(args.get("folder")))
+        idle = []
         for operation in args["operations"]:
             if folder := operation.get("folder"):
                 work.turn_to(str(folder))
-            self._operate(work, operation)
+            idle += self._operate(work, operation)
+        audited = self._is_audited
         self._commit(work, dry=bool(args.get("validate_only")))
         for operation in args["operations"] if not args.get("validate_only") else ():
-            self._audit(f"{peer.user}: {logs.told(operation)}")
-        return self._advise(work)
+            self._audit(f"{peer.user}: {logs.told(operation)}", audited)
+        return self._advise(work, idle)
 
-    def _operate(self, work: Transaction, operation: Mapping[str, Json]) -> None:
+    def _operate(self, work: Transaction, operation: Mapping[str, Json]) -> list[str]:
+        """Make one change. Returns what there is to tell when it changes nothing."""
         kind = _kind(operation.get("kind"))
         names = operation.get("names", [operation.get("name", "")])
         raw = _raw(operation.get("properties", {}))
@@ -224,8 +227,9 @@ class Gateway:
             raise errors.SyntaxProblem("one or more properties must be specified")
         if verb == "rename":
             work.rename(kind, names[0], str(operation.get("to", "")))
-            return
-        for name in names if verb == "create" else self._expand(work, kind, names, operation):
+            return []
+        chosen = names if verb == "create" else self._expand(work, kind, names, operation)
+        for name in chosen:
             if verb == "create":
                 work.create(kind, name, raw)
             elif verb == "modify":
@@ -235,6 +239,7 @@ class Gateway:
                 work.delete(kind, name)
             else:
                 raise errors.SyntaxProblem(f'unknown verb "{verb}"')
+        return [] if chosen else [f"there is no {kind.word} to {verb}"]
 
     def _expand(self, work: Transaction, kind: Kind, names: Sequence[str], args: Mapping[str, Json]) -> list[str]:
         if list(names) != ["all"]:
@@ -298,11 +303,11 @@ class Gateway:
         base = self._snapshot if args.get("merge") else SHIPPED
         work = tx.read_file(content, base, self._reader(args.get("folder")))
         dry = bool(args.get("verify"))
-        how = "merge" if args.get("merge") else "replace"
+        how, audited = "merge" if args.get("merge") else "replace", self._is_audited
         backup = 0 if dry or args.get("merge") or args.get("text") is None else self._backed_up(peer)
         self._commit(work, dry=dry)
         if not dry:
-            self._audit(f"{peer.user}: load sys config, {how}")
+            self._audit(f"{peer.user}: load sys config, {how}", audited)
         return self._advise(work) | {"backup": backup}
 
     def _backed_up(self, peer: Peer) -> int:
@@ -312,12 +317,12 @@ class Gateway:
             return 0
         return self._store.keep(content, self._now(), peer.user).number
 
-    def _advise(self, work: Transaction) -> Json:
+    def _advise(self, work: Transaction, idle: Sequence[str] = ()) -> Json:
         """What is only unwise about a change, for whoever made it and for the log."""
         warnings = [str(problem) for problem in work.advice()]
         for warning in warnings:
             self._publisher.emit("warning", warning)
-        return {"warnings": warnings}
+        return {"warnings": [*warnings, *idle]}
 
     def _save(self, args: Mapping[str, Json], peer: Peer) -> Json:
         self._refuse_when_blocked()
@@ -342,7 +347,7 @@ class Gateway:
         kinds = [kind for own_path, kind in sorted(KINDS.items()) if own_path[: len(path)] == path]
         strangers = list(shows.strangers(self._snapshot, path))
         if not kinds and not strangers:
-            raise errors.SyntaxProblem(f'unexpected argument "{" ".join(path)}"')
+            raise errors.SyntaxProblem(f'unexpected argument "{stranger(path)}"')
         names = args.get("names")
         seen = self._preferences.seen_by(peer.user, self._snapshot, path)
         found = [own for kind in kinds for own in shows.objects(seen, self._plane, kind, names, args)]
@@ -397,7 +402,8 @@ class Gateway:
         return {"reinstalled": len(chosen)}
 
     def _reset_stats(self, args: Mapping[str, Json], peer: Peer) -> Json:
-        self._plane.reset_stats()
+        """Counters begin at zero: all of them, or those of what `what` and `names` say."""
+        self._plane.reset_stats(shows.to_reset(self._sight(), str(args.get("what", "")), args.get("names")))
         return None
 
     def _trust_counter_journal(self, args: Mapping[str, Json], peer: Peer) -> Json:
@@ -413,10 +419,14 @@ class Gateway:
     def _describe(self, args: Mapping[str, Json], peer: Peer) -> Json:
         return preferences.described(self._snapshot, peer.user, self._preferences.of(peer.user))
 
-    def _audit(self, sentence: str) -> None:
+    @property
+    def _is_audited(self) -> bool:
         everyone = self._snapshot.get(cli.GLOBAL_SETTINGS, "")
-        audited = everyone is not None and everyone["audit"] == "enabled"
-        self._publisher.emit("notify" if audited else "debug", sentence)
+        return everyone is not None and everyone["audit"] == "enabled"
+
+    def _audit(self, sentence: str, before: bool) -> None:
+        """Log a change. `before`: whether changes were audited until this one, which may have ended that."""
+        self._publisher.emit("notify" if before or self._is_audited else "debug", sentence)
 
     def _set_log(self) -> None:
         daemon = self._snapshot.get(net_ipsec.IKE_DAEMON, "/Common/ikedaemon")
@@ -448,7 +458,7 @@ def _uncollected() -> Iterator[None]:
 def _kind(words: Json) -> Kind:
     kind = KINDS.get(tuple(str(words).split()))
     if kind is None:
-        raise errors.SyntaxProblem(f'unexpected argument "{words}"')
+        raise errors.SyntaxProblem(f'unexpected argument "{stranger(str(words).split())}"')
     derived.refuse_to_change(kind)
     return kind
 

@@ -20,7 +20,7 @@ from culvert.model.kind import Kind, Naming, Object
 from culvert.model.names import COMMON, full, partition
 from culvert.model.problems import BadValue, Invalid
 from culvert.model.registry import KINDS
-from culvert.model.shows import IPSEC_SA, NAMED, NAMES, STATIC, filters_of
+from culvert.model.shows import COUNTED, COUNTED_TOGETHER, IPSEC_SA, NAMED, NAMES, STATIC, filters_of
 from culvert.model.values import ROUTE_DOMAIN_MAX, parse_address, parse_number
 from culvert.plan.intent import Intent
 
@@ -51,6 +51,26 @@ def show(view: Sight, what: str, filters: Mapping[str, Json]) -> Json:
         raise errors.SyntaxProblem(f'unexpected argument "{what}"')
     records = make(view, filters)
     return _named_ones(KINDS[tuple(what.split())], records, filters) if what in NAMED else records
+
+
+def to_reset(view: Sight, what: str, names: Json) -> list[str] | None:
+    """The virtual servers whose counters a reset is asked of; None for all counters that there are.
+
+    Raises SyntaxProblem for what has none, and for what can't be reset by itself.
+    """
+    if not what:
+        return None
+    if what in COUNTED_TOGETHER:
+        raise errors.SyntaxProblem(
+            f"{what} can't be reset by itself: the packet process sets all its counters to zero at once, and "
+            "reset-stats without more words says so to it"
+        )
+    if what != " ".join(ltm.VIRTUAL):
+        if what not in COUNTED:
+            raise errors.SyntaxProblem(f'unexpected argument "{what.split()[-1]}"')
+        return []  # Nothing negotiates keys here, so these are zero.
+    chosen = {own["name"] for own in _named_ones(ltm.VIRTUAL_KIND, _virtual(view, {}), {NAMES: names or []})}
+    return [own.label for own in view.intent.forwarders if own.label in chosen]
 
 
 def check_filters(what: str, filters: Mapping[str, Json]) -> None:

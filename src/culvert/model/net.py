@@ -30,6 +30,7 @@ SELF = ("net", "self")
 ROUTE = ("net", "route")
 ROUTE_DOMAIN = ("net", "route-domain")
 SELF_ALLOW = ("net", "self-allow")
+TUNNEL = ("net", "tunnels", "tunnel")
 
 TAG_MAX = 4094
 ALLOW_ALL, ALLOW_DEFAULT = "all", "default"
@@ -102,7 +103,8 @@ def vlan_has_one_interface(vlan: Object, world: World) -> Iterator[Problem]:
 
 def self_is_a_host(own: Object, world: World) -> Iterator[Problem]:
     """A self IP is a unicast host address on a VLAN."""
-    if own["vlan"] and world.get(VLAN, own["vlan"]) is None:
+    # One that isn't there at all is the matter of whoever checks references.
+    if own["vlan"] and world.get(TUNNEL, own["vlan"]) is not None:
         yield own.problem(f"{own['vlan']} is a tunnel; a self IP stands on a VLAN here", "vlan")
     interface: Interface = own["address"]
     ip, network = interface.interface.ip, interface.network
@@ -192,7 +194,7 @@ INTERFACE_KIND = Kind(
 VLAN_KIND = Kind(
     path=VLAN,
     keeps=True,
-    stand_in=("net", "tunnels", "tunnel"),
+    stand_in=TUNNEL,
     title="VLAN",
     help="A layer 2 network: a Linux link, or an 802.1Q tag on one",
     rules=(vlan_has_one_interface,),

@@ -1,5 +1,6 @@
 """Every kind by its path, and the objects that a system has before anyone configures it."""
 
+from collections.abc import Sequence
 from types import MappingProxyType
 
 from culvert.model import auth, cli, foreign, ltm, net, net_ipsec, sys, tunnels
@@ -7,6 +8,14 @@ from culvert.model.kind import Kind, Path
 
 _MODULES = (auth, cli, foreign, ltm, net, net_ipsec, sys, tunnels)
 KINDS: MappingProxyType[Path, Kind] = MappingProxyType({own.path: own for module in _MODULES for own in module.KINDS})
+
+
+
+def stranger(words: Sequence[str]) -> str:
+    """The first of `words` that leads to no kind; "" when all do."""
+    known = max(count for count in range(len(words) + 1) if any(path[:count] == (*words[:count],) for path in KINDS))
+    return words[known] if known < len(words) else ""
+
 
 SHIPPED_TEXT = """
 auth partition Common { }

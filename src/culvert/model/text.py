@@ -45,6 +45,7 @@ class Style:
     everything: bool = False
     one_line: bool = False
     only: tuple[str, ...] = ()
+    partition: bool = False
 
 
 def read(text: str, kinds: Mapping[tuple[str, ...], Kind]) -> tuple[list[Draft], list[Problem]]:
@@ -217,8 +218,19 @@ def _draft(header: list[Word], body: Block | None, kinds: Mapping[tuple[str, ...
     if body is None:
         raise BadSyntax(f"{kind.word} {name}: braces are missing", first.line, first.column)
     draft = Draft(kind, name, line=first.line, column=first.column)
-    draft.raw = properties(kind.fields, body.items, draft.places, kept=draft.kept if kind.keeps else None)
+    items = _without_partition(kind, body.items)
+    draft.raw = properties(kind.fields, items, draft.places, kept=draft.kept if kind.keeps else None)
     return draft
+
+
+def _without_partition(kind: Kind, items: Sequence[Token]) -> Sequence[Token]:
+    """A body without the line `partition P`, which `list` prints: the name says that already."""
+    if kind.naming not in (Naming.FOLDER, Naming.LOOSE):
+        return items
+    words = [item.text if isinstance(item, Word) else "" for item in items]
+    first_of_line = (at for at, item in enumerate(items) if not at or items[at - 1].line < item.line)
+    at = next((at for at in first_of_line if words[at] == "partition" and at + 1 < len(items)), None)
+    return items if at is None else [*items[:at], *items[at + 2 :]]
 
 
 def render(kind: Kind, name: str, raw: Mapping[str, Raw], style: Style, kept: Sequence[str] = ()) -> str:
@@ -234,7 +246,7 @@ def render(kind: Kind, name: str, raw: Mapping[str, Raw], style: Style, kept: Se
         if own.word in raw and _listed(own, raw, style)
     ]
     entries += [] if style.only else [(False, lines[0], lines) for lines in _paragraphs(kept)]
-    if kind.partitioned and style.everything and style.folder is not None:
+    if _has_partition_line(kind, name, style):
         entries.append((False, "partition", [f"partition {names.partition(name)}"]))
     lines = [line for *_, own_lines in sorted(entries) for line in own_lines]
     if not lines:
@@ -242,6 +254,14 @@ def render(kind: Kind, name: str, raw: Mapping[str, Raw], style: Style, kept: Se
     if style.one_line:
         return f"{' '.join(head)} {{ {' '.join(line.strip() for line in lines)} }}"
     return "\n".join([f"{' '.join(head)} {{", *(INDENT + line for line in lines), "}"])
+
+
+def _has_partition_line(kind: Kind, name: str, style: Style) -> bool:
+    """Of an object elsewhere than in the current folder's partition, and wherever somebody asks."""
+    if style.folder is None or style.only or kind.naming not in (Naming.FOLDER, Naming.LOOSE):
+        return style.partition and bool(names.partition(name))
+    elsewhere = names.partition(name) != (names.partition(f"{style.folder}/") or names.partition(names.COMMON + "/"))
+    return style.partition or elsewhere or (kind.partitioned and style.everything)
 
 
 def _paragraphs(kept: Sequence[str]) -> Iterator[list[str]]:

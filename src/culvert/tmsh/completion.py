@@ -136,6 +136,8 @@ def _objects(verb: str, rest: list[str], partial: str, session: Session) -> Iter
         ) else []
     elif verb == "run":
         yield from _run_words(node, left)
+    elif verb == "reset-stats":
+        yield from _names(KINDS[node.path], session) if " ".join(node.path) == "ltm virtual" else ()
     elif node.kind is not None and verb != "help":
         yield from _of_kind(verb, node.kind, left, session)
     elif verb == "list" and count:

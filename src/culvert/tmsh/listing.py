@@ -51,7 +51,8 @@ def run(words: Words, session: Session) -> str:
     if "json" in wanted.options:
         return json.dumps(found, indent=2)
     everything = "all-properties" in wanted.options or _prefers_all(session, wanted)
-    style = Style(session.folder, everything, "one-line" in wanted.options, tuple(wanted.only))
+    options = wanted.options
+    style = Style(session.folder, everything, "one-line" in options, tuple(wanted.only), "partition" in options)
     return "\n".join(_text(own, style) for own in found)
 
 

@@ -78,6 +78,8 @@ def serves(verb: str, node: "Node") -> bool:
 def _is_for(verb: str, node: "Node") -> bool:
     if verb == "show":
         return " ".join(node.path) in LAYOUTS
+    if verb == "reset-stats":
+        return " ".join(node.path) in shows.COUNTED
     if verb == "run":
         return node.path in RUNS
     if verb == "list":
