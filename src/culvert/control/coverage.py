@@ -22,9 +22,9 @@ PIECES_MAX = 2000
 
 @dataclass(frozen=True, slots=True)
 class Coverage:
-    """What the virtual servers do about one selector. `partial`: those that accept a part of it, when none is left out.
+    """What the virtual servers do about one selector. `whole`: they accept all of it, from wherever it comes.
 
-    `whole`: everything is accepted. `unheard`: links that its packets come from and that no virtual server listens on.
+    `partial`: those that accept some of it. `unheard`: links that it comes from, and that none of those listens on.
     """
 
     whole: bool
@@ -34,11 +34,12 @@ class Coverage:
 
 def coverage(policy: Policy, intent: Intent) -> Coverage:
     """How much of what the policy's selector speaks of is forwarded, from every link where it may come from."""
-    near = [own for own in intent.forwarders if own.links != () and _cut(_box(policy.selector), _box_of(own))]
+    box = _box(policy.selector)
+    near = [own for own in intent.forwarders if own.links != () and _cut(box, _box_of(own))]
     arrivals: Sequence[str | None] = [None] if policy.direction is Direction.IN else _arrivals(policy, intent)
     heard = {link: [own for own in near if _listens(own, link)] for link in arrivals}
     unheard = tuple(link for link, accepting in heard.items() if link is not None and not accepting)
-    whole = all(_is_whole(policy.selector, accepting) for accepting in heard.values())
+    whole = all(_is_whole(box, accepting) for accepting in heard.values())
     partial = {own.label: own for accepting in heard.values() for own in accepting}
     return Coverage(whole, tuple(partial.values()), unheard if partial else ())
 
@@ -88,10 +89,10 @@ def _overlap(one: IPNetwork, other: IPNetwork) -> bool:
     return one.version == other.version and one.overlaps(other)
 
 
-def _is_whole(selector: Selector, accepting: Iterable[Forwarder]) -> bool:
-    left = [_box(selector)]
+def _is_whole(box: Box, accepting: Iterable[Forwarder]) -> bool:
+    left = [box]
     for own in accepting:
-        left = [piece for box in left for piece in _rest(box, _box_of(own))]
+        left = [piece for each in left for piece in _rest(each, _box_of(own))]
         if len(left) > PIECES_MAX:
             return False
     return not left
