@@ -18,11 +18,12 @@ from culvert.config.snapshot import Snapshot
 from culvert.config.store import Store, StoreError
 from culvert.config.transaction import SHIPPED, Transaction
 from culvert.control import access, derived, errors, explain, logs, preferences, shows, verify
+from culvert.control.requests import raw_properties
 from culvert.control.server import Peer
 from culvert.dataplane.plane import DataPlane, PlaneError
 from culvert.ipsec.sa import SecurityAssociation
 from culvert.model import cli, net, net_ipsec
-from culvert.model.fields import Edit, Reader, Sealer, Verb
+from culvert.model.fields import Reader, Sealer
 from culvert.model.kind import Kind, Naming
 from culvert.model.names import COMMON
 from culvert.model.problems import Invalid
@@ -196,7 +197,7 @@ class Gateway:
         return self._transaction({"operations": [{"verb": "delete", **args}], "folder": args.get("folder")}, peer)
 
     def _transaction(self, args: Mapping[str, Json], peer: Peer) -> Json:
-        operations, wanted = self._preferences.taken(args["operations"], peer.user, _raw)
+        operations, wanted = self._preferences.taken(args["operations"], peer.user)
         changes = operations or wanted is None
         answer = self._changed({**args, "operations": operations}, peer) if changes else {"warnings": []}
         if not args.get("validate_only"):
@@ -221,7 +222,7 @@ class Gateway:
         """Make one change. Returns what there is to tell when it changes nothing."""
         kind = _kind(operation.get("kind"))
         names = operation.get("names", [operation.get("name", "")])
-        raw = _raw(operation.get("properties", {}))
+        raw = raw_properties(operation.get("properties", {}))
         verb = operation.get("verb")
         if verb == "modify" and not raw:
             raise errors.SyntaxProblem("one or more properties must be specified")
@@ -461,18 +462,6 @@ def _kind(words: Json) -> Kind:
         raise errors.SyntaxProblem(f'unexpected argument "{stranger(str(words).split())}"')
     derived.refuse_to_change(kind)
     return kind
-
-
-def _raw(properties: Mapping[str, Json]) -> dict[str, Json]:
-    """Properties as they came over the socket; {"verb", "items"} is an Edit."""
-    return {word: _edit(raw) if isinstance(raw, dict) else raw for word, raw in properties.items()}
-
-
-def _edit(raw: Mapping[str, Json]) -> Json:
-    verb, items = raw.get("verb"), raw.get("items")
-    if verb not in {own.value for own in Verb} or not isinstance(items, list):
-        raise errors.SyntaxProblem("a list, or an object with verb and items, is expected")
-    return items if Verb(verb) is Verb.REPLACE else Edit(Verb(verb), tuple(items))
 
 
 def _told(error: Exception) -> errors.ControlError:

@@ -5,13 +5,14 @@ They are kept by user name in a file beside the saved configuration; no load, no
 
 import contextlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from culvert import __version__
 from culvert.config.snapshot import Snapshot
 from culvert.config.store import Store
 from culvert.config.transaction import Transaction
+from culvert.control.requests import raw_properties
 from culvert.model import cli, sys
 from culvert.model.fields import Raw, Reader
 from culvert.model.kind import Object, Path, defaults
@@ -42,19 +43,17 @@ class Preferences:
         except Invalid:
             return _shipped()
 
-    def taken(
-        self, operations: Sequence[Operation], user: str, raw: Callable[[Mapping[str, Any]], dict[str, Raw]]
-    ) -> tuple[list[Operation], Object | None]:
+    def taken(self, operations: Sequence[Operation], user: str) -> tuple[list[Operation], Object | None]:
         """The operations that don't speak of these, and what the others make of a user's; None when there are none.
 
-        `raw` reads an operation's properties. Raises Invalid.
+        Raises Invalid, or ControlError for what is no property.
         """
         wanted = None
         for operation in operations:
             if operation.get("kind") == KIND.word:
                 if operation.get("verb") != "modify":
                     raise Invalid(Problem("every user has these; they can be modified", KIND.title))
-                wanted = _modified(wanted or self.of(user), raw(operation.get("properties", {})))
+                wanted = _modified(wanted or self.of(user), raw_properties(operation.get("properties", {})))
         return [own for own in operations if own.get("kind") != KIND.word], wanted
 
     def keep(self, user: str, wanted: Object | None) -> None:
