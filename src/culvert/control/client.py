@@ -11,7 +11,6 @@ from typing import Self
 
 from culvert.control.errors import ControlError, Refused, Unavailable
 
-TOKEN_VARIABLE, ADDRESS_VARIABLE = "CULVERT_TOKEN", "CULVERT_TOKEN_ADDRESS"
 DEFAULT_PATH = Path("/run/culvert/culvertd.sock")
 TIMEOUT_SECONDS = 60.0
 _CHUNK = 256 * 1024
@@ -22,26 +21,13 @@ def default_path() -> Path:
     return Path(os.environ.get("CULVERT_SOCKET") or DEFAULT_PATH)
 
 
-def inherited() -> dict[str, str] | None:
-    """The token that a web process hands to a program that it runs for one of its users; None for everybody else."""
-    token = os.environ.get(TOKEN_VARIABLE)
-    return {"token": token, "address": os.environ.get(ADDRESS_VARIABLE, "")} if token else None
-
-
 class Client:
     """One connection to culvertd, made at the first call and again after it broke. For one thread.
 
-    `timeout` is in seconds and holds for a whole call. `credentials`: what `call` proves itself by, as `call_as` does,
-    instead of the process's own user. Use as a context manager, or `close()` it.
+    `timeout` is in seconds and holds for a whole call. Use as a context manager, or `close()` it.
     """
 
-    def __init__(
-        self,
-        path: Path | None = None,
-        timeout: float = TIMEOUT_SECONDS,
-        credentials: Mapping[str, str] | None = None,
-    ) -> None:
-        self._credentials = credentials
+    def __init__(self, path: Path | None = None, timeout: float = TIMEOUT_SECONDS) -> None:
         self._path = default_path() if path is None else path
         self._timeout = timeout
         self._socket: socket.socket | None = None
@@ -70,8 +56,6 @@ class Client:
         request may have been carried out unless the sentence says that the daemon wasn't reached; Refused
         when this user may not connect. `args` must be JSON-able (TypeError, ValueError).
         """
-        if self._credentials is not None:
-            return self.call_as(self._credentials, name, **args)
         return self._ask({"call": name, "args": args})
 
     def call_as(self, credentials: Mapping[str, str], name: str, /, **args: object) -> object:

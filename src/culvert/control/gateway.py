@@ -414,7 +414,8 @@ class Gateway:
         return {"doubt": doubt}
 
     def _describe(self, args: Mapping[str, Json], peer: Peer) -> Json:
-        return preferences.described(self._snapshot, peer.user, self._preferences.of(peer.user))
+        own = preferences.described(self._snapshot, peer.user, self._preferences.of(peer.user))
+        return own | {"generation": self._generations_of.newest}
 
     @property
     def _is_audited(self) -> bool:

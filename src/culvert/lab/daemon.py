@@ -38,11 +38,11 @@ class Daemon:
     def pid_path(self) -> Path:
         return self.directory / f"{self.name}.pid"
 
-    def start(self) -> None:
+    def start(self, *options: str) -> None:
         """Start it so that it outlives us. Its life is its own: no terminal, no standard input."""
         command = self.namespace.command([
             program.ours("culvertd"), "--config", str(self.directory / f"{self.name}.conf"),
-            "--socket", str(self.socket_path), "--state", str(self.directory / self.name),
+            "--socket", str(self.socket_path), "--state", str(self.directory / self.name), *options,
         ])
         with self.log_path.open("ab") as log:
             process = subprocess.Popen(

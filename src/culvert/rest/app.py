@@ -28,9 +28,9 @@ METHODS = ("GET", "POST", "PATCH", "PUT", "DELETE")
 class App:
     """Answers requests one at a time; many threads may ask at once."""
 
-    def __init__(self, socket: Path, uploads: Path, door: Door) -> None:
+    def __init__(self, uploads: Path, door: Door) -> None:
         self._door = door
-        terminal = Terminal(door, socket)
+        terminal = Terminal(door)
         files = Files(uploads, door)
         self._files = files
         self._login = Login(door)

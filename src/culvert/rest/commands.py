@@ -14,7 +14,9 @@ from culvert.rest.terminal import Terminal
 Json = Any
 CONFIG = ("mgmt", "tm", "sys", "config")
 BASH = ("mgmt", "tm", "util", "bash")
-FILE_COMMANDS: Mapping[tuple[str, ...], str] = {("mgmt", "tm", "util", word): word for word in ("unix-mv", "unix-rm", "unix-ls")}
+FILE_COMMANDS: Mapping[tuple[str, ...], str] = {
+    ("mgmt", "tm", "util", word): word for word in ("unix-mv", "unix-rm", "unix-ls")
+}
 _PLAIN = re.compile(r"[A-Za-z0-9_./-]{1,255}")
 
 
@@ -87,8 +89,7 @@ class Commands:
             script = command[1]
         else:
             script = line[line.index("tmsh") + 4 :].strip()
-        wanted = [self._files.placed(each) for each in script.split(";") if each.strip()]
-        return "".join(self._terminal.run(request, each) for each in wanted)
+        return self._terminal.run(request, self._files.placed(script))
 
     def _file(self, request: Request, arguments: str) -> str:
         word = FILE_COMMANDS[request.segments]

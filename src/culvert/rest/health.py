@@ -27,7 +27,7 @@ class Health:
         checks = self._door.call(who, "verify")
         wrong = [{"what": "gateway", "why": note} for note in version["notes"]]
         wrong += [{"what": "packet process", "why": own["state"]} for own in process if own["state"] != "running"]
-        wrong += [{"what": own["check"], "why": why} for own in checks if not own["ok"] for why in _sentences(own)]
+        wrong += [{"what": own["check"], "why": own["sentence"]} for own in checks if own["verdict"] == "fail"]
         return Answer({"status": "ok" if not wrong else "trouble", "wrong": wrong}, 503 if wrong else 200)
 
     def _alive(self) -> Answer:
@@ -38,8 +38,3 @@ class Health:
         except ControlError as error:
             return Answer({"status": "dead", "wrong": [{"what": "culvertd", "why": error.text}]}, 503)
         return Answer({"status": "alive"})
-
-
-def _sentences(own: dict[str, Json]) -> list[str]:
-    found = own.get("problems") or own.get("sentences") or own.get("sentence") or own.get("detail") or ""
-    return [str(each) for each in found] if isinstance(found, list) else [str(found)]

@@ -8,6 +8,13 @@ from culvert.rest.exchange import Answer, Request, not_allowed
 
 Json = Any
 MEDIA = "text/plain; version=0.0.4; charset=utf-8"
+SA_ROWS = (
+    ("packets", "culvert_sa_packets_total", "Packets through a security association.", "counter"),
+    ("bytes", "culvert_sa_bytes_total", "Octets through a security association.", "counter"),
+    ("lost", "culvert_sa_lost_total", "Packets that an inbound SA's numbers say are missing.", "counter"),
+    ("sequence", "culvert_sa_sequence", "The newest sequence number.", "gauge"),
+    ("last_use", "culvert_sa_last_use_seconds", "When it was last used, since the epoch; 0 is never.", "gauge"),
+)
 
 
 class Metrics:
@@ -28,17 +35,10 @@ class Metrics:
     def _lines(self, who: Mapping[str, str]) -> Iterator[str]:
         sas = self._show(who, "net ipsec ipsec-sa")
         labels = [{key: own[key] for key in ("name", "direction", "protocol", "spi")} for own in sas]
-        for key, what in (("packets", "Packets"), ("bytes", "Octets")):
-            yield from _head(f"culvert_sa_{key}_total", f"{what} through a security association.", "counter")
-            yield from (_line(f"culvert_sa_{key}_total", label, own[key]) for label, own in zip(labels, sas, strict=True))
-        yield from _head("culvert_sa_lost_total", "Packets that an inbound SA's numbers say are missing.", "counter")
-        yield from (_line("culvert_sa_lost_total", label, own["lost"]) for label, own in zip(labels, sas, strict=True))
-        yield from _head("culvert_sa_sequence", "The newest sequence number.", "gauge")
-        yield from (_line("culvert_sa_sequence", label, own["sequence"]) for label, own in zip(labels, sas, strict=True))
-        yield from _head("culvert_sa_last_use_seconds", "When it was last used, since the epoch; 0 is never.", "gauge")
-        yield from (
-            _line("culvert_sa_last_use_seconds", label, own["last_use"]) for label, own in zip(labels, sas, strict=True)
-        )
+        for key, name, text, sort in SA_ROWS:
+            yield from _head(name, text, sort)
+            for label, own in zip(labels, sas, strict=True):
+                yield _line(name, label, own[key])
         yield from _head("culvert_sa_drops_total", "Packets that died at a security association, by reason.", "counter")
         for label, own in zip(labels, sas, strict=True):
             for reason, count in own["drops"].items():

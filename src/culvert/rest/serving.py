@@ -6,6 +6,7 @@ the octets of a head and a body. Handlers run in threads; their number bounds wh
 
 import asyncio
 import contextlib
+import socket
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
 from concurrent.futures import ThreadPoolExecutor
@@ -55,7 +56,7 @@ class Connection(H11Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         others = [each for each in self.connections if each is not self]
-        same = sum(1 for each in others if each.client and self.client and each.client[0] == self.client[0])
+        same = sum(1 for each in others if isinstance(each, Connection) and each.host == self.host)
         if len(others) >= CONNECTIONS_MAX or same >= CONNECTIONS_OF_ADDRESS:
             transport.abort()
             return
@@ -74,6 +75,11 @@ class Connection(H11Protocol):
         """The client went away."""
         self._relax()
         super().connection_lost(exc)
+
+    @property
+    def host(self) -> str:
+        """The client's address."""
+        return self.client[0] if self.client else ""
 
     def _expect(self) -> None:
         if self._deadline is None:
@@ -171,10 +177,10 @@ async def _send(send: Send, answer: Answer, method: str) -> None:
 
 
 @contextlib.asynccontextmanager
-async def serving(site: Site, host: str, port: int, context: ssl.SSLContext) -> AsyncIterator[int]:
-    """Serve until the end of the block; gives the port. Raises OSError when it can't listen."""
+async def serving(site: Site, listening: socket.socket, context: ssl.SSLContext) -> AsyncIterator[int]:
+    """Serve on a bound socket until the end of the block; gives the port. Raises OSError when it can't listen."""
     config = uvicorn.Config(
-        site,  # type: ignore[arg-type]
+        site,
         http=Connection,
         ws="none",
         lifespan="off",
@@ -190,15 +196,13 @@ async def serving(site: Site, host: str, port: int, context: ssl.SSLContext) -> 
     loop = asyncio.get_running_loop()
     server = await loop.create_server(
         lambda: Connection(config, state, {}, loop),
-        host,
-        port,
+        sock=listening,
         ssl=context,
         ssl_handshake_timeout=HANDSHAKE_SECONDS,
         backlog=CONNECTIONS_MAX,
-        reuse_address=True,
     )
     try:
-        yield server.sockets[0].getsockname()[1]
+        yield int(listening.getsockname()[1])
     finally:
         server.close()
         for connection in list(state.connections):

@@ -1,62 +1,66 @@
-"""Commands of tmsh, run for the one who asks: what has no shape of its own in REST has tmsh's text."""
+"""Commands of tmsh, run for the one who asks: what has no shape of its own in REST has tmsh's text.
 
-import os
-import subprocess
-import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from pathlib import Path
+They run in this process, as everything that REST does, and ask culvertd as the asker. What needs a terminal or the
+host's shell isn't there.
+"""
 
-from culvert.control.client import ADDRESS_VARIABLE, TOKEN_VARIABLE
-from culvert.control.errors import Unavailable
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from culvert.control.errors import ControlError, Refused
+from culvert.model.problems import BadSyntax
 from culvert.rest.door import Door
 from culvert.rest.exchange import Request
+from culvert.tmsh import command
+from culvert.tmsh.script import split
+from culvert.tmsh.session import Session
+from culvert.tmsh.words import Words, whole
 
-SECONDS = 120.0
-OCTETS_MAX = 64 * 1024 * 1024
+ELSEWHERE = ("edit", "run")
+COMMANDS_MAX = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class _Asker:
+    """A session's way to the daemon."""
+
+    door: Door
+    request: Request
+
+    def call(self, name: str, /, **args: object) -> Any:
+        return self.door.call(self.request.credentials(), name, **args)
 
 
 class Terminal:
-    """Runs a tmsh process for each command, with the asker's token in its environment and the command on its input."""
+    """Runs the commands of one script in a session of their own."""
 
-    def __init__(self, door: Door, socket: Path) -> None:
+    def __init__(self, door: Door) -> None:
         self._door = door
-        self._socket = socket
 
-    def run(self, request: Request, command: str) -> str:
-        """What tmsh prints, errors too. Raises ControlError."""
-        with self._token(request) as token:
-            variables = {
-                "CULVERT_SOCKET": str(self._socket),
-                TOKEN_VARIABLE: token,
-                ADDRESS_VARIABLE: request.address,
-                "PATH": os.defpath,
-                "LANG": "C.UTF-8",
-            }
+    def run(self, request: Request, script: str) -> str:
+        """What tmsh prints, errors too. Raises Unauthorized as every request does."""
+        return "".join(f"{text}\n" for text in self._answers(request, script) if text)
+
+    def _answers(self, request: Request, script: str) -> Iterator[str]:
+        session = Session(_Asker(self._door, request))
+        for line in split(script)[:COMMANDS_MAX]:
             try:
-                done = subprocess.run(
-                    [sys.executable, "-I", "-m", "culvert.tmsh", "-q"],
-                    input=" ".join(command.split("\n")).encode() + b"\n",
-                    stdout=subprocess.PIPE,
-                    stderr=subprocess.STDOUT,
-                    env=variables,
-                    timeout=SECONDS,
-                    check=False,
-                )
-            except (OSError, subprocess.TimeoutExpired) as error:
-                raise Unavailable(f"tmsh gave no answer: {type(error).__name__}") from None
-        return done.stdout[:OCTETS_MAX].decode("utf-8", "replace")
+                _refuse_what_needs_a_host(line)
+                yield command.run(line, session)
+            except ControlError as error:
+                if error.http == 401:
+                    raise
+                yield error.text
 
-    @contextmanager
-    def _token(self, request: Request) -> Iterator[str]:
-        """The asker's token; one made for this command when it was a password that was sent."""
-        credentials: Mapping[str, str] = request.credentials()
-        if "token" in credentials:
-            yield credentials["token"]
-            return
-        who = {"username": credentials["username"], "password": credentials["password"]}
-        token = str(self._door.call(None, "login", **who, address=request.address)["token"])
-        try:
-            yield token
-        finally:
-            self._door.call({"token": token, "address": request.address}, "logout")
+
+def _refuse_what_needs_a_host(line: str) -> None:
+    try:
+        words = Words.of(line)
+        verb = whole(words.peek(), list(command.VERBS)) if words else None
+    except BadSyntax:
+        return  # The command itself says what is wrong with it.
+    if verb in ELSEWHERE:
+        raise Refused(f"{verb} needs a terminal of the host, which there is none of here")
+    if verb == "load" and any(word.startswith("from-") for word in words.leading()):
+        raise Refused("from-terminal needs a terminal, which there is none of here")

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from io import TextIOWrapper
 from pathlib import Path
 
-from culvert.control.client import Client, inherited
+from culvert.control.client import Client
 from culvert.control.errors import ControlError
 from culvert.tmsh import command
 from culvert.tmsh.script import join, split, statements
@@ -20,7 +20,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = list(sys.argv[1:] if arguments is None else arguments)
     options = _options(given)
     _take_any_octet()
-    session = Session(Client(Path(options.socket) if options.socket else None, credentials=inherited()))
+    session = Session(Client(Path(options.socket) if options.socket else None))
     if options.c is not None:
         return run_all(split(options.c), session)
     if options.words:
