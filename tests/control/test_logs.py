@@ -38,10 +38,11 @@ def test_the_chain_of_the_manual_reaches_a_remote_syslog(site: Site) -> None:
             "    }",
             "}",
         ]
-        received = [receiver.recv(4096).decode() for _ in range(2)]
-    assert received[0].endswith("culvert: purged IPsec-SA proto_id=ESP spi=1001.")
-    assert received[1].endswith("IPsec-SA established: ESP/Tunnel 2.2.2.2[0]->3.3.3.3[0] spi=1001(0x3e9)")
-    assert received[1].startswith("<174>")
+        received = [receiver.recv(4096).decode() for _ in range(3)]
+    assert received[0].endswith("root: modify net ipsec ike-daemon ikedaemon log-publisher")
+    assert received[1].endswith("culvert: purged IPsec-SA proto_id=ESP spi=1001.")
+    assert received[2].endswith("IPsec-SA established: ESP/Tunnel 2.2.2.2[0]->3.3.3.3[0] spi=1001(0x3e9)")
+    assert received[2].startswith("<174>")
     assert "in use" in site.type("delete sys log-config destination remote-syslog far")[0]
     assert site.type("mv sys log-config destination remote-syslog far near") == [""]
     assert "near { }" in site.tmsh("list sys log-config publisher ipsec")
@@ -65,10 +66,12 @@ def test_changing_the_level_touches_no_sa(site: Site) -> None:
     assert "purged" not in site.log
 
 
-def test_debug_names_changes_but_no_values(site: Site) -> None:
+@pytest.mark.parametrize(("audit", "level"), [("enabled", "NOTIFY"), ("disabled", "DEBUG")])
+def test_a_change_is_told_by_names_and_not_by_values(site: Site, audit: str, level: str) -> None:
+    site.tmsh(f"modify cli global-settings audit {audit}")
     site.tmsh("modify net ipsec ike-daemon ikedaemon log-level debug")
     site.tmsh('modify net ipsec manual-security-association sa-out auth-key "abcdefghijabcdefghij"')
-    assert "DEBUG: root: modify net ipsec manual-security-association sa-out auth-key\n" in site.log
+    assert f"{level}: root: modify net ipsec manual-security-association sa-out auth-key\n" in site.log
     assert "abcdefghij" not in site.log
 
 

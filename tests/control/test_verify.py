@@ -80,6 +80,61 @@ def test_what_is_warned_about(site: Site, change: str, check: str, sentence: str
     assert any(own[0] == check and sentence in own[1] for own in warned), warned
 
 
+SELECTOR = "ts-out speaks of: 10.1.0.0/24 to 10.2.0.0/24; there is forward"
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (
+            "modify ltm virtual forward source 10.1.0.9/32 destination 10.2.0.5:80 mask 255.255.255.255 "
+            "ip-protocol tcp",
+            f"{SELECTOR} (10.1.0.9/32 to 10.2.0.5/32, tcp, port 80)",
+        ),
+        ("modify ltm virtual forward ip-protocol udp", f"{SELECTOR} (0.0.0.0/0 to 0.0.0.0/0, udp)"),
+        ("modify ltm virtual forward destination 0.0.0.0:443", f"{SELECTOR} (0.0.0.0/0 to 0.0.0.0/0, port 443)"),
+        ("modify ltm virtual forward source 10.1.0.0/25", f"{SELECTOR} (10.1.0.0/25 to 0.0.0.0/0)"),
+        ("modify ltm virtual forward destination 10.2.0.128:any mask 255.255.255.128", "(0.0.0.0/0 to 10.2.0.128/25)"),
+        (
+            "modify ltm virtual forward vlans-enabled vlans add { external }; create ltm virtual more vlans-enabled "
+            "vlans add { internal } destination 0.0.0.0:any ip-forward ip-protocol tcp",
+            "ts-out speaks of: 10.1.0.0/24 to 10.2.0.0/24; there is more (0.0.0.0/0 to 0.0.0.0/0, tcp)",
+        ),
+    ],
+)
+def test_a_virtual_server_that_accepts_a_part_is_told_of(site: Site, change: str, sentence: str) -> None:
+    answers = site.type(*change.split("; "))
+    assert not any(answers), answers
+    warned = [own for check, own in findings(site, "warn") if check == "virtual servers"]
+    assert any(own.startswith("virtual servers accept only a part of what ") and sentence in own for own in warned)
+
+
+def test_several_virtual_servers_may_accept_the_whole_together(site: Site) -> None:
+    halves = [f"create ltm virtual half{at} destination 10.2.0.{at}/25:any ip-forward" for at in (0, 128)]
+    answers = site.type(
+        *halves, "create ltm virtual back destination 10.1.0.0/24:any ip-forward", "delete ltm virtual forward"
+    )
+    assert not any(answers), answers
+    assert "virtual servers" not in {check for check, _ in findings(site, "fail") + findings(site, "warn")}
+    site.type("modify ltm virtual half128 ip-protocol tcp")
+    told = dict(findings(site, "warn"))["virtual servers"]
+    assert "half0 (0.0.0.0/0 to 10.2.0.0/25), half128 (0.0.0.0/0 to 10.2.0.128/25, tcp)" in told
+
+
+def test_the_vlan_behind_which_the_sources_are_has_to_be_listened_on(site: Site) -> None:
+    site.type("modify ltm virtual forward vlans-disabled vlans add { internal }")
+    assert any("ts-out" in own for check, own in findings(site, "fail") if check == "virtual servers")
+    site.type("modify ltm virtual forward vlans-enabled vlans replace-all-with { internal }")
+    (told,) = [own for check, own in findings(site, "fail") if check == "virtual servers"]
+    assert told.endswith("10.1.0.0/24 (forward listens on VLANs alone, and not on what comes out of a tunnel)")
+    site.type(
+        "create net vlan third interfaces add { lan1 }",
+        "create net self third address 10.1.1.1/24 vlan third",
+        "modify net ipsec traffic-selector ts-out source-address 10.1.0.0/16",
+    )
+    assert "and none listens on VLAN third" in dict(findings(site, "warn"))["virtual servers"]
+
+
 def test_every_finding_has_a_repair(site: Site) -> None:
     site.type("delete net ipsec traffic-selector all", "delete net ipsec manual-security-association all")
     found = [own for own in site.call("verify") if own["verdict"] != "pass"]

@@ -198,7 +198,7 @@ def test_a_program_may_say_anything_else() -> None:
     "header",
     [
         *("arp /Common/a", "bwc policy /Common/b", "cos global-settings", "fdb tunnel /Common/f", "fdb vlan /Common/f"),
-        *("packet-filter-trusted", "routing profile bgp /Common/r", "self-allow", "stp /Common/cist", "trunk t"),
+        *("packet-filter-trusted", "routing profile bgp /Common/r", "rst-cause", "stp /Common/cist", "trunk t"),
         *("tunnels gre /Common/g", "tunnels tunnel /Common/t", "tunnels vxlan /Common/v", "vlan-group /Common/g"),
     ],
 )

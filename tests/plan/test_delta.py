@@ -103,6 +103,6 @@ def test_what_no_plane_hears_of_changes_nothing() -> None:
     snapshot = configured(SITE_A)
     intent = intend(snapshot, counter_journal=True)
     work = Transaction(snapshot, READER)
-    work.modify(KINDS["cli", "preference"], "", {"pager": "disabled"})
+    work.modify(KINDS["cli", "global-settings"], "", {"audit": "disabled"})
     work.create(KINDS["auth", "partition"], "P", {})
     assert narrow(intent, snapshot, work.check(), work.touched, counter_journal=True) == (intent, [])

@@ -220,6 +220,22 @@ def test_deleting_all_stays_in_the_folder_unless_recursive(site: Site) -> None:
     assert "/Common/q" in names
 
 
+def test_nothing_to_change_is_told(site: Site, capsys: pytest.CaptureFixture[str]) -> None:
+    site.tmsh("create auth partition S1")
+    for verb, line in (("delete", "delete net vlan all"), ("modify", "modify net vlan all mtu 1400")):
+        assert site.type("cd /S1", line) == ["", ""]
+        assert capsys.readouterr().err == f"Warning: there is no net vlan to {verb}\n"
+    site.type("delete net tunnels tunnel all")
+    assert capsys.readouterr().err == "Warning: there is no net tunnels tunnel to delete\n"
+
+
+def test_a_vlan_that_is_missing_is_no_tunnel(site: Site) -> None:
+    line = "create net self x address 10.3.0.1/24 vlan {}"
+    missing, tunnel = site.type(line.format("nosuch"), line.format("http-tunnel"))
+    assert missing == "01020036:3: The requested VLAN (/Common/nosuch) was not found."
+    assert tunnel.endswith("/Common/http-tunnel is a tunnel; a self IP stands on a VLAN here")
+
+
 def test_properties_and_verbs_may_be_abbreviated(site: Site) -> None:
     assert site.type("mod net ipsec ipsec-policy pol-out desc abroad") == [""]
     assert "description abroad" in site.tmsh("list net ipsec ipsec-policy pol-out")

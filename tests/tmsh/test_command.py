@@ -89,7 +89,8 @@ def test_show_filters_take_both_spellings(word: str) -> None:
 def test_ike_sas_have_filters_of_their_own(word: str) -> None:
     recorder = Recorder([])
     command.run(f"show net ipsec ike-sa {word} x", Session(recorder))
-    assert recorder.calls == [("show", {"what": "net ipsec ike-sa", "filters": {word: "x"}})]
+    value = "/Common/x" if word == "traffic-selector" else "x"
+    assert recorder.calls == [("show", {"what": "net ipsec ike-sa", "filters": {word: value}})]
 
 
 @pytest.mark.parametrize("line", ["show net ipsec ike-sa spi 1001", "show net ipsec-stat spi 1001"])

@@ -39,7 +39,18 @@ def words(site: Site, line: str, *before: str) -> list[str]:
         ("show net ipsec ipsec-sa sp", ["spi"]),
         ("show net ipsec ike-sa peer-", ["peer-ip", "peer-name"]),
         ("show net ipsec-stat traf", []),
+        ("show net ipsec ipsec-sa spi ", []),
+        ("list net /lt", []),
         ("show sys log ipsec li", ["lines"]),
+        ("show net ipsec-stat sp", []),
+        ("delete net ipsec ipsec-sa ", ["dst-addr", "route-domain", "spi", "src-addr", "traffic-selector"]),
+        ("delete net ipsec ipsec-sa traffic-selector ts-o", ["ts-out"]),
+        ("delete net ipsec i", ["ike-daemon", "ike-sa", "ipsec-policy", "ipsec-sa"]),
+        ("modify cli transaction ", ["delete"]),
+        ("reset-stats net ", ["ike-evt-stat", "ike-msg-stat"]),
+        ("reset-stats ltm virtual ", ["forward"]),
+        ("show ltm virtual for", ["forward"]),
+        ("create net ipsec ipsec-policy x {\nmode tunnel\nipc", ["ipcomp", "ipcomp-cpi"]),
         ("load sys config ver", ["verify"]),
         ("load sys config file ", ["<file>"]),
         ("list net ipsec ipsec-policy pol-out tunnel-", ["tunnel-local-address", "tunnel-remote-address"]),
@@ -67,6 +78,13 @@ def test_a_show_offers_only_what_can_be_shown(site: Site) -> None:
     assert "ipsec-sa" in words(site, "show net ipsec ")
     assert "ipsec-policy" not in words(site, "show net ipsec ")
     assert "ipsec-sa" not in words(site, "create net ipsec ")
+
+
+def test_the_filters_of_ike_sas(site: Site) -> None:
+    told = completion.table(completion.complete("show net ipsec ike-sa ", Session(site))[1])
+    for word in ("peer-ip", "peer-name", "route-domain", "traffic-selector"):
+        assert f"  {word}  " in told
+    assert "spi" not in told
 
 
 def test_properties_that_were_given_are_not_offered_again(site: Site) -> None:

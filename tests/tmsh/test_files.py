@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from culvert.tmsh import files
+from culvert.tmsh import command, files
+from culvert.tmsh.session import Session
 from tests.control.live import Site
 from tests.fixtures import SAMPLES
 
@@ -92,11 +93,11 @@ def test_a_default_that_is_changed_and_taken_back_is_written_no_more(tmp_path: P
 def test_a_warning_names_what_is_kept(tmp_path: Path) -> None:
     site = Site(tmp_path)
     pools = "".join(f"ltm pool /Common/p{number:02} {{ }}\n" for number in range(12))
-    (tmp_path / "f.scf").write_text(f"{pools}net self-allow {{\n    defaults {{\n        tcp:22\n    }}\n}}\n")
+    (tmp_path / "f.scf").write_text(f"{pools}net packet-filter-trusted {{\n    vlans {{\n        v\n    }}\n}}\n")
     told = site.tmsh(f"load sys config file {tmp_path / 'f.scf'}").splitlines()
     assert told[-2].startswith("ltm pool (/Common/p00, /Common/p01, ")
     assert told[-2].endswith(" /Common/p09 and 2 more): kept, without effect")
-    assert told[-1] == "net self-allow: kept, without effect"
+    assert told[-1] == "net packet-filter-trusted: kept, without effect"
     site.close()
 
 
@@ -157,6 +158,25 @@ def test_an_edit_is_laid_over_the_configuration(site: Site, monkeypatch: pytest.
     assert "can't be started" in site.type("edit net ipsec ipsec-policy pol-out")[0]
 
 
+def test_an_edit_asks_first_and_uses_the_preferred_editor(
+    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("EDITOR", raising=False)
+    monkeypatch.delenv("VISUAL", raising=False)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    (tmp_path / "nano").write_text("#!/bin/sh\nsed -i 's/mode tunnel/&\\n    description edited/' \"$1\"\n")
+    (tmp_path / "nano").chmod(0o755)
+    session = Session(site)
+    command.run("modify cli preference editor nano", session)
+    session.begin()
+    session.confirm = lambda question: False
+    assert command.run("edit net ipsec ipsec-policy pol-out", session) == "nothing was changed"
+    command.run("modify cli preference confirm-edit disabled", session)
+    session.look()
+    assert command.run("edit net ipsec ipsec-policy pol-out", session) == ""
+    assert "description edited" in site.tmsh("list net ipsec ipsec-policy pol-out")
+
+
 def test_a_bare_name_is_looked_for_among_the_scfs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(files, "SCF_DIRECTORY", tmp_path)
     assert files.scf_path("backup.scf") == tmp_path / "backup.scf"
@@ -172,9 +192,9 @@ def test_a_nul_in_a_foreign_stanza_is_refused(site: Site, text: str) -> None:
 def test_an_octet_that_is_no_character_is_refused(site: Site, octet: str) -> None:
     """It came in by a program's arguments, was kept, and from then on nothing could be saved."""
     assert "line 1, column" in site.refused("load", text=octet, merge=True).text
-    assert "not UTF-8" in site.type('modify cli preference alias-path "\udcff"')[0]
-    path = {"verb": "modify", "kind": "cli preference", "properties": {"alias-path": ["\udcff"]}}
-    assert "control characters" in site.refused("transaction", operations=[path]).text
+    assert "not UTF-8" in site.type('modify cli preference prompt "\udcff"')[0]
+    path = {"verb": "modify", "kind": "cli preference", "properties": {"prompt": ["\udcff"]}}
+    assert "\udcff" in site.refused("transaction", operations=[path]).text
     assert "Saving" in site.tmsh("save sys config")
 
 
@@ -182,6 +202,15 @@ def test_an_octet_that_is_no_character_is_refused(site: Site, octet: str) -> Non
 def test_a_name_that_is_too_long_is_told(site: Site, verb: str) -> None:
     """It came to an OSError."""
     assert "File name too long" in site.type(f"{verb} sys config file {'a' * 300}")[0]
+
+
+@pytest.mark.parametrize("words", ["partitions all", "partitions { Common }", "partitions Common no-passphrase"])
+def test_options_of_save(site: Site, tmp_path: Path, words: str) -> None:
+    assert site.tmsh(f"save sys config {words}").splitlines()[0] == "Saving running configuration..."
+    assert site.tmsh(f"save sys config file {tmp_path / 'x.scf'} {words}").endswith("x.scf")
+    assert site.type("save sys config partitions { Common nowhere }") == [
+        "01020036:3: The requested folder (/nowhere) was not found."
+    ]
 
 
 def test_saved_files_are_private(site: Site, tmp_path: Path) -> None:

@@ -35,7 +35,7 @@ ltm virtual /Common/web {
     destination /Common/192.0.2.80:80
     pool /Common/p1
 }
-net self-allow {
+net packet-filter-trusted {
     defaults {
         tcp:22
     }
@@ -70,7 +70,7 @@ def test_a_kept_stanza_is_listed_by_component_and_name(site: Site) -> None:
     assert heads(site.tmsh("list ltm pool")) == ["ltm pool /Common/p1", "ltm pool /Common/p2"]
     assert len(heads(site.type("cd /", "list ltm pool recursive")[1])) == 3
     assert heads(site.tmsh("list ltm monitor")) == heads(site.tmsh("list ltm monitor http deep"))
-    assert heads(site.tmsh("list net self-allow")) == ["net self-allow"]
+    assert heads(site.tmsh("list net packet-filter-trusted")) == ["net packet-filter-trusted"]
     assert heads(site.tmsh("list net ipsec"))[-1] == "net ipsec ike-peer /Common/pp"
 
 
@@ -112,13 +112,13 @@ def test_kept_stanzas_are_deleted(site: Site) -> None:
     lines = (
         "delete ltm pool p1 /P1/p3",
         "delete net ipsec ike-peer pp",
-        "delete net self-allow",
+        "delete net packet-filter-trusted",
         "delete ltm virtual web",
         "delete ltm monitor http all",
     )
     assert site.type(*lines) == [""] * 5
     text = site.call("text")
-    for word in ("p1", "p3", "pp", "self-allow", "web", "deep"):
+    for word in ("p1", "p3", "pp", "packet-filter-trusted", "web", "deep"):
         assert f"{word} {{" not in text
     assert "ltm pool /Common/p2" in text
     assert "ltm virtual /Common/forward" in text

@@ -83,7 +83,7 @@ def test_names_shorten_against_the_folder(site: Site) -> None:
     assert in_s1 == "net ipsec ipsec-policy p { }"
     assert in_root == ""
     everywhere = site.type("cd /", "list net ipsec ipsec-policy recursive one-line")[1].splitlines()
-    assert "net ipsec ipsec-policy S1/p { }" in everywhere
+    assert "net ipsec ipsec-policy S1/p { partition S1 }" in everywhere
     assert "net ipsec ipsec-policy Common/q { }" in everywhere
 
 

@@ -105,6 +105,17 @@ def test_a_command_may_span_lines(terminal: Terminal) -> None:
     assert "mode interface" in terminal.type("list net ipsec ipsec-policy over\n")
 
 
+def test_tab_on_a_line_that_goes_on(terminal: Terminal) -> None:
+    terminal.until(PROMPT)
+    terminal.type("create net ipsec ipsec-policy over {\n", "> $")
+    assert "mode tunnel " in terminal.type("mode tun\t", "tunnel ")
+    told = terminal.type("ip?", r"(?s)Properties:.*> mode tunnel ip$")
+    assert "  ipcomp-cpi  " in told
+    terminal.type("comp deflate\n", "> $")
+    terminal.type("tunnel-local-address 1.1.1.1 tunnel-remote-address 1.1.1.2 }\n")
+    assert "ipcomp deflate" in terminal.type("list net ipsec ipsec-policy over\n")
+
+
 def test_the_history_is_kept_without_keys(terminal: Terminal, place: Path) -> None:
     terminal.until(PROMPT)
     terminal.type('modify net ipsec manual-security-association sa-out auth-key "12345678901234567890"\n')
@@ -127,6 +138,17 @@ def test_an_interrupt_ends_the_line_and_not_the_shell(terminal: Terminal) -> Non
     time.sleep(1)
     told = terminal.type("pwd\n", r"/Common\r?\n[^\n]*\(tmos\)# $")
     assert "Syntax Error" not in terminal.all and "pwd" in told
+
+
+def test_a_session_recalls_as_much_as_is_preferred(terminal: Terminal) -> None:
+    terminal.until(PROMPT)
+    terminal.type("list net vlan tag\n")
+    terminal.type("mod cli pref history-size 2\n")
+    terminal.type("pwd\n")
+    # The oldest of the two stays where it is, however often one asks for an older one.
+    assert "mod cli pref history-size 2" in terminal.type("\x1b[A\x1b[A\x1b[A", "history-size 2$")
+    terminal.type("\n")
+    assert "history-size 2" in terminal.type("list cli preference history-size\n")
 
 
 def test_long_lists_ask_first(terminal: Terminal) -> None:

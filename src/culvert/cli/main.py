@@ -1,6 +1,8 @@
 """The program `culvert`: one word, then the arguments of that tool."""
 
 import importlib
+import os
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -50,7 +52,15 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def main() -> int:
-    return run(sys.argv[1:])
+    """The exit status; that of a program ended by SIGPIPE when whoever reads the output has read enough."""
+    try:
+        status = run(sys.argv[1:])
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # What is still in the buffer would be tried again, and complained about, when Python ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
+    return status
 
 
 if __name__ == "__main__":

@@ -95,6 +95,19 @@ class Store:
             self._trim()
         return _generation(path, data)
 
+    def beside(self, name: str) -> str | None:
+        """The text of a small file that stands beside the configuration; None when there is none, or no text."""
+        try:
+            return _text(self._config.with_name(name))
+        except (OSError, StoreError):
+            return None
+
+    def put_beside(self, name: str, text: str) -> None:
+        """Put a small file beside the configuration, or in place of the one there. Raises StoreError."""
+        path = self._config.with_name(name)
+        _replace(path, _encoded(text))
+        _sync_directory(path)
+
     @property
     def path(self) -> Path:
         """Where the saved configuration is."""

@@ -12,18 +12,28 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
-from culvert import __version__
 from culvert.change import AddSa, Change, RemoveSa
 from culvert.config import transaction as tx
 from culvert.config.snapshot import Snapshot
 from culvert.config.store import Store, StoreError
 from culvert.config.transaction import SHIPPED, Transaction
-from culvert.control import access, errors, explain, kept_shows, logs, operations, requests, shows, verify
+from culvert.control import (
+    access,
+    errors,
+    explain,
+    kept_shows,
+    logs,
+    operations,
+    preferences,
+    requests,
+    shows,
+    verify,
+)
 from culvert.control.generations import Generations
 from culvert.control.listener import Peer
 from culvert.dataplane.plane import DataPlane, PlaneError
 from culvert.ipsec.sa import SecurityAssociation
-from culvert.model import cli, net_ipsec, sys
+from culvert.model import cli, net_ipsec
 from culvert.model.fields import Reader, Sealer
 from culvert.model.foreign import FOREIGN
 from culvert.model.names import COMMON
@@ -73,6 +83,7 @@ class Gateway:
         self._blocked = False
         self._retry_at = 0.0
         self._decisions = logs.Decisions()
+        self._preferences = preferences.Preferences(store)
         self._events: deque[tuple[float, str]] = deque(maxlen=EVENTS_KEPT)
         self._calls: dict[str, Callable[[Mapping[str, Json], Peer], Json]] = {
             "create": self._create,
@@ -205,15 +216,25 @@ class Gateway:
         return self._transaction({"operations": [{**args, "verb": "delete"}], "folder": args.get("folder")}, peer)
 
     def _transaction(self, args: Mapping[str, Json], peer: Peer) -> Json:
+        operations, wanted = self._preferences.taken(args["operations"], peer.user)
+        changes = operations or wanted is None
+        answer = self._changed({**args, "operations": operations}, peer) if changes else {"warnings": []}
+        if not args.get("validate_only"):
+            self._preferences.keep(peer.user, wanted)
+        return answer
+
+    def _changed(self, args: Mapping[str, Json], peer: Peer) -> Json:
         self._refuse_when_blocked()
         work = Transaction(self._snapshot, self._reader(args.get("folder")))
+        idle = []
         for operation in args["operations"]:
-            operations.carry_out(work, operation, self._plane)
+            idle += operations.carry_out(work, operation, self._plane)
         access.of(peer, self._snapshot).check_effect(self._snapshot, work.current, work.touched)
+        audited = self._is_audited
         self._commit(work, dry=bool(args.get("validate_only")))
         for operation in args["operations"] if not args.get("validate_only") else ():
-            self._publisher.emit("debug", f"{peer.user}: {logs.told(operation)}")
-        return self._advise(work)
+            self._audit(f"{peer.user}: {logs.told(operation)}", audited)
+        return self._advise(work, idle)
 
     def _commit(self, work: Transaction, *, dry: bool = False) -> None:
         snapshot = work.check()
@@ -273,8 +294,11 @@ class Gateway:
         keys = work.touched if args.get("merge") else self._snapshot.differences(work.current)
         if not dry:
             access.of(peer, self._snapshot).check_effect(self._snapshot, work.current, keys)
+        how, audited = "merge" if args.get("merge") else "replace", self._is_audited
         backup = 0 if dry or args.get("merge") else self._backed_up(peer)
         self._commit(work, dry=dry)
+        if not dry:
+            self._audit(f"{peer.user}: load sys config, {how}", audited)
         return self._advise(work) | {"backup": backup, "saved": str(self._store.path)}
 
     def _backed_up(self, peer: Peer) -> int:
@@ -284,12 +308,12 @@ class Gateway:
             return 0
         return self._store.keep(content, self._now(), peer.user).number
 
-    def _advise(self, work: Transaction) -> Json:
+    def _advise(self, work: Transaction, idle: Sequence[str] = ()) -> Json:
         """What is only unwise about a change, for whoever made it and for the log."""
         warnings = [str(problem) for problem in work.advice()]
         for warning in warnings:
             self._publisher.emit("warning", warning)
-        return {"warnings": warnings}
+        return {"warnings": [*warnings, *idle]}
 
     def _save(self, args: Mapping[str, Json], peer: Peer) -> Json:
         self._refuse_when_blocked()
@@ -319,10 +343,11 @@ class Gateway:
         path = tuple(str(args.get("kind", "")).split())
         paths = [own for own in sorted(KINDS) if own[: len(path)] == path and (own != FOREIGN or path == FOREIGN)]
         kept = kept_shows.kept(self._snapshot, path, args)
+        seen = self._preferences.seen_by(peer.user, self._snapshot, path)
         found = [
             own | {"generation": self._generations_of[each, own["name"]]}
             for each in paths
-            for own in shows.objects(self._snapshot, self._plane, KINDS[each], kept.names, args)
+            for own in shows.objects(seen, self._plane, KINDS[each], kept.names, args)
         ]
         allowed = access.of(peer, self._snapshot)
         return found + kept.records if allowed.sees_everything else [own for own in found if allowed.sees(own)]
@@ -363,7 +388,7 @@ class Gateway:
 
     def _sight(self) -> shows.Sight:
         return shows.Sight(
-            self._snapshot, self._intent, self._plane, self._now(), __version__, tuple(self._events), self._trouble
+            self._snapshot, self._intent, self._plane, self._now(), tuple(self._events), self._trouble
         )
 
     def _delete_sas(self, args: Mapping[str, Json], peer: Peer) -> Json:
@@ -374,11 +399,12 @@ class Gateway:
         self._plane.apply([change for sa in chosen for change in (RemoveSa(sa), AddSa(sa))])
         for sa in chosen:
             self._publisher.emit("info", f"purged IPsec-SA proto_id={sa.protocol.name} spi={sa.spi}.")
-            self._publisher.emit("info", _established(sa))
+            self._publisher.emit("info", logs.established(sa))
         return {"reinstalled": len(chosen)}
 
     def _reset_stats(self, args: Mapping[str, Json], peer: Peer) -> Json:
-        self._plane.reset_stats()
+        """Counters begin at zero: all of them, or those of what `what` and `names` say."""
+        self._plane.reset_stats(shows.to_reset(self._sight(), str(args.get("what", "")), args.get("names")))
         return None
 
     def _trust_counter_journal(self, args: Mapping[str, Json], peer: Peer) -> Json:
@@ -392,17 +418,17 @@ class Gateway:
         return {"doubt": doubt}
 
     def _describe(self, args: Mapping[str, Json], peer: Peer) -> Json:
-        settings = self._snapshot.get(sys.GLOBAL_SETTINGS, "")
-        preference = self._snapshot.get(cli.PREFERENCE, "")
+        own = preferences.described(self._snapshot, peer.user, self._preferences.of(peer.user))
+        return own | {"generation": self._generations_of.newest}
+
+    @property
+    def _is_audited(self) -> bool:
         everyone = self._snapshot.get(cli.GLOBAL_SETTINGS, "")
-        return {
-            "hostname": settings["hostname"] if settings else "",
-            "user": peer.user,
-            "version": __version__,
-            "generation": self._generations_of.newest,
-            "preference": preference.raw() if preference else {},
-            "idle_timeout": everyone["idle-timeout"] if everyone else 0,
-        }
+        return everyone is not None and everyone["audit"] == "enabled"
+
+    def _audit(self, sentence: str, before: bool) -> None:
+        """Log a change. `before`: whether changes were audited until this one, which may have ended that."""
+        self._publisher.emit("notify" if before or self._is_audited else "debug", sentence)
 
     def _set_log(self) -> None:
         daemon = self._snapshot.get(net_ipsec.IKE_DAEMON, "/Common/ikedaemon")
@@ -413,7 +439,7 @@ class Gateway:
         """The log of what was changed, and of what waits now and isn't `known` to."""
         for change in changes:
             if isinstance(change, AddSa):
-                self._publisher.emit("info", _established(change.sa))
+                self._publisher.emit("info", logs.established(change.sa))
             elif isinstance(change, RemoveSa):
                 sa = change.sa
                 self._publisher.emit("info", f"purged IPsec-SA proto_id={sa.protocol.name} spi={sa.spi}.")
@@ -432,13 +458,6 @@ def _uncollected() -> Iterator[None]:
     finally:
         gc.enable()
         gc.freeze()
-
-
-def _established(sa: SecurityAssociation) -> str:
-    return (
-        f"IPsec-SA established: {sa.protocol.name}/{sa.mode.value.capitalize()} "
-        f"{sa.source}[0]->{sa.destination}[0] spi={sa.spi}(0x{sa.spi:x})"
-    )
 
 
 def _told(error: Exception) -> errors.ControlError:

@@ -1,17 +1,17 @@
 """`list` of what is kept of a vendor's file and has no effect: found by the words that its header begins with."""
 
 import fnmatch
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from culvert.config.snapshot import Snapshot
-from culvert.control import errors, shows
+from culvert.control import derived, errors, shows
 from culvert.model import foreign, names
-from culvert.model.kind import Path
+from culvert.model.kind import Object, Path
 from culvert.model.names import COMMON
 from culvert.model.order import component
-from culvert.model.registry import KINDS
+from culvert.model.registry import KINDS, stranger
 
 Json = Any
 ALL = "all"
@@ -30,7 +30,7 @@ def kept(snapshot: Snapshot, words: Path, args: Mapping[str, Json]) -> Kept:
 
     Raises NotFound for a name that none has, and SyntaxProblem for words that lead nowhere.
     """
-    every = [(own, *component(own.name)) for own in snapshot.all(foreign.FOREIGN)]
+    every = list(_unreplaced(snapshot, words))
     known = any(path[: len(words)] == words for path in KINDS)
     size = len(words) if known else max((_shared(path, words) for _, path, _ in every), default=0)
     asked, wanted = words[:size], [*words[size:], *(args.get("names") or ())]
@@ -48,11 +48,21 @@ def kept(snapshot: Snapshot, words: Path, args: Mapping[str, Json]) -> Kept:
     return Kept([make(own) for own, _ in found], left if named else None)
 
 
+def _unreplaced(snapshot: Snapshot, words: Path) -> Iterator[tuple[Object, Path, str]]:
+    """The stanzas but those in whose place there is something to list: what follows from other objects, or a user's."""
+    every = [(own, *component(own.name)) for own in snapshot.all(foreign.FOREIGN)]
+    paths = derived.DERIVED.keys() & {path for _, path, _ in every}
+    replaced = {path: derived.records(snapshot, KINDS[path]) for path in paths}
+    for own, path, name in every:
+        if name not in replaced.get(path, ()) and not (path == words and path in KINDS and KINDS[path].personal):
+            yield own, path, name
+
+
 def _refuse(words: Path, args: Mapping[str, Json]) -> None:
     """For a component of the vendor's of which nothing is kept, or for none at all."""
     path, name = component(" ".join(words))
     if not foreign.is_known_component(list(path)):
-        raise errors.SyntaxProblem(f'unexpected argument "{shows.unknown_word(words)}"')
+        raise errors.SyntaxProblem(f'unexpected argument "{stranger(words)}"')
     if name and name != ALL and not _is_glob(name):
         raise errors.NotFound(" ".join(path), names.full(name, _folder(args)))
 

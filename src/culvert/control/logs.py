@@ -7,8 +7,10 @@ from culvert.config.snapshot import Snapshot
 from culvert.control import errors
 from culvert.dataplane.plane import DropCount, SaUsage
 from culvert.ipsec.drops import TABLE
+from culvert.ipsec.sa import SecurityAssociation
 from culvert.model import sys
 from culvert.model.kind import Object
+from culvert.model.shows import filters_of
 from culvert.model.values import parse_number
 from culvert.observe.publisher import Outlet
 from culvert.observe.remote import Address
@@ -59,8 +61,19 @@ def told(operation: Mapping[str, Json]) -> str:
     return f"{operation.get('verb')} {operation.get('kind')} {' '.join(map(str, names))} {words}".strip()
 
 
+def established(sa: SecurityAssociation) -> str:
+    """That an SA runs, as racoon tells it."""
+    return (
+        f"IPsec-SA established: {sa.protocol.name}/{sa.mode.value.capitalize()} "
+        f"{sa.source}[0]->{sa.destination}[0] spi={sa.spi}(0x{sa.spi:x})"
+    )
+
+
 def shown(what: str, filters: Mapping[str, Json], source: Source) -> list[dict[str, Json]]:
     """`show sys log`: where events go. `show sys log ipsec`: the newest lines, as many as the filter `lines` says."""
+    for word in filters:
+        if word not in filters_of(what):
+            raise errors.SyntaxProblem(f'unexpected argument "{word}"')
     if what == "sys log":
         return [source.report()]
     given = str(filters.get("lines", LINES_SHOWN))

@@ -10,6 +10,18 @@ from culvert.model.kind import Object
 from culvert.plan.intent import Intent
 
 Record = dict[str, Any]
+IKE_EVENTS = (
+    *("active_tunnels", "auth_failures", "auth_success", "child_rekey_l_init", "child_rekey_r_init"),
+    *("decrypt_failures", "hash_failures", "ike_rekey_l_init", "ike_rekey_r_init", "in_sa_negotiation"),
+    *("invalid_spi", "l_init_fail_sa", "l_init_sa", "negotiated_tunnels", "out_sa_negotiation"),
+    *("proposal_mismatch", "r_init_fail_sa", "r_init_sa", "v2_negotiations", "v2_negotiations_fail"),
+)
+_IKE_MESSAGES = (
+    *("bytes", "packets", "child_exch", "child_exch_invalid", "child_exch_reject"),
+    *("dpd_msgs", "drop_packets", "ike_delete", "ipsec_delete", "notifys"),
+)
+IKE_MESSAGES = tuple(f"{what}_{way}" for what in _IKE_MESSAGES for way in ("in", "out"))
+"""The vendor's counters of IKE. Keys are typed in here and nothing is negotiated, so all of them stay zero."""
 
 
 def selectors(snapshot: Snapshot, intent: Intent, plane: DataPlane) -> list[Record]:
@@ -62,8 +74,8 @@ def vlans(snapshot: Snapshot, plane: DataPlane) -> list[Record]:
     ]
 
 
-def routes(snapshot: Snapshot, filters: Mapping[str, Any]) -> list[Record]:
-    """Static routes, and those that self IPs bring; with the filter `static` the first alone."""
+def routes(snapshot: Snapshot) -> list[Record]:
+    """Static routes, and those that self IPs bring."""
     static = [
         {
             "name": own.name,
@@ -84,7 +96,7 @@ def routes(snapshot: Snapshot, filters: Mapping[str, Any]) -> list[Record]:
         }
         for own in snapshot.all(net.SELF)
     ]
-    return static if filters.get("names") == ["static"] else static + connected
+    return static + connected
 
 
 def _links(snapshot: Snapshot, plane: DataPlane) -> dict[str, LinkState]:

@@ -8,31 +8,34 @@ from typing import Any
 
 from culvert.config import transaction as tx
 from culvert.config.transaction import Transaction
-from culvert.control import errors, kept_shows, shows
+from culvert.control import derived, errors, kept_shows, shows
 from culvert.dataplane.plane import DataPlane
 from culvert.model import net
 from culvert.model.fields import Edit, Verb
 from culvert.model.foreign import FOREIGN
 from culvert.model.kind import Kind, Naming
-from culvert.model.registry import KINDS
+from culvert.model.names import COMMON
+from culvert.model.registry import KINDS, stranger
 
 Json = Any
 
 
-def carry_out(work: Transaction, operation: Mapping[str, Json], plane: DataPlane) -> None:
-    """Raises ControlError, and what the transaction's methods raise."""
+def carry_out(work: Transaction, operation: Mapping[str, Json], plane: DataPlane) -> list[str]:
+    """Returns what there is to tell when it changes nothing. Raises ControlError, and as the transaction's methods."""
     if folder := operation.get("folder"):
         work.turn_to(str(folder))
     kind = _kind(operation.get("kind"))
     names = operation.get("names", [operation.get("name", "")])
-    raw = _raw(operation.get("properties", {}))
+    raw = raw_properties(operation.get("properties", {}))
     verb = operation.get("verb")
     if verb == "modify" and not raw:
         raise errors.SyntaxProblem("one or more properties must be specified")
+    chosen = names if verb in ("create", "rename") else _expand(work, kind, names, operation, plane)
+    derived.refuse_to_change(work.current, kind, str(verb), chosen, str(folder or COMMON))
     if verb == "rename":
         work.rename(kind, names[0], str(operation.get("to", "")))
-        return
-    for name in names if verb == "create" else _expand(work, kind, names, operation, plane):
+        return []
+    for name in chosen:
         if verb == "create":
             work.create(kind, name, raw)
         elif verb == "modify":
@@ -45,6 +48,7 @@ def carry_out(work: Transaction, operation: Mapping[str, Json], plane: DataPlane
             work.delete(kind, name)
         else:
             raise errors.SyntaxProblem(f'unknown verb "{verb}"')
+    return [] if chosen else [f"there is no {kind.word} to {verb}"]
 
 
 def _expand(
@@ -68,11 +72,11 @@ def _check_host_link(kind: Kind, name: str, plane: DataPlane) -> None:
 def _kind(words: Json) -> Kind:
     kind = KINDS.get(tuple(str(words).split()))
     if kind is None:
-        raise errors.SyntaxProblem(f'unexpected argument "{words}"')
+        raise errors.SyntaxProblem(f'unexpected argument "{stranger(str(words).split()) or words}"')
     return kind
 
 
-def _raw(properties: Mapping[str, Json]) -> dict[str, Json]:
+def raw_properties(properties: Mapping[str, Json]) -> dict[str, Json]:
     """Properties as they came over the socket; {"verb", "items"} is an Edit."""
     return {word: _edit(raw) if isinstance(raw, dict) else raw for word, raw in properties.items()}
 

@@ -4,22 +4,24 @@ import fnmatch
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from ipaddress import ip_address
+from operator import attrgetter
 from typing import Any
 
 from culvert.config.snapshot import Snapshot
-from culvert.control import errors, host_shows, net_shows
+from culvert.control import derived, errors, host_shows, net_shows, release
 from culvert.dataplane.plane import DataPlane, JournalState, SaUsage
 from culvert.ipsec.algorithms import cipher_row
 from culvert.ipsec.drops import TABLE
 from culvert.ipsec.lifetime import Limits
 from culvert.ipsec.sa import SecurityAssociation
-from culvert.model import clear_keys, ltm, net, net_ipsec
+from culvert.model import clear_keys, cli, ltm, net, net_ipsec
 from culvert.model.foreign import FOREIGN, is_program
 from culvert.model.kind import Kind, Naming, Object
 from culvert.model.names import COMMON, fits, full, is_in
-from culvert.model.problems import Invalid
+from culvert.model.problems import BadValue, Invalid
 from culvert.model.registry import KINDS
+from culvert.model.shows import COUNTED, COUNTED_TOGETHER, IPSEC_SA, NAMED, NAMES, STATIC, filters_of
+from culvert.model.values import ROUTE_DOMAIN_MAX, parse_address, parse_number
 from culvert.plan.intent import Intent
 
 Json = Any
@@ -34,13 +36,13 @@ class Sight:
     intent: Intent
     plane: DataPlane
     now: float
-    version: str
     events: tuple[tuple[float, str], ...] = ()
     trouble: str = ""
 
 
 def show(view: Sight, what: str, filters: Mapping[str, Json]) -> Json:
     """The records behind `show <what>`. Raises ControlError for an unknown show or filter."""
+    check_filters(what, filters)
     made = host_shows.shown(what, filters, view.now, view.trouble)
     if made is not None:
         return made
@@ -48,19 +50,47 @@ def show(view: Sight, what: str, filters: Mapping[str, Json]) -> Json:
     if make is None:
         raise errors.SyntaxProblem(f'unexpected argument "{what}"')
     records = make(view, filters)
-    return records if what == "net route" else _named_ones(what, records, filters)
+    return _named_ones(KINDS[tuple(what.split())], records, filters) if what in NAMED else records
 
 
-def _named_ones(what: str, records: list[Record], filters: Mapping[str, Json]) -> list[Record]:
+def to_reset(view: Sight, what: str, names: Json) -> list[str] | None:
+    """The virtual servers whose counters a reset is asked of; None for all counters that there are.
+
+    Raises SyntaxProblem for what has none, and for what can't be reset by itself.
+    """
+    if not what:
+        return None
+    if what in COUNTED_TOGETHER:
+        raise errors.SyntaxProblem(
+            f"{what} can't be reset by itself: the packet process sets all its counters to zero at once, and "
+            "reset-stats without more words says so to it"
+        )
+    if what != " ".join(ltm.VIRTUAL):
+        if what not in COUNTED:
+            raise errors.SyntaxProblem(f'unexpected argument "{what.split()[-1]}"')
+        return []  # Nothing negotiates keys here, so these are zero.
+    chosen = {own["name"] for own in _named_ones(ltm.VIRTUAL_KIND, _virtual(view, {}), {NAMES: names or []})}
+    return [own.label for own in view.intent.forwarders if own.label in chosen]
+
+
+def check_filters(what: str, filters: Mapping[str, Json]) -> None:
+    """Raises SyntaxProblem for a filter that this show doesn't have."""
+    for word in filters:
+        if word not in filters_of(what):
+            raise errors.SyntaxProblem(f'unexpected argument "{word}"')
+
+
+def _named_ones(kind: Kind, records: list[Record], filters: Mapping[str, Json]) -> list[Record]:
     """Those of the records whose names the filter `names` has. Raises NotFound for a name that nothing has."""
-    names = filters.get("names")
+    names = filters.get(NAMES)
     if not names:
         return records
-    wanted = [full(str(name)) for name in names]
+    if kind.path == net.ROUTE and names == [STATIC]:
+        return [own for own in records if own["origin"] == STATIC]
+    wanted = [str(name) if kind.naming is Naming.PLAIN else full(str(name)) for name in names]
     for name in wanted:
         if not fnmatch.filter([own["name"] for own in records], name):
-            kind = KINDS.get(tuple(what.split()))
-            raise errors.NotFound(kind.title if kind else "object", name)
+            raise errors.NotFound(kind.title, name)
     return [own for own in records if any(fnmatch.fnmatchcase(own["name"], name) for name in wanted)]
 
 
@@ -75,7 +105,7 @@ def objects(
         yield from _all(snapshot, plane, kind, args)
         return
     found = {own.name: own for own in snapshot.all(kind.path)}
-    links = _host_links(plane, kind) if kind.path == net.INTERFACE else {}
+    links = _unconfigured(snapshot, plane, kind)
     for name in names:
         folder = str(args.get("folder") or COMMON)
         glob = any(c in name for c in "*?[")
@@ -99,9 +129,9 @@ def _fitting(kind: Kind, names: Iterable[str], glob: str, folder: str, args: Map
 
 def _all(snapshot: Snapshot, plane: DataPlane, kind: Kind, args: Mapping[str, Json]) -> Iterator[Record]:
     make = named if args.get("names_only") else record
-    found = {own.name: make(own) for own in snapshot.all(kind.path) if _stands_in(own, args)}
-    if kind.path == net.INTERFACE:
-        found = _host_links(plane, kind) | found
+    found = {own.name: make(own) for own in snapshot.all(kind.path) if _stands_in(kind, own.name, args)}
+    others = _unconfigured(snapshot, plane, kind)
+    found = {name: own for name, own in others.items() if _stands_in(kind, name, args)} | found
     chosen = sorted(found)
     yield from (found[name] for name in chosen[: args.get("limit", len(chosen))])
 
@@ -119,18 +149,19 @@ def named(own: Object) -> Record:
     return {"kind": own.kind.word, "name": own.name}
 
 
-def _stands_in(own: Object, args: Mapping[str, Json]) -> bool:
+def _unconfigured(snapshot: Snapshot, plane: DataPlane, kind: Kind) -> dict[str, Record]:
+    """What there is of a kind though nobody configured it: links of the host, and what follows from other objects."""
+    if kind.derived:
+        return derived.records(snapshot, kind)
+    return _host_links(plane, kind) if kind.path == net.INTERFACE else {}
+
+
+def _stands_in(kind: Kind, name: str, args: Mapping[str, Json]) -> bool:
     folder = args.get("folder")
-    if folder is None or own.kind.naming not in (Naming.FOLDER, Naming.LOOSE):
+    if folder is None or kind.naming not in (Naming.FOLDER, Naming.LOOSE):
         return True
-    loose = own.kind.naming is Naming.LOOSE
-    return is_in(own.name, str(folder), loose=loose, recursive=bool(args.get("recursive")))
-
-
-def unknown_word(path: tuple[str, ...]) -> str:
-    """The first word of a path behind which no kind stands."""
-    counts = range(1, len(path) + 1)
-    return next((path[count - 1] for count in counts if all(own[:count] != path[:count] for own in KINDS)), "")
+    loose = kind.naming is Naming.LOOSE
+    return is_in(name, str(folder), loose=loose, recursive=bool(args.get("recursive")))
 
 
 def _stored_name(kind: Kind, name: str, folder: str) -> str:
@@ -146,7 +177,8 @@ def _host_links(plane: DataPlane, kind: Kind) -> dict[str, Record]:
 
 
 def chosen_usage(view: Sight, filters: Mapping[str, Json]) -> list[SaUsage]:
-    """The SAs that the filters spi, src-addr, dst-addr, route-domain and traffic-selector leave."""
+    """The SAs that the filters of `show net ipsec ipsec-sa` leave. Raises SyntaxProblem for others."""
+    check_filters(IPSEC_SA, filters)
     usage = sorted(view.plane.usage(), key=lambda own: own.sa.label)
     for word, value in filters.items():
         accepts = _filter(view, word, str(value))
@@ -159,25 +191,41 @@ def chosen_sas(view: Sight, filters: Mapping[str, Json]) -> list[SecurityAssocia
 
 
 def _filter(view: Sight, word: str, value: str) -> Callable[[SecurityAssociation], bool]:
+    """Whether an SA is what a filter says. All of them are in route domain 0: the plane has no other."""
     try:
         if word == "spi":
             spi = int(value, 0)
             return lambda sa: sa.spi == spi
+        if word in ("src-addr", "dst-addr", "peer-ip"):
+            address = parse_address(value, any_allowed=False)
+            own = attrgetter("source" if word == "src-addr" else "destination")
+            return lambda sa: not address.route_domain and own(sa) == address.ip
         if word == "route-domain":
-            ours = int(value) == 0  # The plan refuses every other one.
-            return lambda sa: ours
-        if word in ("src-addr", "dst-addr"):
-            address = ip_address(value)
-            return lambda sa: (sa.source if word == "src-addr" else sa.destination) == address
-    except ValueError:
+            domain = _route_domain(value)
+            return lambda sa: not domain
+    except (ValueError, BadValue):
         raise errors.SyntaxProblem(f'"{value}" is not allowed for {word}') from None
-    if word != "traffic-selector":
-        raise errors.SyntaxProblem(f'unexpected argument "{word}"')
     name = full(value)
     if view.snapshot.get(net_ipsec.SELECTOR, name) is None:
         raise errors.NotFound(net_ipsec.TRAFFIC_SELECTOR_KIND.title, name)
     reqids = {policy.reqid for policy in view.intent.policies if policy.label == name}
     return lambda sa: sa.reqid in reqids
+
+
+def _route_domain(value: str) -> int:
+    """The number of a route domain that is written as a number, or by name. Raises ValueError."""
+    number = parse_number(value.removeprefix(COMMON + "/"))
+    if not 0 <= number <= ROUTE_DOMAIN_MAX:
+        raise ValueError(value)
+    return number
+
+
+def _ike_sa(view: Sight, filters: Mapping[str, Json]) -> list[Record]:
+    """There are none, with manual keys only. Filters have to make sense all the same."""
+    for word, value in filters.items():
+        if word != "peer-name":
+            _filter(view, word, str(value))
+    return []
 
 
 def _ipsec_sa(view: Sight, filters: Mapping[str, Json]) -> list[Record]:
@@ -268,6 +316,19 @@ def _virtual(view: Sight, filters: Mapping[str, Json]) -> list[Record]:
     ]
 
 
+def _virtual_address(view: Sight, filters: Mapping[str, Json]) -> list[Record]:
+    """What the virtual servers of each address let through together."""
+    made: dict[str, Record] = {}
+    shown = {own["name"]: own for own in _virtual(view, {})}
+    for virtual in view.snapshot.all(ltm.VIRTUAL):
+        own, name = shown[virtual.name], derived.address_name(virtual)
+        row = made.setdefault(name, {"name": name, "enabled": False, "packets": 0, "bytes": 0})
+        row["enabled"] |= own["enabled"]
+        row["packets"] += own["packets"]
+        row["bytes"] += own["bytes"]
+    return [made[name] for name in sorted(made)]
+
+
 def _interface(view: Sight, filters: Mapping[str, Json]) -> list[Record]:
     return [
         {"name": link.name, "state": link.state, "mac": link.mac, "mtu": link.mtu}
@@ -276,11 +337,15 @@ def _interface(view: Sight, filters: Mapping[str, Json]) -> list[Record]:
 
 
 def _version(view: Sight, filters: Mapping[str, Json]) -> list[Record]:
-    features = view.plane.features
+    features, own = view.plane.features, release.release()
     return [
         {
+            "title": "Main Package",
             "product": "Culvert",
-            "version": view.version,
+            "version": own.version,
+            "build": own.build,
+            "edition": own.edition,
+            "date": own.date,
             "engine": features.engine,
             "workers": features.workers,
             "notes": [note for note in (view.trouble, *view.intent.notes) if note],
@@ -319,21 +384,23 @@ def _journal(state: JournalState | None, doubt: str) -> Record | None:
     }
 
 
-def _nothing(view: Sight, filters: Mapping[str, Json]) -> list[Record]:
-    return []
-
-
 SHOWS: dict[str, Callable[[Sight, Mapping[str, Json]], list[Record]]] = {
     "net ipsec ipsec-sa": _ipsec_sa,
-    "net ipsec ike-sa": _nothing,
+    "net ipsec ike-sa": _ike_sa,
     "net ipsec-stat": _ipsec_stat,
     "net ipsec drops": _drops,
     "net interface": _interface,
     "net ipsec traffic-selector": lambda view, filters: net_shows.selectors(view.snapshot, view.intent, view.plane),
-    "net route": lambda view, filters: net_shows.routes(view.snapshot, filters),
+    "net route": lambda view, filters: net_shows.routes(view.snapshot),
     "net self": lambda view, filters: net_shows.selves(view.snapshot, view.plane),
     "net vlan": lambda view, filters: net_shows.vlans(view.snapshot, view.plane),
+    "net ike-evt-stat": lambda view, filters: [dict.fromkeys(net_shows.IKE_EVENTS, 0)],
+    "net ike-msg-stat": lambda view, filters: [dict.fromkeys(net_shows.IKE_MESSAGES, 0)],
+    "cli version": lambda view, filters: [
+        own["properties"] for own in derived.records(view.snapshot, cli.VERSION_KIND).values()
+    ],
     "ltm virtual": _virtual,
+    "ltm virtual-address": _virtual_address,
     "sys tmm-info": _tmm_info,
     "sys version": _version,
 }

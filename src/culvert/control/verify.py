@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from culvert.control import coverage
 from culvert.control.explain import Scene
 from culvert.ipsec import overhead
 from culvert.ipsec.drops import TABLE, Reason
@@ -18,6 +19,7 @@ SMALLEST_INNER_MTU = 1280
 HARMLESS = frozenset({Reason.DUMMY, Reason.KEEP_ALIVE})
 SEQUENCES = 2**32
 NEAR_THE_END = 0.9
+VIRTUALS_TOLD = 3
 
 
 def verify(scene: Scene) -> list[Finding]:
@@ -71,28 +73,48 @@ def _routes(scene: Scene) -> Iterator[Finding]:
 
 
 def _virtuals(scene: Scene) -> Iterator[Finding]:
-    """Traffic of each outbound selector, and its answers, are forwarded."""
-    off = [own for own in scene.snapshot.all(ltm.VIRTUAL) if not own["enabled"]]
+    """All that each selector speaks of is forwarded, out of the networks here and out of the tunnel."""
     for policy in (own for own in scene.intent.policies if own.action is Action.PROTECT):
-        selector = policy.selector
-        fitting = [
-            own
-            for own in scene.intent.forwarders
-            if own.source.version == selector.source.version
-            and own.source.overlaps(selector.source)
-            and own.destination.overlaps(selector.destination)
-            and own.links != ()
-        ]
-        if fitting or policy.mode is Mode.TRANSPORT:
+        if policy.mode is Mode.TRANSPORT:
             continue
-        disabled = f" ({', '.join(_short(own.name) for own in off)} is disabled)" if off else ""
-        wildcard = "0.0.0.0:any mask any" if selector.source.version == 4 else "::.any mask any6"
-        yield _problem(
-            FAIL,
-            f"no forwarding virtual server accepts what selector {_short(policy.label)} speaks of: "
-            f"{selector.source} to {selector.destination}{disabled}",
-            f"create ltm virtual NAME destination {wildcard} ip-forward",
-        )
+        found = coverage.coverage(policy, scene.intent)
+        selector = policy.selector
+        spoken = f"selector {_short(policy.label)} speaks of: {selector.source} to {selector.destination}"
+        if not found.partial:
+            any_address = "0.0.0.0:any mask any" if selector.source.version == 4 else "::.any mask any6"
+            yield _problem(
+                FAIL,
+                f"no forwarding virtual server accepts what {spoken}{_why_not(scene, policy)}",
+                f"create ltm virtual NAME destination {any_address} ip-forward",
+            )
+        elif not found.whole:
+            separator = ":" if selector.source.version == 4 else "."
+            yield _problem(
+                WARN,
+                f"virtual servers accept only a part of what {spoken}; there is {_accepted(scene, found)}",
+                f"create ltm virtual NAME source {selector.source} "
+                f"destination {selector.destination}{separator}any ip-forward",
+            )
+
+
+def _accepted(scene: Scene, found: coverage.Coverage) -> str:
+    """The virtual servers that accept a part, and the VLANs that none of them listens on."""
+    named = [f"{_short(own.label)} ({coverage.words(own)})" for own in found.partial[:VIRTUALS_TOLD]]
+    more = len(found.partial) - len(named)
+    named += [f"{more} more"] if more else []
+    labels = {link.name: _short(link.label) for link in scene.intent.links}
+    deaf = ", ".join(labels.get(link, link) for link in found.unheard)
+    return ", ".join(named) + (f", and none listens on VLAN {deaf}" if deaf else "")
+
+
+def _why_not(scene: Scene, policy: Policy) -> str:
+    """What keeps virtual servers that exist from accepting it."""
+    off = [_short(own.name) for own in scene.snapshot.all(ltm.VIRTUAL) if not own["enabled"]]
+    bound = [_short(own.label) for own in scene.intent.forwarders if own.links is not None]
+    reasons = [f"{', '.join(off)} is disabled"] if off else []
+    if bound and policy.direction is Direction.IN:
+        reasons.append(f"{', '.join(bound)} listens on VLANs alone, and not on what comes out of a tunnel")
+    return f" ({'; '.join(reasons)})" if reasons else ""
 
 
 def _selectors(scene: Scene) -> Iterator[Finding]:

@@ -1,7 +1,7 @@
 """A data plane inside this process that touches no host: for tests, and to look at captures."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import NamedTuple
 
 from culvert.change import (
@@ -196,7 +196,9 @@ class MemoryPlane:
     def trust_counter_journal(self) -> None:
         """There is none to trust."""
 
-    def reset_stats(self) -> None:
+    def reset_stats(self, forwarders: Collection[str] | None = None) -> None:
+        if forwarders is not None:
+            return  # It forwards nothing, and so it counts nothing of that.
         for record in self._gateway.sadb:
             usage = record.usage
             usage.packets = usage.octets = 0

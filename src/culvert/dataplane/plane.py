@@ -1,6 +1,6 @@
 """The data plane as everyone above sees it: obey changes, say what happened."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -143,8 +143,11 @@ class DataPlane(Protocol):
     def trust_counter_journal(self) -> None:
         """It is in doubt no more. Raises PlaneError where that can't be kept."""
 
-    def reset_stats(self) -> None:
-        """Zero packet, octet and drop counts. Sequence numbers and replay windows stay."""
+    def reset_stats(self, forwarders: Collection[str] | None = None) -> None:
+        """Zero packet, octet and drop counts. Sequence numbers and replay windows stay.
+
+        With `forwarders`: the counts of these labels alone.
+        """
 
     def tick(self, now: float) -> list[str]:
         """Look after what runs on its own (restart a dead packet process, links that came or went).

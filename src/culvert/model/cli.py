@@ -1,20 +1,17 @@
-"""`cli ...`: how the shell behaves."""
+"""`cli ...`: how the shell behaves. What of the vendor's settings changes nothing here is no property here."""
 
+from collections.abc import Iterator
+
+from culvert.model.auth import PARTITION
 from culvert.model.fields import Choice, Field, Integer, Reader, Text, Words
-from culvert.model.kind import Kind, Naming
+from culvert.model.kind import Kind, Naming, Object, World
 from culvert.model.net_ipsec import DESCRIPTION
-from culvert.model.problems import BadValue
+from culvert.model.problems import BadValue, Problem
 
 PREFERENCE = ("cli", "preference")
 GLOBAL_SETTINGS = ("cli", "global-settings")
 ADMIN_PARTITIONS = ("cli", "admin-partitions")
-
-_TEXT = Text()
-
-
-def _folder(text: str, reader: Reader) -> str:
-    _TEXT.parse(text, reader)
-    return text
+VERSION = ("cli", "version")
 
 
 def _part(text: str, reader: Reader) -> str:
@@ -28,30 +25,32 @@ UNITS = ("default", "exa", "gig", "kil", "meg", "peta", "raw", "tera", "yotta", 
 PROMPT = ("config-sync-status", "current-folder", "host", "status", "user")
 PREFERENCE_KIND = Kind(
     path=PREFERENCE,
-    keeps=True,
     title="CLI preference",
-    help="What the shell looks like",
+    help="What the shell looks like for the user who asks",
     naming=Naming.SINGLE,
     fixed=True,
+    personal=True,
     fields=(
-        Field("alias-path", Words(_folder, "folders in braces"), "Where aliases are", ("/Common",)),
         Field("confirm-edit", _SWITCH, "Ask before an edit takes effect", "enabled"),
         Field("display-threshold", Integer(0, 2**31 - 1), "Objects from which on a list asks first; 0 is never", 100),
-        Field("editor", Choice(("vi", "nano")), "Text editor", "vi"),
-        Field("history-date-time", _SWITCH, "Times in the history", "disabled"),
+        Field("editor", Choice(("vi", "nano")), "Text editor, where VISUAL and EDITOR name none", "vi"),
         Field("history-file-size", Integer(0, 100_000), "Commands that the history keeps", 10_000),
-        Field("history-size", Integer(0, 100_000), "Commands of a session that can be recalled", 500),
+        Field("history-size", Integer(0, 100_000), "Commands that can be recalled in a session", 500),
         Field("keymap", Choice(("default", "emacs", "vi")), "Keys of the command line", "default"),
         Field("list-all-properties", _SWITCH, "Whether list shows defaults too", "disabled"),
         Field("pager", _SWITCH, "Long answers page by page", "enabled"),
         Field("prompt", Words(_part, "parts in braces", per_line=False), "Parts of the prompt", PROMPT),
-        Field("show-aliases", _SWITCH, "Aliases in completion", "enabled"),
-        Field("stat-units", Choice(UNITS), "Units of counters", "default"),
-        Field("table-indent-width", Integer(0, 100), "Columns that nested tables stand in", 2),
-        Field("video", _SWITCH, "Colours", "enabled"),
-        Field("warn", Choice(("bell", "flash", "none")), "How a mistake is told", "bell"),
+        Field("stat-units", Choice(UNITS), "Units of counters, where a show names none", "default"),
     ),
 )
+
+
+def partition_is_there(own: Object, world: World) -> Iterator[Problem]:
+    """The shell has to be able to start there."""
+    name = own["update-partition"]
+    if world.get(PARTITION, name or "") is None:
+        yield own.problem(f"the requested partition ({name}) was not found", "update-partition")
+
 
 GLOBAL_SETTINGS_KIND = Kind(
     path=GLOBAL_SETTINGS,
@@ -61,11 +60,9 @@ GLOBAL_SETTINGS_KIND = Kind(
     naming=Naming.SINGLE,
     fixed=True,
     fields=(
-        Field("audit", _SWITCH, "Log commands that change something", "enabled"),
+        Field("audit", _SWITCH, "Log every change with who made it; debug does even when disabled", "enabled"),
         DESCRIPTION,
         Field("idle-timeout", Integer(1, 1_000_000, {"disabled": 0}), "Minutes until an idle shell ends", 0),
-        Field("scf-backup-number", Integer(0, 99), "Backups of single configuration files", 2),
-        Field("service", Choice(("name", "number")), "Ports by name or by number", "name"),
     ),
 )
 
@@ -76,7 +73,28 @@ ADMIN_PARTITIONS_KIND = Kind(
     help="The partition that a shell starts in",
     naming=Naming.SINGLE,
     fixed=True,
-    fields=(Field("update-partition", Text(), "Partition for new objects", "Common"),),
+    rules=(partition_is_there,),
+    fields=(Field("update-partition", Text(), "Partition that a shell starts in", "Common"),),
 )
 
-KINDS = (ADMIN_PARTITIONS_KIND, GLOBAL_SETTINGS_KIND, PREFERENCE_KIND)
+VERSION_KIND = Kind(
+    path=VERSION,
+    title="CLI version",
+    help="The version of the commands, which is that of Culvert",
+    naming=Naming.SINGLE,
+    fixed=True,
+    derived=True,
+    fields=(
+        Field("active", Text(), "The one in force", always=True),
+        Field("latest", Text(), "The newest one", always=True),
+        Field(
+            "supported",
+            Words(lambda text, reader: text, "versions in braces", per_line=False),
+            "All that may be",
+            (),
+            always=True,
+        ),
+    ),
+)
+
+KINDS = (ADMIN_PARTITIONS_KIND, GLOBAL_SETTINGS_KIND, PREFERENCE_KIND, VERSION_KIND)

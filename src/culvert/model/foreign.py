@@ -28,7 +28,7 @@ MODULES = frozenset(_WORDS.split())
 _NET = (
     "address-list arp bwc cmetrics cos dag-globals dns-resolver fdb interface-cos ipv6-subscriber-prefix-length "
     "lacp-globals lldp-globals mroute multicast-globals ndp packet-filter packet-filter-trusted packet-tester "
-    "port-list port-mirror rate-shaping router-advertisement routing rst-cause self-allow service-policy sfc stp "
+    "port-list port-mirror rate-shaping router-advertisement routing rst-cause service-policy sfc stp "
     "stp-globals timer-policy trunk vlan-allowed vlan-group wccp"
 )
 _TUNNELS = "endpoint etherip fec geneve gre ipip lw4o6 map ppp tcp-forward v6rd vxlan wccp"
@@ -109,7 +109,8 @@ def _is_component(words: list[str]) -> bool:
 
 def _known(words: list[str], kinds: Mapping[tuple[str, ...], Kind]) -> bool:
     longest = max(map(len, kinds), default=0)
-    return any(tuple(words[:count]) in kinds for count in range(1, min(len(words), longest) + 1))
+    found = (kinds.get(tuple(words[:count])) for count in range(1, min(len(words), longest) + 1))
+    return any(kind is not None and kind.in_files for kind in found)
 
 
 def _is_foreign(words: list[str], body: str, kinds: Mapping[tuple[str, ...], Kind]) -> bool:

@@ -60,6 +60,8 @@ class Kind:
     and written back; a kind that doesn't keep refuses it. `stand_in`: objects of that kind may be named instead.
     `typed` finds what is wrong with words as they were given, for what can't be told from the value any more.
     `concerns`: objects that don't name one of this kind, but whose rules look at it all the same.
+    `derived`: its objects follow from others, and `help` says from which. `personal`: each user has one. In a file,
+    stanzas of both are foreign.
     """
 
     path: Path
@@ -75,6 +77,8 @@ class Kind:
     implicit: bool = False
     partitioned: bool = False
     keeps: bool = False
+    derived: bool = False
+    personal: bool = False
     stand_in: Path | None = None
     concerns: "Callable[[Object, World], Iterable[Object]] | None" = None
     typed: Callable[[str, Mapping[str, Raw]], Iterable[Problem]] = lambda name, raw: ()
@@ -82,6 +86,11 @@ class Kind:
     @property
     def word(self) -> str:
         return " ".join(self.path)
+
+    @property
+    def in_files(self) -> bool:
+        """Whether its objects are part of the configuration."""
+        return not (self.derived or self.personal)
 
     def field(self, word: str) -> Field | None:
         """The field that `word` begins, whichever of its input words it is."""

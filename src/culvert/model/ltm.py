@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
 from culvert.model import names
-from culvert.model.fields import Choice, Field, Members, Prefix, Raw, Reader, Shape, Toggle, Words
-from culvert.model.kind import Kind, Object, World
+from culvert.model.fields import Choice, Field, Members, OneAddress, Prefix, Raw, Reader, Shape, Toggle, Words
+from culvert.model.kind import Kind, Naming, Object, World
 from culvert.model.net import VLAN
 from culvert.model.net_ipsec import DESCRIPTION
 from culvert.model.problems import BadValue, Problem
@@ -14,6 +14,7 @@ from culvert.model.services import PROTOCOLS, SERVICES
 from culvert.model.values import Destination, IPNetwork, parse_interface, parse_number
 
 VIRTUAL = ("ltm", "virtual")
+VIRTUAL_ADDRESS = ("ltm", "virtual-address")
 _PORTS = {"any": 0, "*": 0, **SERVICES}
 
 
@@ -228,4 +229,20 @@ FASTL4_KIND = Kind(
     fields=(DESCRIPTION,),
 )
 
-KINDS = (FASTL4_KIND, VIRTUAL_KIND)
+VIRTUAL_ADDRESS_KIND = Kind(
+    path=VIRTUAL_ADDRESS,
+    title="Virtual Address",
+    help="Comes with the virtual servers that listen on it, and goes with the last of them",
+    naming=Naming.LOOSE,
+    fixed=True,
+    derived=True,
+    fields=(
+        Field("address", OneAddress(any_allowed=True), "The address itself", always=True),
+        Field("arp", Choice(("disabled",)), "A network's addresses are other systems'", "disabled", always=True),
+        Field("auto-delete", Choice(("true",)), "Goes with its last virtual server", "true"),
+        Field("icmp-echo", Choice(("disabled",)), "The destinations answer themselves", "disabled", always=True),
+        Field("mask", Mask(), "Netmask of the address", always=True),
+    ),
+)
+
+KINDS = (FASTL4_KIND, VIRTUAL_KIND, VIRTUAL_ADDRESS_KIND)

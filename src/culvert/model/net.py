@@ -29,6 +29,7 @@ VLAN = ("net", "vlan")
 SELF = ("net", "self")
 ROUTE = ("net", "route")
 ROUTE_DOMAIN = ("net", "route-domain")
+SELF_ALLOW = ("net", "self-allow")
 TUNNEL = ("net", "tunnels", "tunnel")
 PARTITION: Path = ("auth", "partition")
 
@@ -53,6 +54,13 @@ def parse_service(text: str, reader: Reader) -> str:
     if not (colon and known and 0 <= number <= 65535):
         raise BadValue(f'"{text}" is not allowed; allowed: all, default, none, or protocol:port such as tcp:22')
     return f"{protocol}:{number}"
+
+
+def parse_default(text: str, reader: Reader) -> str:
+    """One of the services that `default` stands for, which can't be another such word."""
+    if text in (ALLOW_ALL, ALLOW_DEFAULT):
+        raise BadValue(f'"{text}" is not allowed; allowed: protocol:port such as tcp:22')
+    return parse_service(text, reader)
 
 
 def assign_tag(name: str, raw: dict[str, Raw], world: World) -> None:
@@ -306,4 +314,22 @@ ROUTE_DOMAIN_KIND = Kind(
     ),
 )
 
-KINDS = (INTERFACE_KIND, ROUTE_KIND, ROUTE_DOMAIN_KIND, SELF_KIND, VLAN_KIND)
+SELF_ALLOW_KIND = Kind(
+    path=SELF_ALLOW,
+    keeps=True,
+    title="self IP defaults",
+    help="What allow-service default stands for",
+    naming=Naming.SINGLE,
+    implicit=True,
+    fields=(
+        Field(
+            "defaults",
+            Words(parse_default, "protocol:port in braces"),
+            "Services that self IPs with allow-service default accept",
+            tuple(sorted(DEFAULT_SERVICES)),
+            always=True,
+        ),
+    ),
+)
+
+KINDS = (INTERFACE_KIND, ROUTE_KIND, ROUTE_DOMAIN_KIND, SELF_ALLOW_KIND, SELF_KIND, VLAN_KIND)

@@ -1,5 +1,6 @@
 """Every kind by its path, and the objects that a system has before anyone configures it."""
 
+from collections.abc import Sequence
 from types import MappingProxyType
 
 from culvert.model import auth, cli, foreign, ltm, net, net_ipsec, sys, tunnels
@@ -8,11 +9,18 @@ from culvert.model.kind import Kind, Path
 _MODULES = (auth, cli, foreign, ltm, net, net_ipsec, sys, tunnels)
 KINDS: MappingProxyType[Path, Kind] = MappingProxyType({own.path: own for module in _MODULES for own in module.KINDS})
 
+
+
+def stranger(words: Sequence[str]) -> str:
+    """The first of `words` that leads to no kind; "" when all do."""
+    known = max(count for count in range(len(words) + 1) if any(path[:count] == (*words[:count],) for path in KINDS))
+    return words[known] if known < len(words) else ""
+
+
 SHIPPED_TEXT = """
 auth partition Common { }
 cli admin-partitions { }
 cli global-settings { }
-cli preference { }
 ltm profile fastl4 /Common/fastL4 { }
 net ipsec ike-daemon /Common/ikedaemon {
     log-publisher /Common/default-ipsec-log-publisher
@@ -32,6 +40,7 @@ net ipsec traffic-selector /Common/default-traffic-selector-interface {
 net route-domain /Common/0 {
     id 0
 }
+net self-allow { }
 net tunnels ipsec /Common/ipsec {
     traffic-selector /Common/default-traffic-selector-interface
 }

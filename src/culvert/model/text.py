@@ -59,6 +59,7 @@ class Style:
     everything: bool = False
     one_line: bool = False
     only: tuple[str, ...] = ()
+    partition: bool = False
 
 
 def read(text: str, kinds: Mapping[tuple[str, ...], Kind]) -> tuple[list[Draft], list[Problem]]:
@@ -322,11 +323,22 @@ def _draft(
         raise BadSyntax(f"{kind.word} {name}: braces are missing", first.line, first.column)
     draft = Draft(kind, name, line=first.line, column=first.column)
     kept = draft.kept if kind.keeps else None
-    draft.raw = properties(kind.fields, body.items, draft.places, kept=kept, errors=errors)
+    items = _without_partition(kind, body.items)
+    draft.raw = properties(kind.fields, items, draft.places, kept=kept, errors=errors)
     hidden = next(clear_keys.problems("\n".join(draft.kept), 0, of_ipsec=False), None)
     if hidden is not None:
         errors.append(BadSyntax(f"{hidden.word}: {hidden.sentence}", first.line, first.column))
     return draft
+
+
+def _without_partition(kind: Kind, items: Sequence[Token]) -> Sequence[Token]:
+    """A body without the line `partition P`, which `list` prints: the name says that already."""
+    if kind.naming not in (Naming.FOLDER, Naming.LOOSE):
+        return items
+    words = [item.text if isinstance(item, Word) else "" for item in items]
+    first_of_line = (at for at, item in enumerate(items) if not at or items[at - 1].line < item.line)
+    at = next((at for at in first_of_line if words[at] == "partition" and at + 1 < len(items)), None)
+    return items if at is None else [*items[:at], *items[at + 2 :]]
 
 
 def _stray(header: list[Word], kinds: Mapping[tuple[str, ...], Kind]) -> Word:
@@ -356,7 +368,7 @@ def render(
         if own.word in raw and _listed(own, raw, style, own.word in said)
     ]
     entries += [] if style.only else [(False, lines[0], lines) for lines in _paragraphs(kept)]
-    if kind.partitioned and style.everything and style.folder is not None:
+    if _has_partition_line(kind, name, style):
         entries.append((False, "partition", [f"partition {names.partition(name)}"]))
     lines = [line for *_, own_lines in sorted(entries) for line in own_lines]
     if not lines:
@@ -364,6 +376,14 @@ def render(
     if style.one_line:
         return f"{' '.join(head)} {{ {' '.join(line.strip() for line in lines)} }}"
     return "\n".join([f"{' '.join(head)} {{", *(INDENT + line for line in lines), "}"])
+
+
+def _has_partition_line(kind: Kind, name: str, style: Style) -> bool:
+    """Of an object elsewhere than in the current folder's partition, and wherever somebody asks."""
+    if style.folder is None or style.only or kind.naming not in (Naming.FOLDER, Naming.LOOSE):
+        return style.partition and bool(names.partition(name))
+    elsewhere = names.partition(name) != (names.partition(f"{style.folder}/") or names.partition(names.COMMON + "/"))
+    return style.partition or elsewhere or (kind.partitioned and style.everything)
 
 
 def _paragraphs(kept: Sequence[str]) -> Iterator[list[str]]:

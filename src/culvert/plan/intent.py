@@ -165,22 +165,27 @@ def links_of(snapshot: Snapshot) -> dict[str, Link]:
 
 
 def _addresses(snapshot: Snapshot, links: dict[str, Link], notes: list[str]) -> Iterator[Address]:
+    settings = snapshot.get(net.SELF_ALLOW, "")
+    defaults = net.DEFAULT_SERVICES if settings is None else settings["defaults"]
     for own in snapshot.all(net.SELF):
         link = links.get(own["vlan"])
         if link is None:
             notes.append(f"self IP {own.name} waits: VLAN {own['vlan']} has no interface")
             continue
         yield Address(
-            link=link.name, interface=own["address"].interface, label=own.name, services=_services(own["allow-service"])
+            link=link.name,
+            interface=own["address"].interface,
+            label=own.name,
+            services=_services(own["allow-service"], defaults),
         )
 
 
-def _services(words: tuple[str, ...]) -> tuple[Service, ...] | None:
+def _services(words: tuple[str, ...], defaults: tuple[str, ...]) -> tuple[Service, ...] | None:
     if net.ALLOW_ALL in words:
         return None
     expanded = [word for word in words if word != net.ALLOW_DEFAULT]
     if net.ALLOW_DEFAULT in words:
-        expanded += net.DEFAULT_SERVICES
+        expanded += defaults
     return tuple(_service(word) for word in sorted(set(expanded)))
 
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from culvert.control.errors import ControlError, NotFound, SyntaxProblem
-from culvert.model import text
+from culvert.model import shows, text
 from culvert.model.fields import Edit, Raw
 from culvert.model.foreign import FOREIGN, KEPT
 from culvert.model.kind import Kind, Naming
@@ -16,16 +16,15 @@ from culvert.model.values import parse_number
 from culvert.tmsh import selection, tree
 from culvert.tmsh.keys import without_keys
 from culvert.tmsh.session import Batch, Session
+from culvert.tmsh.tree import TRANSACTION
 from culvert.tmsh.words import Words, unexpected
 
-TRANSACTION = ("cli", "transaction")
-IPSEC_SA = ("net", "ipsec", "ipsec-sa")
+IPSEC_SA, IKE_SA = tree.OF_SAS
 KEPT_KIND = " ".join(FOREIGN)
-IKE_SA = ("net", "ipsec", "ike-sa")
 
 
 def create(words: Words, session: Session) -> str:
-    node = tree.walk(words, session.module)
+    node = tree.walk(words, session.module, "create")
     if node.path == TRANSACTION:
         return _begin(words, session)
     kind = _kind(node, words)
@@ -35,7 +34,7 @@ def create(words: Words, session: Session) -> str:
 
 
 def modify(words: Words, session: Session) -> str:
-    node = tree.walk(words, session.module)
+    node = tree.walk(words, session.module, "modify")
     if node.path == TRANSACTION:
         return _edit_batch(words, session)
     if node.kind is None:
@@ -47,13 +46,13 @@ def modify(words: Words, session: Session) -> str:
 
 
 def delete(words: Words, session: Session) -> str:
-    node = tree.walk(words, session.module)
+    node = tree.walk(words, session.module, "delete")
     if node.path == TRANSACTION:
         return _abandon(session)
     if node.path == IPSEC_SA:
         return _delete_sas(words, session)
     if node.path == IKE_SA:
-        selection.filters(words, selection.IKE_SA, (), set())
+        session.call("show", what=shows.IKE_SA, filters=selection.filters(words, shows.IKE_SA, session))
         return "there are no negotiated security associations to delete"
     if node.kind is None and words:
         return _delete_kept(node, words, session)
@@ -70,7 +69,7 @@ def delete(words: Words, session: Session) -> str:
 
 def copy(words: Words, session: Session) -> str:
     """`cp net self a b`: a second object with the properties of the first."""
-    kind = tree.kind_at(words, session.module)
+    kind = tree.kind_at(words, session.module, "cp")
     source, name = _name(words, kind), _name(words, kind)
     words.end()
     found = session.call("list", kind=kind.word, names=[source], folder=session.folder)
@@ -84,7 +83,7 @@ def copy(words: Words, session: Session) -> str:
 
 def move(words: Words, session: Session) -> str:
     """`mv net self a b`, `mv net self a to-folder /Common/f`: another name; who names the object follows it."""
-    kind = tree.kind_at(words, session.module)
+    kind = tree.kind_at(words, session.module, "mv")
     source, name = _name(words, kind), _name(words, kind)
     if name == "to-folder":
         folder = words.take("a folder")
@@ -162,7 +161,7 @@ def _edit_batch(words: Words, session: Session) -> str:
 
 
 def _delete_sas(words: Words, session: Session) -> str:
-    answer = session.call("delete-sas", filters=selection.filters(words, selection.IPSEC_SA, (), set()))
+    answer = session.call("delete-sas", filters=selection.filters(words, shows.IPSEC_SA, session))
     count = answer["reinstalled"]
     if not count:
         return "there are no such security associations to delete"

@@ -5,16 +5,18 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from culvert.control.errors import ControlError
+from culvert.model import shows
 from culvert.model.fields import NONE, Choice, Field, Integer, Members, Reference, Shape, Toggle, Verb, Words
 from culvert.model.kind import Kind, Naming
 from culvert.model.problems import BadSyntax
 from culvert.model.registry import KINDS
 from culvert.tmsh import files, listing, selection, showing, tree
-from culvert.tmsh.changes import TRANSACTION
+from culvert.tmsh.changes import IKE_SA, IPSEC_SA
 from culvert.tmsh.command import VERBS
 from culvert.tmsh.format import LAYOUTS
 from culvert.tmsh.navigation import columns
 from culvert.tmsh.session import Session
+from culvert.tmsh.tree import TRANSACTION
 from culvert.tmsh.words import matches
 
 NAMES_MAX = 200
@@ -118,23 +120,31 @@ def _file_words(verb: str, rest: list[str]) -> Iterator[Candidate]:
 
 
 def _objects(verb: str, rest: list[str], partial: str, session: Session) -> Iterator[Candidate]:
-    node, count = tree.resolve(rest, session.module)
+    node, count = tree.resolve(rest, session.module, verb)
     left = rest[count:]
     if not left and (not rest or node.kind is None):
-        yield from (own for own in _children(node, partial if not rest else "") if _is_useful(verb, node, own.word))
+        found = _children(node, partial if not rest else "")
+        yield from (own for own in found if tree.serves(verb, _child(node, own.word)))
     if verb == "show":
         yield from _show_words(node, left, session)
-    elif node.path == TRANSACTION or verb == "run":
-        yield from _run_words(verb, node, left)
+    elif verb == "delete" and node.path in (IPSEC_SA, IKE_SA):
+        yield from _filter_words(node, left, session)
+    elif node.path == TRANSACTION:
+        if verb == "modify" and not left:
+            yield Candidate("delete", "Take a command out again, by its number", OPTIONS)
+    elif verb == "run":
+        yield from _run_words(node, left)
+    elif verb == "reset-stats":
+        yield from _names(KINDS[node.path], session) if " ".join(node.path) == "ltm virtual" else ()
     elif node.kind is not None and verb != "help":
         yield from _of_kind(verb, node.kind, left, session)
     elif verb == "list" and count:
         yield from _options(listing.OPTIONS, left)
 
 
-def _run_words(verb: str, node: tree.Node, left: list[str]) -> Iterator[Candidate]:
+def _run_words(node: tree.Node, left: list[str]) -> Iterator[Candidate]:
     words = {"util bash": "-c", "sys counter-journal": "trust"}
-    if verb == "run" and not left and (word := words.get(" ".join(node.path))):
+    if not left and (word := words.get(" ".join(node.path))):
         yield Candidate(word, "", OPTIONS)
 
 
@@ -154,40 +164,35 @@ def _of_kind(verb: str, kind: Kind, left: list[str], session: Session) -> Iterat
 
 
 def _show_words(node: tree.Node, left: list[str], session: Session) -> Iterator[Candidate]:
-    if " ".join(node.path) not in LAYOUTS:
+    what = " ".join(node.path)
+    if what not in LAYOUTS:
         return
-    if left and left[-1] == "traffic-selector":
+    waits = bool(left) and left[-1] in shows.FILTERS.get(what, ())
+    if what in shows.NAMED and not set(left) & set(showing.OPTIONS):
+        yield from (own for own in _names(KINDS[node.path], session) if own.word not in left)
+        yield Candidate("all", "All of them", IDENTIFIERS)
+    yield from _filter_words(node, left, session)
+    yield from () if waits else _options(showing.OPTIONS, left)
+
+
+def _filter_words(node: tree.Node, left: list[str], session: Session) -> Iterator[Candidate]:
+    """The filters of what a node shows, or what the last one of `left` may be."""
+    own = shows.FILTERS.get(" ".join(node.path), {})
+    if left and left[-1] == "traffic-selector" and own:
         yield from _names(KINDS["net", "ipsec", "traffic-selector"], session)
-        return
-    filters = selection.FILTERS.get(" ".join(node.path), {})
-    if left and left[-1] in filters:
-        yield Candidate("<value>", filters[left[-1]])
-        return
-    yield from _options(filters, left)
-    yield from _options(showing.OPTIONS, left)
+    elif left and left[-1] in own:
+        yield Candidate("<value>", own[left[-1]])
+    else:
+        yield from _options(own, left)
 
 
 def _options(options: Mapping[str, str], left: Sequence[str]) -> Iterator[Candidate]:
     yield from (Candidate(word, help, OPTIONS) for word, help in options.items() if word not in left)
 
 
-def _is_useful(verb: str, node: tree.Node, word: str) -> bool:
-    """Whether there is something for the verb in a child of a node."""
-    child = (tree.ROOT if word.startswith("/") else node).children[word.removeprefix("/")]
-    below = [child.path, *(path for path in _paths(child))]
-    if verb == "show":
-        return any(" ".join(path) in LAYOUTS for path in below)
-    if verb == "run":
-        return any(path in (("util", "bash"), ("sys", "counter-journal")) for path in below)
-    if verb in ("create", "delete", "modify", "list"):
-        return any(path in KINDS or path == TRANSACTION for path in below)
-    return True
-
-
-def _paths(node: tree.Node) -> Iterator[tuple[str, ...]]:
-    for child in node.children.values():
-        yield child.path
-        yield from _paths(child)
+def _child(node: tree.Node, word: str) -> tree.Node:
+    """The child of a node that a word stands for, with a leading / one of the root."""
+    return (tree.ROOT if word.startswith("/") else node).children[word.removeprefix("/")]
 
 
 def _children(node: tree.Node, partial: str) -> Iterator[Candidate]:

@@ -12,13 +12,14 @@ from culvert import __version__
 from culvert.control.errors import SyntaxProblem
 from culvert.model import tokens
 from culvert.model.problems import BadSyntax
-from culvert.tmsh import changes, listing
+from culvert.tmsh import changes, listing, selection
 from culvert.tmsh.session import Session
 from culvert.tmsh.words import Words, matches, unexpected
 
 SCF_DIRECTORY = Path("/var/local/scf")
 SAVE_OPTIONS: Mapping[str, str] = {
     "file": "Write a single configuration file instead of the saved configuration",
+    "no-passphrase": "Accepted for scripts: a file is never locked with a passphrase",
     "partitions": "Accepted for scripts: all partitions are saved",
 }
 LOAD_OPTIONS: Mapping[str, str] = {
@@ -37,8 +38,8 @@ def save(words: Words, session: Session) -> str:
     while words:
         option = _option(words, SAVE_OPTIONS)
         if option == "partitions":
-            words.take("all, or the name of a partition")
-        else:
+            _partitions(words, session)
+        elif option == "file":
             target = scf_path(words.take("a file name"))
     if target is None:
         answer = session.call("save")
@@ -57,7 +58,7 @@ def load(words: Words, session: Session) -> str:
         if option == "file":
             source = scf_path(words.take("a file name"))
         elif option == "partitions":
-            words.take("all, or the name of a partition")
+            _partitions(words, session)
     if session.batch is not None:
         raise BadSyntax("load sys config can't be part of a transaction")
     verify, merge = "verify" in flags, "merge" in flags
@@ -76,13 +77,15 @@ def edit(words: Words, session: Session) -> str:
     with tempfile.TemporaryDirectory(prefix="tmsh-") as directory:
         path = Path(directory) / "edited.conf"
         _write_private(path, before + "\n")
-        editor = os.environ.get("VISUAL") or os.environ.get("EDITOR") or "vi"
+        editor = os.environ.get("VISUAL") or os.environ.get("EDITOR") or session.preference("editor", "vi")
         try:
             done = subprocess.run([*editor.split(), str(path)], check=False)
         except OSError as error:
             raise BadSyntax(f"the editor {editor} can't be started: {error.strerror}; set EDITOR") from None
         after = read(path)
     if done.returncode or after == before + "\n":
+        return "nothing was changed"
+    if session.preference("confirm-edit") == "enabled" and not session.confirm("Submit the changes?"):
         return "nothing was changed"
     answer = session.call("load", text=after, merge=True, verify=False, folder=session.folder)
     return changes.warn(answer["warnings"])
@@ -120,6 +123,13 @@ def _config(words: Words, session: Session) -> None:
     words.take()
     if words.take("config") != "config":
         raise BadSyntax("incomplete command: sys config is expected")
+
+
+def _partitions(words: Words, session: Session) -> None:
+    """`partitions all`, `partitions P1`, `partitions { P1 P2 }`: those named have to be there."""
+    for name in words.take_several("all, or the name of a partition"):
+        if name != selection.ALL:
+            session.call("folder", name=f"/{name.lstrip('/')}")
 
 
 def _option(words: Words, known: Mapping[str, str]) -> str:

@@ -153,11 +153,14 @@ def _version(records: Sequence[Record], options: Options) -> str:
     rows = [
         ("Product", own["product"]),
         ("Version", own["version"]),
+        ("Build", own["build"]),
+        ("Edition", own["edition"]),
+        ("Date", own["date"]),
         ("Engine", own["engine"]),
         ("Workers", str(own["workers"])),
     ]
     title = "Sys::Version"
-    lines = ["-" * len(title), title, "-" * len(title), "Main Package"]
+    lines = ["-" * len(title), title, "-" * len(title), own["title"]]
     lines += [f"  {word:<8} {value}" for word, value in rows]
     return "\n".join([*lines, *(f"  Note     {note}" for note in own["notes"])])
 
@@ -189,9 +192,6 @@ def _journal(own: Record | None) -> Iterator[str]:
     if own["doubt"]:
         yield f"    In doubt      {own['doubt']}"
 
-
-NAMED = ("ltm virtual", "net ipsec traffic-selector", "net route", "net self", "net vlan")
-"""Shows of objects, which may be asked about some of them by name."""
 
 LAYOUTS: Mapping[str, Callable[[Sequence[Record], Options], str]] = {
     "net ipsec ipsec-sa": _ipsec_sa,

@@ -5,8 +5,11 @@ import shlex
 import subprocess
 
 from culvert.control.errors import Refused
+from culvert.model import shows
+from culvert.model.names import full
 from culvert.model.problems import BadSyntax
 from culvert.tmsh import tree
+from culvert.tmsh.selection import ALL
 from culvert.tmsh.session import Session
 from culvert.tmsh.words import Words, unexpected
 
@@ -29,11 +32,20 @@ def run(words: Words, session: Session) -> str:
 
 
 def reset_stats(words: Words, session: Session) -> str:
-    """Counters of SAs, drops and virtual servers begin at zero again. Sequence numbers and windows stay."""
-    tree.walk(words, session.module)
-    words.skip(len(words.leading()))
+    """Counters begin at zero again, all of them or those of what is named. Sequence numbers and windows stay."""
+    if not words:
+        session.call("reset-stats")
+        return ""
+    node = tree.walk(words, session.module, "reset-stats")
+    what = " ".join(node.path)
+    if what not in (*shows.COUNTED, *shows.COUNTED_TOGETHER):
+        raise unexpected(words.take()) if words else BadSyntax(f"{what} has no counters of its own")
+    names = words.leading() if what in shows.NAMED else []
+    words.skip(len(names) if what not in shows.COUNTED_TOGETHER else len(words.leading()))
     words.end()
-    session.call("reset-stats")
+    if names == [ALL]:
+        names = []
+    session.call("reset-stats", what=what, names=[full(name, session.folder) for name in names])
     return ""
 
 

@@ -112,11 +112,44 @@ def _routes(records: Sequence[Record], options: Options) -> str:
     return table("Net::Routes", ["Name", "Destination", "Type", "NextHop", "Origin"], rows, left=5)
 
 
+def _counters(title: str) -> Callable[[Sequence[Record], Options], str]:
+    """A layout of named counters, one on each line."""
+
+    def lay_out(records: Sequence[Record], options: Options) -> str:
+        rows = [[word.replace("_", " ").capitalize(), number(count, options)] for word, count in records[0].items()]
+        return table(title, ["Counter", "Value"], rows)
+
+    return lay_out
+
+
+def _cli_version(records: Sequence[Record], options: Options) -> str:
+    own = records[0]
+    rows = [("Active", own["active"]), ("Latest", own["latest"]), ("Supported", " ".join(own["supported"]))]
+    return "\n".join([*titled("Cli::Version"), *(f"{word:<10} {value}" for word, value in rows)])
+
+
+def _virtual_addresses(records: Sequence[Record], options: Options) -> str:
+    rows = [
+        [
+            _short(own["name"]),
+            "enabled" if own["enabled"] else "disabled",
+            number(own["packets"], options),
+            number(own["bytes"], options),
+        ]
+        for own in records
+    ]
+    return table("Ltm::Virtual Address", ["Address", "State", "Packets", "Bytes"], rows, left=2)
+
+
 def _short(name: str) -> str:
     return relative(name, COMMON)
 
 
 LAYOUTS: Mapping[str, Callable[[Sequence[Record], Options], str]] = {
+    "cli version": _cli_version,
+    "ltm virtual-address": _virtual_addresses,
+    "net ike-evt-stat": _counters("Net::IKE Events"),
+    "net ike-msg-stat": _counters("Net::IKE Messages"),
     "net ipsec traffic-selector": _selectors,
     "net route": _routes,
     "net self": _selves,

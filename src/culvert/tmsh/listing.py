@@ -41,8 +41,8 @@ class Wanted:
 
 
 def run(words: Words, session: Session) -> str:
-    node = tree.walk(words, session.module)
-    if node.path == changes.TRANSACTION:
+    node = tree.walk(words, session.module, "list")
+    if node.path == tree.TRANSACTION:
         words.end()
         return changes.listed_batch(session)
     path = (*node.path, *_foreign(words)) if node.kind is None else node.path
@@ -53,7 +53,8 @@ def run(words: Words, session: Session) -> str:
     if "json" in wanted.options:
         return json.dumps(found, indent=2)
     everything = "all-properties" in wanted.options or _prefers_all(session, wanted)
-    style = Style(session.folder, everything, "one-line" in wanted.options, tuple(wanted.only))
+    options = wanted.options
+    style = Style(session.folder, everything, "one-line" in options, tuple(wanted.only), "partition" in options)
     return "\n".join(_text(own, style) for own in found)
 
 
@@ -82,7 +83,7 @@ def _written(items: Sequence[Token]) -> Iterator[str]:
 
 
 def _prefers_all(session: Session, wanted: Wanted) -> bool:
-    return session.lists_all and "non-default-properties" not in wanted.options
+    return session.preference("list-all-properties") == "enabled" and "non-default-properties" not in wanted.options
 
 
 def _wanted(words: Words, kind: Kind | None) -> Wanted:
@@ -121,10 +122,12 @@ def _found(path: Path, kind: Kind | None, wanted: Wanted, session: Session) -> S
         return _asked(path, kind, wanted, session)
     except NotFound:
         options = {name: option for name in wanted.names if (option := _begun(name))}
-        if not options:
+        fields = {name: own.word for name in wanted.names if kind is not None and (own := kind.field(name))}
+        if not options and not fields:
             raise
         wanted.options |= set(options.values())
-        wanted.names = [name for name in wanted.names if name not in options]
+        wanted.only += fields.values()
+        wanted.names = [name for name in wanted.names if name not in options and name not in fields]
         return _asked(path, kind, wanted, session)
 
 

@@ -1,6 +1,7 @@
 """`tmsh`: one command from the command line, several with -c, or a script on standard input."""
 
 import argparse
+import contextlib
 import sys
 from collections.abc import Iterable, Sequence
 from io import TextIOWrapper
@@ -50,6 +51,9 @@ def _take_any_octet() -> None:
 def run_all(commands: Iterable[str], session: Session) -> int:
     """Run commands in turn, errors on standard error; going on after one that fails."""
     status = 0
+    # What keeps the daemon from saying what is preferred, it says to the first command too.
+    with contextlib.suppress(ControlError):
+        session.begin()
     for line in commands:
         try:
             if answer := command.run(line, session):

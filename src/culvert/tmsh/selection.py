@@ -5,7 +5,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from culvert.model import names
+from culvert.model import names, shows
 from culvert.model.foreign import FOREIGN
 from culvert.model.kind import Kind, Naming
 from culvert.model.order import component
@@ -13,28 +13,6 @@ from culvert.model.problems import BadSyntax
 from culvert.tmsh.session import Session
 from culvert.tmsh.words import Words, matches, unexpected
 
-_OF_SAS = {
-    "route-domain": "Number of a route domain",
-    "traffic-selector": "Name of a traffic selector",
-}
-IPSEC_SA = {
-    "dst-addr": "Destination address",
-    "spi": "Security parameter index",
-    "src-addr": "Source address",
-    **_OF_SAS,
-}
-IKE_SA = {
-    "peer-ip": "Address of the other system",
-    "peer-name": "Name of an IKE peer",
-    **_OF_SAS,
-}
-FILTERS: Mapping[str, Mapping[str, str]] = {
-    "net ipsec ike-sa": IKE_SA,
-    "net ipsec ipsec-sa": IPSEC_SA,
-    "sys log audit": {"lines": "How many of the newest lines"},
-    "sys log ipsec": {"lines": "How many of the newest lines"},
-}
-"""What each show can be narrowed by, with help."""
 ALL = "all"
 
 
@@ -89,17 +67,21 @@ def fits(name: str, pattern: str, kind: Kind, folder: str, *, recursive: bool = 
     return names.fits(name, pattern, folder, loose=loose, recursive=recursive)
 
 
-def filters(words: Words, known: Mapping[str, str], options: Sequence[str], chosen: set[str]) -> dict[str, str]:
-    """Those of the `known` filters that are given, and into `chosen` the options."""
+def filters(
+    words: Words, what: str, session: Session, options: Sequence[str] = (), chosen: set[str] | None = None
+) -> dict[str, str]:
+    """The filters that a show, or a deletion of what it shows, is given; and into `chosen` its options."""
     found: dict[str, str] = {}
+    own = shows.FILTERS.get(what, {})
     while words:
         word = words.take()
-        # The manual spells filters src_addr and dst_addr.
-        meant = matches(word, [*options, *known]) or matches(word.replace("_", "-"), known)
-        if len(meant) != 1:
+        # The manual writes src_addr, and the shell src-addr.
+        known = matches(word, [*options, *own]) or matches(word.replace("_", "-"), own)
+        if len(known) != 1:
             raise unexpected(word)
-        if meant[0] in known:
-            found[meant[0]] = words.take(f'a value for "{meant[0]}"')
-        else:
-            chosen.add(meant[0])
+        if known[0] in own:
+            value = words.take(f'a value for "{known[0]}"')
+            found[known[0]] = names.full(value, session.folder) if known[0] == "traffic-selector" else value
+        elif chosen is not None:
+            chosen.add(known[0])
     return found

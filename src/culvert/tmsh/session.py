@@ -41,9 +41,22 @@ class Session:
     batch: Batch | None = None
     line: str = ""
     over: bool = False
-    lists_all: bool = False
+    about: Mapping[str, Any] = field(default_factory=dict)
     threshold: int = 0
     confirm: Callable[[str], bool] = lambda question: True
+
+    def look(self) -> None:
+        """Ask the daemon who we are and what is preferred. Raises ControlError."""
+        self.about = self.call("describe")
+
+    def begin(self) -> None:
+        """Look, and go to the folder that a shell starts in."""
+        self.look()
+        self.folder = str(self.about["folder"])
+
+    def preference(self, word: str, default: Any = "") -> Any:
+        """One of the user's preferences; `default` as long as nobody looked."""
+        return self.about.get("preference", {}).get(word, default)
 
     @property
     def module(self) -> Path:

@@ -10,10 +10,9 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import FrameType
-from typing import Any
 
 from culvert.control.errors import ControlError
 from culvert.tmsh import command, completion
@@ -25,6 +24,8 @@ HISTORY = Path("~/.tmsh-history")
 MORE = "> "
 ENABLED = "enabled"
 PARTS = ("user", "host", "config-sync-status", "status", "current-folder")
+LOOKS_AFTER = ("mo", "sub", "lo")
+"""How commands begin that may change what is preferred: modify, submit, load."""
 SETTINGS = (
     "set enable-bracketed-paste off",
     "set bell-style none",
@@ -40,16 +41,16 @@ class Shell:
 
     def __init__(self, session: Session) -> None:
         self._session = session
-        self._about: Mapping[str, Any] = {}
-        self._preference: Mapping[str, Any] = {}
         self._shown = ""
+        self._held = ""
         self._matches: list[str] = []
         self._history = HISTORY.expanduser()
 
     def run(self) -> int:
         """The exit status: 0, or 1 when the daemon doesn't answer."""
         try:
-            self._look()
+            self._session.begin()
+            self._follow()
         except ControlError as error:
             print(error.text, file=sys.stderr)
             return 1
@@ -66,15 +67,19 @@ class Shell:
                 self._carry_out(line)
         return 0
 
-    def _look(self) -> None:
-        """Ask the daemon who we are and what is preferred."""
-        self._about = self._session.call("describe")
-        self._preference = self._about["preference"]
-        self._session.lists_all = self._preference.get("list-all-properties") == ENABLED
-        self._session.threshold = int(self._preference.get("display-threshold", 0))
+    def _follow(self) -> None:
+        """Be as the user prefers."""
+        prefer = self._session.preference
+        self._session.threshold = int(prefer("display-threshold", 0))
         self._session.confirm = _confirmed
-        readline.set_history_length(int(self._preference.get("history-file-size", 0)))
-        readline.parse_and_bind(f"set editing-mode {'vi' if self._preference.get('keymap') == 'vi' else 'emacs'}")
+        readline.set_history_length(int(prefer("history-file-size", 0)))
+        readline.parse_and_bind(f"set editing-mode {'vi' if prefer('keymap') == 'vi' else 'emacs'}")
+        self._forget()
+
+    def _forget(self) -> None:
+        """What can't be recalled any more."""
+        for _ in range(readline.get_current_history_length() - int(self._session.preference("history-size", 0))):
+            readline.remove_history_item(0)
 
     def _set_up(self) -> None:
         for setting in SETTINGS:
@@ -86,18 +91,21 @@ class Shell:
         with contextlib.suppress(OSError):
             self._history.touch(mode=0o600)
             readline.read_history_file(self._history)
+        self._forget()
 
     def _read(self) -> str:
         """A whole command: one goes on while a brace or a quote is open."""
+        self._held = ""
         text = self._ask(self.prompt())
         while is_open(text):
-            text += "\n" + self._ask(MORE)
+            self._held = text + "\n"
+            text = self._held + self._ask(MORE)
         self._remember(text)
         return text
 
     def _ask(self, prompt: str) -> str:
         self._shown = prompt
-        with _alarm(int(self._about.get("idle_timeout", 0)) * 60):
+        with _alarm(int(self._session.about.get("idle_timeout", 0)) * 60):
             return input(prompt)
 
     def _remember(self, text: str) -> None:
@@ -108,13 +116,15 @@ class Shell:
         # A home that can't be written costs the history and nothing else.
         with contextlib.suppress(OSError):
             readline.append_history_file(1, self._history)
+        self._forget()
 
     def _carry_out(self, text: str) -> None:
         for line in split(text) if "\n" not in text else [text]:
             try:
                 self._write(command.run(line, self._session))
-                if "preference" in line or "global-settings" in line:
-                    self._look()
+                if line.startswith(LOOKS_AFTER):
+                    self._session.look()
+                    self._follow()
             except ControlError as error:
                 print(error.text, file=sys.stderr, flush=True)
             except KeyboardInterrupt:
@@ -125,7 +135,8 @@ class Shell:
     def _write(self, answer: str) -> None:
         if not answer:
             return
-        pages = self._preference.get("pager") == ENABLED and answer.count("\n") + 1 >= shutil.get_terminal_size().lines
+        is_long = answer.count("\n") + 1 >= shutil.get_terminal_size().lines
+        pages = is_long and self._session.preference("pager") == ENABLED
         less = shutil.which("less") if pages else None
         if less is None:
             print(answer, flush=True)
@@ -134,14 +145,15 @@ class Shell:
 
     def prompt(self) -> str:
         """`root@(gw-a)(cfg-sync Standalone)(Active)(/Common)(tmos.net)# `, of the parts that are preferred."""
+        about = self._session.about
         parts = {
-            "user": f"{self._about['user']}@",
-            "host": f"({self._about['hostname'].partition('.')[0]})",
+            "user": f"{about['user']}@",
+            "host": f"({about['hostname'].partition('.')[0]})",
             "config-sync-status": "(cfg-sync Standalone)",
             "status": "(Active)",
             "current-folder": f"({self._session.folder})",
         }
-        wanted = self._preference.get("prompt", PARTS)
+        wanted = self._session.preference("prompt", PARTS)
         batch = "[batch mode]" if self._session.batch is not None else ""
         place = ".".join(("tmos", *self._session.module))
         return f"{batch}{''.join(parts[word] for word in PARTS if word in wanted)}({place})# "
@@ -155,7 +167,7 @@ class Shell:
 
     def _found(self) -> list[str]:
         """What Tab may fill in. For `?` nothing: its answer is a table, printed here."""
-        line = readline.get_line_buffer()[: readline.get_endidx()]
+        line = self._typed()
         asked = readline.get_completion_type() == ord("?")
         if line.count('"') % 2:
             if asked:
@@ -170,8 +182,11 @@ class Shell:
         return [words[0] + " "] if len(words) == 1 and len(found) == 1 else words
 
     def _display(self, substitution: str, matches: Sequence[str], longest: int) -> None:
-        line = readline.get_line_buffer()[: readline.get_endidx()]
-        self._tell(completion.complete(line, self._session)[1])
+        self._tell(completion.complete(self._typed(), self._session)[1])
+
+    def _typed(self) -> str:
+        """The command up to the cursor, with the lines before this one when it goes over several."""
+        return self._held + readline.get_line_buffer()[: readline.get_endidx()]
 
     def _tell(self, found: Sequence[completion.Candidate]) -> None:
         """The table below the line, and then the line again, as readline believes it to be there."""

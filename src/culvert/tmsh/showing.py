@@ -1,12 +1,17 @@
 """`show`: what runs, in the vendor's layouts or as records."""
 
+import json
 from collections.abc import Mapping
 
+from culvert.model import shows
+from culvert.model.kind import Naming
+from culvert.model.names import full
 from culvert.model.problems import BadSyntax
+from culvert.model.registry import KINDS
 from culvert.tmsh import format as layout
-from culvert.tmsh import selection, tree
+from culvert.tmsh import listing, selection, tree
 from culvert.tmsh.session import Session
-from culvert.tmsh.words import Words, unexpected
+from culvert.tmsh.words import Words, matches, unexpected
 
 UNITS: Mapping[str, str] = {
     "default": "Numbers in the unit that suits them",
@@ -29,34 +34,71 @@ OPTIONS: Mapping[str, str] = {
     **UNITS,
 }
 
-
+RUNNING = "running-config"
+RUNNING_SHORTEST = 4
+"""Letters of it that are enough; fewer begin other words."""
 AUDIT = "sys log audit"
+ALONE = ("sys log ipsec", AUDIT)
+"""What has to be asked for by itself: a log has no end."""
 
 
 def run(words: Words, session: Session) -> str:
+    if len(words.peek()) >= RUNNING_SHORTEST and RUNNING.startswith(words.peek()):
+        words.take()
+        return listing.run(words, session)
     words = words.without("recursive")
-    node = tree.walk(words, session.module)
+    node = tree.walk(words, session.module, "show")
     what = " ".join(node.path)
-    if what not in layout.LAYOUTS:
-        if words:
-            raise unexpected(words.take())
-        known = sorted(own for own in layout.LAYOUTS if own.startswith(what))
-        raise BadSyntax(f"{what or 'show'} alone shows nothing; there is {', '.join(known) or 'list'}")
-    names, options = _names(words, what), set[str]()
-    filters: dict[str, object] = dict(
-        selection.filters(words, selection.FILTERS.get(what, {}), tuple(OPTIONS), options)
-    )
+    if what in layout.LAYOUTS:
+        return _one(what, words, session)
+    if node.path and tree.serves("show", node) and (not words or matches(words.peek(), OPTIONS)):
+        return _module(node, words, session)
+    if words:
+        raise unexpected(words.take())
+    raise BadSyntax(f"{what or 'show'} alone shows nothing; there is {', '.join(_below(node)) or 'list'}")
+
+
+def _one(what: str, words: Words, session: Session) -> str:
+    names, options = _names(words, what, session), set[str]()
+    filters: dict[str, object] = dict(selection.filters(words, what, session, tuple(OPTIONS), options))
     if names:
-        filters["names"] = names
-    if "detail" in options:
-        options.add("all-properties")
+        filters[shows.NAMES] = names
     records = session.call("audit", **filters) if what == AUDIT else session.call("show", what=what, filters=filters)
-    return layout.lay_out(what, records, options)
+    return layout.lay_out(what, records, _completed(options, session))
 
 
-def _names(words: Words, what: str) -> list[str]:
-    """The objects that a show of objects is asked about."""
+def _module(node: tree.Node, words: Words, session: Session) -> str:
+    """Everything that a module shows, one after the other."""
+    options = set[str]()
+    selection.filters(words, "", session, tuple(OPTIONS), options)
+    found = {what: session.call("show", what=what, filters={}) for what in _below(node) if what not in ALONE}
+    if "json" in options:
+        return json.dumps(found, indent=2)
+    return "\n".join(layout.lay_out(what, records, _completed(options, session)) for what, records in found.items())
+
+
+def _below(node: tree.Node) -> list[str]:
+    path = " ".join(node.path)
+    return sorted(own for own in layout.LAYOUTS if not path or own.startswith(f"{path} "))
+
+
+def _completed(options: set[str], session: Session) -> set[str]:
+    """The options with what they imply, and the unit that the user prefers where none was named."""
+    made = options | ({"all-properties"} if "detail" in options else set())
+    return made if made & UNITS.keys() else made | {session.preference("stat-units", "default")}
+
+
+def _names(words: Words, what: str, session: Session) -> list[str]:
+    """The objects that a show of objects is asked about, by full name. A filter's word ends them, if it isn't first."""
+    if what not in shows.NAMED:
+        return []
     found: list[str] = []
-    while what in layout.NAMED and words and words.peek() not in OPTIONS:
+    while words.peek() not in ("", *OPTIONS):
+        if found and words.peek() in shows.FILTER_WORDS:
+            break
         found.append(words.take())
-    return [] if found == [selection.ALL] else found
+    if found == [selection.ALL]:
+        return []
+    kind = KINDS[tuple(what.split())]
+    loose = kind.naming is Naming.PLAIN or found == [shows.STATIC]
+    return found if loose else [full(name, session.folder) for name in found]

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from culvert.model import shows
 from culvert.model.foreign import FOREIGN
 from culvert.model.kind import Kind, Path
 from culvert.model.problems import BadSyntax
@@ -29,6 +30,8 @@ COMPONENTS: Mapping[Path, str] = {
     ("net", "ipsec", "ipsec-sa"): "Security associations that are in use",
     ("net", "ipsec", "ike-sa"): "Security associations of IKE",
     ("net", "ipsec", "drops"): "Packets that died, by reason",
+    ("net", "ike-evt-stat"): "What IKE did",
+    ("net", "ike-msg-stat"): "Messages of IKE",
     ("net", "ipsec-stat"): "Packets and octets by worker, mode and protocol",
     ("sys", "config"): "The configuration as a whole",
     ("sys", "log"): "The logs, and where they go",
@@ -64,6 +67,31 @@ def _grown() -> Node:
 ROOT = _grown()
 
 
+TRANSACTION = ("cli", "transaction")
+OF_SAS = tuple(tuple(what.split()) for what in (shows.IPSEC_SA, shows.IKE_SA))
+RUNS = (("util", "bash"), ("sys", "counter-journal"))
+
+
+def serves(verb: str, node: "Node") -> bool:
+    """Whether there is something for a verb in a node or below it."""
+    return _is_for(verb, node) or any(serves(verb, child) for child in node.children.values())
+
+
+def _is_for(verb: str, node: "Node") -> bool:
+    if verb == "show":
+        return " ".join(node.path) in LAYOUTS
+    if verb == "reset-stats":
+        return " ".join(node.path) in shows.COUNTED
+    if verb == "run":
+        return node.path in RUNS
+    if verb == "list":
+        return node.kind is not None or node.path == TRANSACTION
+    if verb in ("create", "modify", "delete", "cp", "mv", "edit"):
+        known = node.path == TRANSACTION or (verb == "delete" and node.path in OF_SAS)
+        return known or (node.kind is not None and not node.kind.derived)
+    return True
+
+
 def at(path: Path) -> Node:
     """The node of a path that exists."""
     node = ROOT
@@ -72,28 +100,29 @@ def at(path: Path) -> Node:
     return node
 
 
-def walk(words: Words, module: Path) -> Node:
+def walk(words: Words, module: Path, verb: str = "") -> Node:
     """The node that the words begin with, taken from them: from `module`, or with a leading / from the root.
 
-    A word that is nothing in `module` is looked for from the root, so that a command written out works anywhere.
+    A word that is nothing in `module` is looked for from the root, so that a command written out works anywhere. A word
+    that is only begun stands for what has something for the verb.
     """
-    found, count = resolve(words.leading(), module)
+    found, count = resolve(words.leading(), module, verb)
     words.skip(count)
     return found
 
 
-def resolve(given: list[str], module: Path) -> tuple[Node, int]:
+def resolve(given: list[str], module: Path, verb: str = "") -> tuple[Node, int]:
     """The node, and how many of the words lead to it."""
     start = at(module)
     if given and given[0].startswith("/"):
         first = given[0][1:]
-        node, count = _descend(ROOT, [first, *given[1:]] if first else given[1:])
+        node, count = _descend(ROOT, [first, *given[1:]] if first else given[1:], verb)
         if first and not count:
             raise unexpected(given[0])
         return node, count + (not first)
-    node, count = _descend(start, given)
+    node, count = _descend(start, given, verb)
     if not count and module and given and whole_or_none(given[0], ROOT):
-        return _descend(ROOT, given)
+        return _descend(ROOT, given, verb)
     return node, count
 
 
@@ -102,21 +131,22 @@ def whole_or_none(word: str, node: Node) -> str | None:
     return word if word in node.children else None
 
 
-def _descend(node: Node, given: list[str]) -> tuple[Node, int]:
+def _descend(node: Node, given: list[str], verb: str) -> tuple[Node, int]:
     count = 0
     for word in given:
         child = word if word in node.children else None
         if child is None and node.kind is None:
-            child = whole(word, list(node.children))
+            serving = [own for own, below in node.children.items() if serves(verb, below)]
+            child = whole(word, serving) or whole(word, list(node.children))
         if child is None:
             break
         node, count = node.children[child], count + 1
     return node, count
 
 
-def kind_at(words: Words, module: Path) -> Kind:
+def kind_at(words: Words, module: Path, verb: str) -> Kind:
     """The kind that the words begin with. Raises BadSyntax for what is none."""
-    node = walk(words, module)
+    node = walk(words, module, verb)
     if node.kind is not None:
         return node.kind
     if words:

@@ -43,6 +43,13 @@ class Words:
             raise BadSyntax('unexpected argument "{"')
         return item.text
 
+    def take_several(self, wanted: str) -> list[str]:
+        """The next word, or the words in the next braces."""
+        if self._items and isinstance(block := self._items[0], Block):
+            self._items.popleft()
+            return [item.text for item in block.items if isinstance(item, Word)]
+        return [self.take(wanted)]
+
     def without(self, option: str) -> "Words":
         """These words but an option that may stand anywhere, even within a path."""
         return Words(item for item in self._items if isinstance(item, Block) or item.text != option)

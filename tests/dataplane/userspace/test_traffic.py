@@ -50,6 +50,12 @@ def test_reports_agree_with_the_traffic(wan: Wan) -> None:
         ["/Common/vs", 3],
         ["/Common/vs6", 0],
     ]
+    # Of one forwarder alone: the others count on, and so does the packet process.
+    wan.a.do("plane.reset_stats(['/Common/vs6'])")
+    assert wan.a.do("[f.packets for f in plane.forwarder_stats()]") == [3, 0]
+    wan.a.do("plane.reset_stats(['/Common/vs'])")
+    assert wan.a.do("[f.packets for f in plane.forwarder_stats()]") == [0, 0]
+    assert wan.a.do("[u.packets for u in plane.usage()]") == [3, 3]
     wan.a.do("plane.reset_stats()")
     usage = "[(u.packets, u.octets, u.sequence) for u in plane.usage()]"
     assert wan.a.do(usage) == [[0, 0, 3], [0, 0, 3]]

@@ -183,6 +183,14 @@ def reset_counters() -> None:
     _run("reset", "counters", "table", "inet", marks.NFT_TABLE)
 
 
+def reset_some(counts: Mapping[str, tuple[int, int]], names: Iterable[str]) -> dict[str, tuple[int, int]]:
+    """Zero those of our named counters; `counts`, what was read of all last, without them."""
+    chosen = frozenset(names)
+    if chosen:
+        load("".join(f"reset counter {OURS} {name}\n" for name in sorted(chosen)))
+    return {name: count for name, count in counts.items() if name not in chosen}
+
+
 def delete() -> None:
     """Remove our table, if it is there."""
     load(f"table {OURS} {{\n}}\ndelete table {OURS}\n")

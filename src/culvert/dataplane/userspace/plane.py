@@ -15,7 +15,7 @@ once. It takes the same lock as every call; what it did is told by the next `tic
 import os
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -447,9 +447,12 @@ class UserspacePlane:
             if self._leases is not None:
                 custody.settle(self._leases)
 
-    def reset_stats(self) -> None:
+    def reset_stats(self, forwarders: Collection[str] | None = None) -> None:
         """Zero packet, octet and drop counts. Sequence numbers and replay windows stay."""
         with self._lock:
+            if forwarders is not None:
+                self._counts = nftables.reset_some(self._counts, map(forwarder_counter, forwarders))
+                return
             try:
                 if self._process is None:
                     raise ProcessDown("there is none")
