@@ -49,7 +49,9 @@ class Guarded:
             WEB_UID,
         )
         self.first = FirstPassword(directory)
-        self.door = Door(self.accounts, self.audited, lambda: self.first.settle(self.site.gateway.snapshot), WEB_UID)
+        self.door = Door(
+            self.accounts, self.audited, self.audit, lambda: self.first.settle(self.site.gateway.snapshot), WEB_UID
+        )
 
     def user(self, name: str, role: str = "admin", place: str = "all-partitions", password: str = PASSWORD) -> None:
         properties = {"password": CHEAP.hash(password), "partition-access": [{"name": place, "role": role}]}

@@ -1,5 +1,6 @@
 """The audit log: what gets a line, that no line can change or go unseen, and what a full disk does."""
 
+import asyncio
 import json
 import os
 import resource
@@ -7,6 +8,7 @@ import shutil
 import stat
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -193,17 +195,64 @@ def test_the_first_line_that_is_wrong(
     assert told in capsys.readouterr().out
 
 
-def test_lines_put_in_at_the_end(state: Path) -> None:
+def test_lines_behind_the_newest(state: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = state / "log" / "audit.log"
     head = chain.newest(state / chain.NEWEST)
     assert head is not None
-    one, head = chain.line({"user": "x"}, head)
-    two, _ = chain.line({"user": "x"}, head)
-    whole = path.read_text()
-    path.write_text(f"{whole}{one}\n")
-    assert fault(state) == ""  # As after a crash between the line and its number.
-    path.write_text(f"{whole}{one}\n{two}\n")
-    assert fault(state) == "number 22 was put in: number 20 was the newest"
+    text, _ = chain.line({"user": "x"}, head)
+    path.write_text(f"{path.read_text()}{text}\n")
+    assert tool.run(["verify", "--state", str(state)]) == 0  # As while the daemon writes, or after it was killed.
+    assert "those behind 20 are not counted yet" in capsys.readouterr().out
+    again(state)
+    assert "number 21 to 21 were not counted" in json.loads(path.read_text().splitlines()[-2])["result"]
+    assert fault(state) == ""
+
+
+def test_a_tail_that_was_written_anew(state: Path) -> None:
+    path = state / "log" / "audit.log"
+    lines = path.read_text().splitlines()[:-2]
+    record = json.loads(lines[-1])
+    head = chain.Head(record["number"], record["hash"])
+    for number in range(19, 25):
+        text, head = chain.line({"user": f"nobody {number}"}, head)
+        lines.append(text)
+    path.write_text("".join(f"{line}\n" for line in lines))
+    assert fault(state) == "audit.log, line 20: number 20 was changed"
+
+
+def test_it_may_be_read_while_it_is_written(tmp_path: Path) -> None:
+    house = Guarded(tmp_path)
+    seen = set()
+
+    async def write() -> None:
+        for _ in range(50):
+            await house.door.answer("save", {}, ME, None)
+
+    async def read() -> None:
+        for _ in range(50):
+            seen.add(await asyncio.to_thread(fault, tmp_path))
+
+    house.together(write(), read(), write())
+    assert seen == {""}
+    house.close()
+
+
+def test_an_answer_waits_for_the_disk_and_the_others_do_not(house: Guarded, monkeypatch: pytest.MonkeyPatch) -> None:
+    slow = os.fdatasync
+    monkeypatch.setattr(os, "fdatasync", lambda descriptor: (time.sleep(0.1), slow(descriptor)))
+    order: list[str] = []
+
+    async def ask(call: str, **args: object) -> None:
+        await house.door.answer(call, dict(args), ME, None)
+        order.append(call)
+
+    begun = time.monotonic()
+    house.together(*(ask("reset-stats") for _ in range(20)), ask("describe"))
+    # Two syncs (the log, the number) for the first, and two for all that came meanwhile; not forty.
+    assert time.monotonic() - begun < 2.0
+    assert order[0] == "describe"
+    head = chain.newest(house.directory / chain.NEWEST)
+    assert head is not None and head.number == house.audit.written
 
 
 def test_the_file_apart(state: Path) -> None:

@@ -23,6 +23,8 @@ def run(arguments: Sequence[str]) -> int:
         print("the audit log is empty")
         return 0
     older = f"; those before {found.first} were in files that are not kept any more" if found.first > 1 else ""
+    if found.counted < found.head.number:
+        print(f"those behind {found.counted} are not counted yet: just written, or left by a culvertd that was killed")
     print(f"lines {found.first} to {found.head.number} are whole{older}\nthe last one has the hash {found.head.hash}")
     return 0
 

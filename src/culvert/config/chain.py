@@ -35,11 +35,15 @@ class Head:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What a look at the chain found: `fault` is "" or the first thing that is wrong."""
+    """What a look at the chain found: `fault` is "" or the first thing that is wrong.
+
+    `counted` is the number of the newest line by the file apart.
+    """
 
     first: int
     head: Head
     fault: str = ""
+    counted: int = 0
 
 
 def line(fields: Mapping[str, object], head: Head) -> tuple[str, Head]:
@@ -83,9 +87,14 @@ def last(path: Path) -> Head | None:
 
 
 def examine(directory: Path, apart: Path) -> Report:
-    """Read the whole chain. Raises OSError."""
-    paths = files(directory)
+    """Read the whole chain, also of a daemon that goes on writing it. Raises OSError."""
     first, head = 0, Head()
+    try:
+        # Before the lines: a daemon that runs counts a line when it is there.
+        known = newest(apart)
+    except ValueError as error:
+        return Report(first, head, str(error))
+    paths = files(directory)
     for where, record in _lines(paths):
         if isinstance(record, str):
             return Report(first, head, f"{where}: {record}")
@@ -95,13 +104,12 @@ def examine(directory: Path, apart: Path) -> Report:
                 return Report(first, head, f"the lines before number {first} were taken out")
             head = Head(first - 1, str(record["previous"])) if first != 1 else head
         fault = _fault(record, head)
+        head = _head(record)
+        if known is not None and head.number == known.number:
+            fault = fault or tail_fault(head, known)
         if fault:
             return Report(first, head, f"{where}: {fault}")
-        head = _head(record)
-    try:
-        return Report(first, head, tail_fault(head, newest(apart)))
-    except ValueError as error:
-        return Report(first, head, str(error))
+    return Report(first, head, tail_fault(head, known), known.number if known else 0)
 
 
 def _lines(paths: list[Path]) -> Iterator[tuple[str, dict[str, Any] | str]]:
@@ -142,14 +150,14 @@ def _fault(record: Mapping[str, Any], head: Head) -> str:
 
 
 def tail_fault(head: Head, known: Head | None) -> str:
-    """What is wrong with the end of a chain, by what the file apart says; "" if nothing is."""
+    """What is wrong with the end of a chain, by what the file apart says; "" if nothing is.
+
+    Lines behind the newest that was counted are no fault: a line is on the disk before its number is.
+    """
     if known is None:
         return f"{NEWEST} is gone, so nobody can tell whether lines are missing at the end" if head.number else ""
     if known.number > head.number:
         return f"the end was cut off: number {known.number} was the newest, {head.number} is the last that is there"
     if known.number == head.number and known.hash != head.hash:
         return f"number {head.number} was changed"
-    # A line is on the disk before its number is, so a crash leaves one that isn't counted yet.
-    if known.number < head.number - 1:
-        return f"number {known.number + 2} was put in: number {known.number} was the newest"
     return ""

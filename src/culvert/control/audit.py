@@ -1,14 +1,19 @@
 """The audit log: one line for every change and every login, in order, on the disk before the answer goes out.
 
+Lines are written in the loop's thread and brought to the disk in one of their own, as many at once as have come
+meanwhile: a disk takes longer than most changes do.
+
 A disk that takes no line stops nothing: what is lost is counted, told in the daemon's log, and told again in the next
 line that can be written.
 """
 
+import asyncio
 import contextlib
 import errno
 import json
 import os
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -36,7 +41,10 @@ LOG = EventLog("culvert.control.audit")
 
 
 class Audit:
-    """Writes `<state>/log/audit.log`; `now` gives seconds since the epoch. For one thread. Never raises."""
+    """Writes `<state>/log/audit.log`; `now` gives seconds since the epoch. For one thread. Never raises.
+
+    A line is on the disk when `flush` is over, or `sync`. `close` it.
+    """
 
     def __init__(self, state: Path, now: Callable[[], float], *, file_octets: int = FILE_OCTETS) -> None:
         self._directory = state / "log"
@@ -48,11 +56,51 @@ class Audit:
         self._head = Head()
         self._damage = ""
         self._lost = 0
+        self._synced = Head()
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="audit")
+        self._under_way: asyncio.Task[None] | None = None
         self._keep()
+        self.sync()
 
     def note(self, call: str, user: str, origin: str, what: str, result: str) -> None:
         """One line. Nothing in it may be a secret; what looks like one is left out all the same."""
         self._keep((call, user, origin, what, result))
+
+    @property
+    def written(self) -> int:
+        """The number of the newest line, on the disk or on its way there."""
+        return self._head.number
+
+    async def flush(self) -> None:
+        """Wait until what was noted so far is on the disk."""
+        wanted = self._head.number
+        while self._synced.number < wanted:
+            if self._under_way is None:
+                self._under_way = asyncio.create_task(self._synced_apart())
+            await asyncio.shield(self._under_way)
+
+    def sync(self) -> None:
+        """As `flush`, and nothing else meanwhile: for the start and the end."""
+        if self._descriptor >= 0 and self._synced != self._head:
+            try:
+                _sync(self._descriptor, self._apart, self._head)
+            except OSError as error:
+                self._tell(error)
+            self._synced = self._head
+
+    async def _synced_apart(self) -> None:
+        head = self._head
+        try:
+            # One of its own: the log may be rotated meanwhile.
+            descriptor = os.dup(self._descriptor)
+            await asyncio.get_running_loop().run_in_executor(self._pool, _sync_copy, descriptor, self._apart, head)
+        except OSError as error:
+            self._tell(error)
+        finally:
+            self._synced, self._under_way = head, None
+
+    def _tell(self, error: OSError) -> None:
+        LOG.error("audit-log-lost", path=self._path, reason=error.strerror)
 
     def _keep(self, *rows: tuple[str, str, str, str, str]) -> None:
         """Write what is owed from before, and the rows; or count what is lost."""
@@ -71,7 +119,7 @@ class Audit:
                 self._put(*row)
         except OSError as error:
             if not self._lost:
-                LOG.error("audit-log-lost", path=self._path, reason=error.strerror)
+                self._tell(error)
             self._lost += len(rows)
 
     def tail(self, lines: int) -> list[Json]:
@@ -85,6 +133,11 @@ class Audit:
         return [_parsed(own) for own in found[-lines:]]
 
     def close(self) -> None:
+        self._pool.shutdown(wait=True)
+        self.sync()
+        self._shut()
+
+    def _shut(self) -> None:
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1
@@ -109,12 +162,18 @@ class Audit:
             faults.append(str(error))
         if fault := chain.tail_fault(found, known):
             faults.append(fault)
+        elif known is not None and known.number < found.number:
+            faults.append(
+                f"number {known.number + 1} to {found.number} were not counted: culvertd was killed while they were "
+                "written, or they were put in"
+            )
         self._head = known if known is not None and known.number >= found.number else found
         self._damage = "; ".join(faults)
-        if known is None:
-            _store(self._apart, self._head.text().encode())
-            _sync_directory(self._apart.parent)
         self._open()
+        if known is None:
+            _sync(self._descriptor, self._apart, self._head)
+            _sync_directory(self._apart.parent)
+        self._synced = Head() if known is None else known
 
     def _open(self) -> None:
         flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
@@ -134,22 +193,15 @@ class Audit:
         }
         self._rotate()
         text, head = chain.line(fields, self._head)
-        size = os.fstat(self._descriptor).st_size
-        try:
-            _append(self._descriptor, f"{text}\n".encode())
-            _store(self._apart, head.text().encode())
-        except OSError:
-            # A line that isn't counted would pass for one that was put in.
-            with contextlib.suppress(OSError):
-                os.ftruncate(self._descriptor, size)
-            raise
+        _append(self._descriptor, f"{text}\n".encode())
         self._head = head
 
     def _rotate(self) -> None:
         if os.fstat(self._descriptor).st_size < self._file_octets:
             return
+        os.fdatasync(self._descriptor)
         self._path.rename(self._directory / chain.rotated_name(self._head))
-        self.close()
+        self._shut()
         self._open()
         for old in chain.files(self._directory)[: -chain.FILES_KEPT - 1]:
             old.unlink()
@@ -231,9 +283,28 @@ def _parsed(text: bytes) -> Json:
 
 
 def _append(descriptor: int, data: bytes) -> None:
-    if os.write(descriptor, data) != len(data):
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    """All of it or nothing."""
+    size = os.fstat(descriptor).st_size
+    try:
+        if os.write(descriptor, data) != len(data):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    except OSError:
+        with contextlib.suppress(OSError):
+            os.ftruncate(descriptor, size)
+        raise
+
+
+def _sync(descriptor: int, apart: Path, head: Head) -> None:
+    """The lines first, then the number of the last of them."""
     os.fdatasync(descriptor)
+    _store(apart, head.text().encode())
+
+
+def _sync_copy(descriptor: int, apart: Path, head: Head) -> None:
+    try:
+        _sync(descriptor, apart, head)
+    finally:
+        os.close(descriptor)
 
 
 def _end_last_line(descriptor: int) -> None:

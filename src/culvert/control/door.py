@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from culvert.control.accounts import Accounts
-from culvert.control.audit import Audited
+from culvert.control.audit import Audit, Audited
 from culvert.control.errors import Refused
 from culvert.control.listener import Peer
 
@@ -18,8 +18,14 @@ class Door:
     """
 
     def __init__(
-        self, accounts: Accounts, gateway: Audited, settle: Callable[[], None], web: int | None = None
+        self,
+        accounts: Accounts,
+        gateway: Audited,
+        audit: Audit,
+        settle: Callable[[], None],
+        web: int | None = None,
     ) -> None:
+        self._audit = audit
         self._settle = settle
         self._accounts = accounts
         self._gateway = gateway
@@ -29,6 +35,16 @@ class Door:
         self, call: str, args: dict[str, Json], peer: Peer, credentials: Mapping[str, Json] | None
     ) -> Json:
         """One request, `credentials` being what stood under "as". Raises ControlError."""
+        before = self._audit.written
+        try:
+            return await self._answered(call, args, peer, credentials)
+        finally:
+            if self._audit.written != before:
+                await self._audit.flush()
+
+    async def _answered(
+        self, call: str, args: dict[str, Json], peer: Peer, credentials: Mapping[str, Json] | None
+    ) -> Json:
         who, token = peer, ""
         if credentials is not None:
             who, token = await self._accounts.admit(credentials, peer)

@@ -156,12 +156,13 @@ async def _serve_until(
     accounts = Accounts(lambda: gateway.snapshot, verifier, audit, time.monotonic, time.time, web)
     first = FirstPassword(options.state)
     ourselves = Peer(os.getpid(), os.geteuid(), os.getegid(), "culvertd")
-    door = Door(accounts, audited, lambda: first.settle(gateway.snapshot), web)
+    door = Door(accounts, audited, audit, lambda: first.settle(gateway.snapshot), web)
     server = Server(options.socket, audited.call, door=door, web=web)
     try:
         first.recognise(gateway.snapshot)
         if web is not None:
             first.begin(lambda: gateway.snapshot, lambda call, **args: audited.call(call, args, ourselves))
+        audit.sync()
         await server.start()
         LOG.info("ready", version=__version__, socket=options.socket, config=options.config)
         _notify("READY=1")
