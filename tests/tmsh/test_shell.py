@@ -4,6 +4,7 @@ import os
 import pty
 import re
 import select
+import signal
 import sys
 import time
 from collections.abc import Iterator
@@ -31,6 +32,8 @@ class Terminal:
                 "TERM": "vt100",
                 "PATH": os.environ["PATH"],
             }
+            # A test run in the background ignores interrupts, and so would all that it starts.
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
             os.execve(sys.executable, [sys.executable, "-m", "culvert.tmsh"], environment)
         self.all = ""
 
