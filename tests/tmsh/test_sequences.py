@@ -34,6 +34,17 @@ SAVED_WRONG = {
         "create auth user u partition-access add { p { role guest } }",
         "mv auth partition p q",
     ),
+    "the partition that shells start in": (
+        "create auth partition p",
+        "modify cli admin-partitions update-partition p",
+        "delete auth partition p",
+    ),
+    "the partition that shells start in, renamed": (
+        "create auth partition p",
+        "modify cli admin-partitions update-partition p",
+        "mv auth partition p q",
+    ),
+    "no partition that shells start in": ("modify cli admin-partitions update-partition none",),
     "a partition with something in it, renamed": (
         "create auth partition p",
         "create net ipsec ipsec-policy /p/x",

@@ -29,4 +29,4 @@ class Unread:
     def explains(self, problem: Problem) -> bool:
         """Whether the problem is only that something is missing which the file may have."""
         missing = _NOT_FOUND.search(problem.sentence)
-        return missing is not None and self.covers(missing[1] or full(missing[2]))
+        return missing is not None and self.covers(full(missing[2]) if missing[2] else missing[1])

@@ -11,6 +11,7 @@ from culvert.model.passwords import Password
 from culvert.model.problems import Problem
 
 USER = ("auth", "user")
+ADMIN_PARTITIONS = ("cli", "admin-partitions")
 ALL_PARTITIONS = "all-partitions"
 
 ROLES = ("admin", "resource-admin", "user-manager", "manager", "operator", "auditor", "guest", "no-access")
@@ -56,8 +57,9 @@ def route_domain_exists(partition: Object, world: World) -> Iterator[Problem]:
 
 
 def users_of(partition: Object, world: World) -> Iterator[Object]:
-    """Who has a role there."""
-    return (user for user in world.all(USER) if partition.name in user["partition-access"])
+    """Who has a role there; and what says that shells start there."""
+    yield from (user for user in world.all(USER) if partition.name in user["partition-access"])
+    yield from (own for own in world.all(ADMIN_PARTITIONS) if own["update-partition"] == partition.name)
 
 
 PARTITION_KIND = Kind(

@@ -2,15 +2,15 @@
 
 from collections.abc import Iterator
 
+from culvert.model.auth import ADMIN_PARTITIONS as ADMIN_PARTITIONS
 from culvert.model.auth import PARTITION
-from culvert.model.fields import Choice, Field, Integer, Reader, Text, Words
+from culvert.model.fields import NONE, Choice, Field, Integer, Reader, Text, Words
 from culvert.model.kind import Kind, Naming, Object, World
 from culvert.model.net_ipsec import DESCRIPTION
 from culvert.model.problems import BadValue, Problem
 
 PREFERENCE = ("cli", "preference")
 GLOBAL_SETTINGS = ("cli", "global-settings")
-ADMIN_PARTITIONS = ("cli", "admin-partitions")
 VERSION = ("cli", "version")
 
 
@@ -49,7 +49,7 @@ def partition_is_there(own: Object, world: World) -> Iterator[Problem]:
     """The shell has to be able to start there."""
     name = own["update-partition"]
     if world.get(PARTITION, name or "") is None:
-        yield own.problem(f"the requested partition ({name}) was not found", "update-partition")
+        yield own.problem(f"the requested partition ({name or NONE}) was not found", "update-partition")
 
 
 GLOBAL_SETTINGS_KIND = Kind(
