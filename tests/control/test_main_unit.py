@@ -57,3 +57,27 @@ def test_the_directories_are_those_of_the_command_line() -> None:
     assert words[words.index("--config") + 1] == f"/etc/{found['ConfigurationDirectory']}/culvert.conf"
     assert words[words.index("--state") + 1] == f"/var/lib/{found['StateDirectory']}"
     assert words[words.index("--socket") + 1] == f"/run/{found['RuntimeDirectory']}/culvertd.sock"
+
+
+# the web process
+
+REST = PACKAGING / "culvert-rest.service"
+
+
+@pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="needs systemd-analyze")
+def test_systemd_understands_the_web_process(tmp_path: Path) -> None:
+    unit = tmp_path / REST.name
+    content = REST.read_text().replace("/usr/local/bin/culvert-rest", shutil.which("true") or "")
+    # Neither the user nor the programs are there where the tests run.
+    unit.write_text(content.replace("User=culvert-web", "User=root").replace("Group=culvert-web", "Group=nogroup"))
+    (tmp_path / UNIT.name).write_text(UNIT.read_text().replace("/usr/local/bin/culvertd", shutil.which("true") or ""))
+    done = subprocess.run(["systemd-analyze", "verify", unit], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout + done.stderr) == (0, "")
+
+
+def test_the_web_process_has_no_rights_but_a_low_port() -> None:
+    found = dict(line.split("=", 1) for line in REST.read_text().splitlines() if "=" in line and line[0] != "#")
+    assert found["User"] == "culvert-web" and found["CapabilityBoundingSet"] == "CAP_NET_BIND_SERVICE"
+    assert found["ExecStart"].endswith("--socket /run/culvert/culvertd.sock.web")
+    for setting in ("NoNewPrivileges", "PrivateDevices", "MemoryDenyWriteExecute", "ProtectHome"):
+        assert found[setting] == "yes"
