@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from ipaddress import ip_network
 
 from culvert.change import Address, Forwarder, Link, Route, Service
@@ -10,11 +11,13 @@ from culvert.config.snapshot import Snapshot
 from culvert.ipsec.sa import Direction, Mode, Protocol, SecurityAssociation
 from culvert.ipsec.selector import ICMP_BASE, IPNetwork, PortRange, Selector
 from culvert.ipsec.spd import Action, Policy
-from culvert.model import ltm, net, net_ipsec, sys, values
-from culvert.model.kind import Object
+from culvert.model import ltm, net, net_ipsec, sys
+from culvert.model.fields import OneAddress, Prefix
+from culvert.model.kind import Kind, Object
 from culvert.model.net_ipsec_rules import algorithm_rows
 from culvert.model.problems import Invalid
 from culvert.model.services import PROTOCOLS
+from culvert.model.values import Destination
 from culvert.plan.associations import LINK_MTU_DEFAULT, security_associations, tunnel_mtu
 
 REQID_SPACE = 2**31
@@ -108,11 +111,19 @@ def _refuse_route_domains(snapshot: Snapshot) -> None:
 
 
 def _route_domains(own: Object) -> Iterator[tuple[str, int]]:
-    for word, value in own.values.items():
-        if isinstance(value, values.Address | values.Interface):
-            yield word, value.route_domain
-        elif isinstance(value, values.Destination):
+    for word in _addressed(own.kind):
+        value = own.values[word]
+        if isinstance(value, Destination):
             yield word, value.address.route_domain
+        elif value is not None:
+            yield word, value.route_domain
+
+
+@cache
+def _addressed(kind: Kind) -> tuple[str, ...]:
+    """The words of a kind's addresses."""
+    types = OneAddress | Prefix | net.Network | ltm.ListenAddress
+    return tuple(own.word for own in kind.fields if isinstance(own.type, types))
 
 
 def _refuse_counter_modes(snapshot: Snapshot) -> None:
