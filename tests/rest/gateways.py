@@ -10,7 +10,6 @@ import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-
 from culvert.lab import program
 from culvert.lab.lab import Lab
 
@@ -90,5 +89,3 @@ def _alive(url: str) -> bool:
 def prefix(name: str) -> str:
     """A lab's prefix of this test run's own."""
     return f"{name}{os.getpid() % 100_000}"
-
-
