@@ -28,7 +28,7 @@ test-kernel: ## against a real Linux kernel in a small virtual machine (minutes;
 	@tools/setup run
 	@$(BIN)/python -m tests.kernel.run $(ARGS)
 
-test-clients: ## programs of other people that talk to Culvert, unmodified: netmiko and rancid over OpenSSH (root)
+test-clients: ## other people's programs that talk to Culvert, unmodified: over SSH and iControl REST (root)
 	@tools/setup clients
 	@$(BIN)/pytest -o python_files='client_*.py' tests/clients $(ARGS)
 

@@ -89,5 +89,3 @@ def _alive(url: str) -> bool:
 def prefix(name: str) -> str:
     """A lab's prefix of this test run's own."""
     return f"{name}{os.getpid() % 100_000}"
-
-

@@ -108,12 +108,18 @@ class Transaction:
         return self._put(kind, full, raw, current, draft)
 
     def replace(self, kind: Kind, name: str, raw: Mapping[str, Raw]) -> Object:
-        """Give an object these properties, and every other one its default. Raises Missing or Invalid."""
+        """Give an object these properties, and every other one its default. Raises Missing or Invalid.
+
+        An Edit is of what is there now.
+        """
         full = kind.full_name(name, self._reader.folder)
         current = self._now.get(kind.path, full)
         if current is None and not kind.implicit:
             raise Missing(kind.title, full)
         start = SHIPPED.get(kind.path, full) or (current and Object(kind, full, _kept_values(current), current.kept))
+        if start and current:
+            edited = {word: current[word] for word, given in raw.items() if isinstance(given, Edit)}
+            start = Object(kind, full, {**start.values, **edited}, start.kept, start.said)
         return self._put(kind, full, raw, start, None)
 
     def delete(self, kind: Kind, name: str) -> None:
@@ -303,7 +309,9 @@ class Transaction:
                 start = edits.empty(own) if fresh else values[own.word]
                 if start is None and standing is not None and raw[own.word] == MASK:
                     start = standing[own.word]
-                values[own.word] = edits.apply(own, start, raw[own.word], self._reader)
+                made = edits.apply(own, start, raw[own.word], self._reader)
+                # The same key again keeps its sealed text, so that nothing changes in what is saved.
+                values[own.word] = start if made == start else made
             except BadValue as error:
                 presence = _presence(own, error, current) if isinstance(error, BadItem) else None
                 problems.append(Problem(str(error), word=own.word, presence=presence))

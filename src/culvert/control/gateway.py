@@ -249,8 +249,10 @@ class Gateway:
             self._guard(snapshot)  # Still waiting for the host, now with the changed configuration.
             return
         known = self._intent.notes
-        changed = work.touched if work.base is self._snapshot else self._snapshot.differences(snapshot)
-        self._generations_of.note(changed, snapshot)
+        touched = work.touched if work.base is self._snapshot else self._snapshot.differences(snapshot)
+        # Clients tell by the number that nothing was changed: what is set to what it was doesn't count.
+        if changed := [key for key in touched if self._snapshot.get(*key) != snapshot.get(*key)]:
+            self._generations_of.note(changed, snapshot)
         self._snapshot, self._intent = snapshot, intent
         self._trouble, self._blocked = "", False
         self._set_log()

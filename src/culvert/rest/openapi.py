@@ -6,7 +6,7 @@ from culvert import __version__
 from culvert.model.fields import Choice, Field, Integer, Key, Members, Span, Toggle, Words
 from culvert.model.kind import Kind, Naming
 from culvert.model.registry import KINDS
-from culvert.rest import naming, shapes
+from culvert.rest import defaults, naming, shapes
 from culvert.rest.resources import HIDDEN
 
 Json = Any
@@ -151,6 +151,8 @@ def _schema(kind: Kind) -> dict[str, Json]:
     if kind.naming is not Naming.SINGLE:
         properties["name"] = {"type": "string", "description": "A name, or a full path"}
         properties["partition"] = {"type": "string", "default": "Common"}
+    for key, value in defaults.STANDING.get(kind.path, {}).items():
+        properties[key] = {"const": value, "description": "Stands at this value"}
     for own in kind.fields:
         properties |= _property(kind, own)
     return {"type": "object", "description": kind.help, "properties": properties}

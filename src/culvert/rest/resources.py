@@ -80,7 +80,8 @@ class Resources:
         operation = _operation(request, where)
         if coordination := request.headers.get(COORDINATION_HEADER):
             return self._transactions.add(request, coordination, operation)
-        self._door.call(request.credentials(), "transaction", operations=[operation])
+        if request.method != "PATCH" or operation["properties"]:
+            self._door.call(request.credentials(), "transaction", operations=[operation])
         if request.method == "DELETE":
             return Answer()
         return self._one(request, Place(where.kind, operation["names"][0], where.short))
@@ -176,7 +177,7 @@ def _operation(request: Request, where: Place) -> Operation:
     given = shapes.properties(where.kind, body)
     if options := request.query.get("options"):
         given |= _options(where.kind, options)
-    if request.method == "PATCH" and not given:
+    if request.method == "PATCH" and not given and body.keys() <= shapes.READ_ONLY:
         raise BadRequest(400, "one or more properties must be specified")
     return operation | {"properties": given}
 

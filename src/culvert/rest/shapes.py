@@ -7,11 +7,11 @@ members are sub-collections. A key is never there but sealed.
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from culvert.control.errors import InvalidConfiguration, SyntaxProblem
+from culvert.control.errors import InvalidConfiguration
 from culvert.model.fields import NONE, Field, Integer, Key, Members, Reference, Span, Toggle, Words
 from culvert.model.kind import Kind, Naming, Path
 from culvert.model.registry import KINDS
-from culvert.rest import naming
+from culvert.rest import defaults, naming
 
 Json = Any
 SUBCOLLECTIONS = frozenset({(("net", "vlan"), "interfaces"), (("ltm", "virtual"), "profiles")})
@@ -32,10 +32,11 @@ def of_object(kind: Kind, own: Mapping[str, Json], *, short: bool = False, expan
     shown |= {"generation": own.get("generation", 0), "selfLink": naming.link(self_path)}
     given = own["properties"]
     properties: dict[str, Json] = {}
-    for each in sorted(kind.fields, key=lambda each: key_of(kind, each)):
+    for each in kind.fields:
         if each.word in given:
             properties |= _property(kind, each, given[each.word], self_path, expand=expand)
-    return shown | properties
+    properties |= defaults.STANDING.get(kind.path, {})
+    return shown | dict(sorted(properties.items()))
 
 
 def key_of(kind: Kind, own: Field) -> str:
@@ -75,7 +76,9 @@ def _left_out(own: Field) -> bool:
 def _value(own: Field, raw: Json) -> Json:
     if isinstance(own.type, Integer):
         text = str(raw).lower()
-        return own.type.words[text] if text in own.type.words else int(text)
+        number = own.type.words[text] if text in own.type.words else int(text)
+        # A word whose number is none that could be given is the word, so that it can be put back.
+        return number if own.type.least <= number <= own.type.most else text
     if isinstance(own.type, Span):
         if raw == "any":
             return 0 if own.type.zero_is_any else "any"
@@ -121,6 +124,7 @@ def member(kind: Kind, own: Field, raw: Mapping[str, Json], self_path: str = "")
     target = KINDS.get(own.type.target or own.type.suggests or ())
     if target and str(raw["name"]).startswith("/"):
         shown["nameReference"] = {"link": naming.link(naming.object_path(target, str(raw["name"])))}
+    shown |= defaults.OF_MEMBERS.get(own.word, {})
     for each in own.type.fields:
         if isinstance(each.type, Toggle):
             word = each.type.on if raw[each.word] else each.type.off
@@ -140,11 +144,16 @@ def properties(kind: Kind, body: Mapping[str, Json]) -> dict[str, Json]:
             word, raw = _given(own, key, value)
             given[word] = raw
         elif key.endswith("Reference") and (inner := words.get(key.removesuffix("Reference"))) is not None:
-            if isinstance(inner.type, Members) and isinstance(value, Mapping) and "items" in value:
-                given[inner.word] = _member_list(inner, value["items"])
+            if isinstance(inner.type, Members) and isinstance(value, Mapping):
+                given.setdefault(inner.word, _of_reference(inner, value))
         elif key not in READ_ONLY and not key.endswith("Reference"):
-            raise SyntaxProblem(f'"{key}" unknown property')
+            defaults.check(kind.path, key, value)
     return given
+
+
+def _of_reference(own: Field, value: Mapping[str, Json]) -> Json:
+    """The members inside a reference; one that came without them, as in a plain GET, leaves them as they are."""
+    return _member_list(own, value["items"]) if "items" in value else {"verb": "add", "items": []}
 
 
 def _keys(own: Field) -> list[str]:
@@ -209,5 +218,5 @@ def _member(members: Members, word: str, value: Json) -> Json:
             each, raw = _given(own, key, inner)
             given[each] = raw
         elif key not in READ_ONLY and not key.endswith("Reference"):
-            raise SyntaxProblem(f'"{key}" unknown property of {word}')
+            defaults.check_member(word, key, inner)
     return given

@@ -62,14 +62,15 @@ class Statistics:
             args |= {"names": [where.name]} if where.name else {}
             listed = self._door.call(request.credentials(), "list", **args)
             found = [{"name": own["name"]} for own in listed if own["kind"] == where.kind.word]
-        return Answer(_nested(path, naming.link(request.path), found))
+        # Clients tell by the kind whether one object or all of a collection come back.
+        return Answer(_nested(path, naming.link(request.path), found, "stats" if where.name else "collectionstats"))
 
     def _show(self, request: Request, path: tuple[str, ...], filters: Mapping[str, Json]) -> list[dict[str, Json]]:
         found = self._door.call(request.credentials(), "show", what=" ".join(path), filters=filters)
         return list(found)
 
 
-def _nested(path: tuple[str, ...], link: str, records: list[dict[str, Json]]) -> dict[str, Json]:
+def _nested(path: tuple[str, ...], link: str, records: list[dict[str, Json]], ending: str = "stats") -> dict[str, Json]:
     base = f"{naming.LOCALHOST}{naming.collection_path(path)}"
     entries = {
         f"{base}/{str(record.get('name', index)).replace('/', '~')}/stats": {
@@ -77,7 +78,7 @@ def _nested(path: tuple[str, ...], link: str, records: list[dict[str, Json]]) ->
         }
         for index, record in enumerate(records)
     }
-    return {"kind": naming.state(path, "stats"), "selfLink": link, "entries": entries}
+    return {"kind": naming.state(path, ending), "selfLink": link, "entries": entries}
 
 
 def _title(key: str) -> str:

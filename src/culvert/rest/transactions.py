@@ -102,13 +102,14 @@ class Transactions:
         operations = [operation for _, _, operation in found.commands]
         if not operations:
             raise BadRequest(400, "there is no command to commit in the transaction", 3)
+        if not dry:
+            # One that was only tried stays open: clients try it first, and then carry it out.
+            with self._lock:
+                self._open.pop(found.number, None)
         try:
             self._door.call(request.credentials(), "transaction", operations=operations, validate_only=dry)
         except ControlError as error:
             raise BadRequest(error.http, f"transaction failed:{error.text}", 3) from None
-        finally:
-            with self._lock:
-                self._open.pop(found.number, None)
         return Answer(_state(found) | {"state": "COMPLETED", "validateOnly": dry})
 
 

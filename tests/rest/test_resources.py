@@ -1,0 +1,188 @@
+"""Objects read, made, changed, replaced and taken away, one by one and in transactions."""
+
+from typing import Any
+
+import pytest
+
+from tests.rest.asking import Web
+
+POLICY = "/mgmt/tm/net/ipsec/ipsec-policy"
+SELECTOR = "/mgmt/tm/net/ipsec/traffic-selector"
+ASSOCIATION = "/mgmt/tm/net/ipsec/manual-security-association"
+VLAN = "/mgmt/tm/net/vlan"
+TRANSACTION = "/mgmt/tm/transaction"
+TUNNEL = {"mode": "tunnel", "tunnelLocalAddress": "2.2.2.2", "tunnelRemoteAddress": "3.3.3.3"}
+
+
+@pytest.fixture
+def policy(client: Web) -> Any:
+    return client.good("POST", POLICY, {"name": "p", "description": "first", **TUNNEL})
+
+
+def test_what_is_not_there_is_404(client: Web) -> None:
+    answer = client.ask("GET", f"{POLICY}/~Common~absent")
+    assert (answer.status, answer.body) == (
+        404,
+        {
+            "code": 404,
+            "message": "01020036:3: The requested IPsec policy (/Common/absent) was not found.",
+            "errorStack": [],
+            "apiError": 3,
+        },
+    )
+    for method, body in (("PATCH", {"description": "x"}), ("PUT", {}), ("DELETE", None)):
+        assert client.bad(method, f"{POLICY}/absent", body)[0] == 404
+
+
+def test_what_is_there_is_409(client: Web, policy: Any) -> None:
+    assert client.bad("POST", POLICY, {"name": "p", **TUNNEL}) == (
+        409,
+        "01020066:3: The requested IPsec policy (/Common/p) already exists in partition Common.",
+    )
+
+
+@pytest.mark.parametrize("content", [b"{", b"[]", b'"x"', b"\xff", b"[" * 100_000])
+def test_what_is_no_json_object_is_400(client: Web, content: bytes) -> None:
+    answer = client.ask("POST", POLICY, content)
+    assert answer.status == 400
+    assert answer.body["message"] == "Found invalid JSON body in the request."
+    assert answer.body["apiError"] == 1
+
+
+def test_what_is_in_use_stays(client: Web, policy: Any) -> None:
+    body = {"name": "s", "sourceAddress": "10.1.0.0/24", "destinationAddress": "10.2.0.0/24", "ipsecPolicy": "p"}
+    client.good("POST", SELECTOR, body)
+    status, message = client.bad("DELETE", f"{POLICY}/p")
+    assert status == 400
+    assert message.startswith("01070265:3: ")
+    assert "/Common/s" in message
+
+
+def test_methods_that_an_address_has_not(client: Web, policy: Any) -> None:
+    for method, address in (("POST", f"{POLICY}/p"), ("PATCH", POLICY), ("PUT", POLICY), ("DELETE", POLICY)):
+        answer = client.ask(method, address, {})
+        assert answer.status == 405
+        assert method not in answer.headers["Allow"]
+    assert client.bad("GET", "/mgmt/tm/net/nonsense")[0] == 404
+
+
+def test_patch_changes_what_is_given_and_put_all(client: Web, policy: Any) -> None:
+    changed = client.good("PATCH", f"{POLICY}/~Common~p", {"ikePhase2Lifetime": 60})
+    assert (changed["ikePhase2Lifetime"], changed["description"]) == (60, "first")
+    replaced = client.good("PUT", f"{POLICY}/~Common~p", TUNNEL)
+    assert replaced["ikePhase2Lifetime"] == 1440
+    assert "description" not in replaced
+    assert client.bad("PATCH", f"{POLICY}/p", {}) == (400, "one or more properties must be specified")
+    assert client.bad("PATCH", f"{POLICY}/p", {"kind": "x"})[0] == 400
+
+
+def test_put_takes_no_notice_of_what_is_read_only(client: Web, policy: Any) -> None:
+    sent = policy | {"generation": 7, "selfLink": "https://elsewhere/x", "fullPath": "/Other/y", "description": "again"}
+    put = client.good("PUT", f"{POLICY}/~Common~p", sent)
+    assert (put["fullPath"], put["description"]) == ("/Common/p", "again")
+
+
+def test_generation_counts_the_changes_of_the_system(client: Web, policy: Any) -> None:
+    other = client.good("POST", POLICY, {"name": "q", **TUNNEL})
+    assert other["generation"] == policy["generation"] + 1
+    assert client.good("GET", f"{POLICY}/~Common~p") == policy
+    assert client.good("PATCH", f"{POLICY}/p", {"description": "second"})["generation"] == other["generation"] + 1
+
+
+def test_what_is_set_to_what_it_was_is_no_change(client: Web, policy: Any) -> None:
+    keys = {"authKey": "0x" + "11" * 20, "encryptKey": "0x" + "22" * 16}
+    body = {"name": "sa", "spi": 1001, "sourceAddress": "2.2.2.2", "destinationAddress": "3.3.3.3", "ipsecPolicy": "p"}
+    sealed = client.good("POST", ASSOCIATION, body | keys)
+    before = client.site.call("describe")["generation"], client.site.call("text")
+    assert client.good("PATCH", f"{POLICY}/~Common~p", {"description": "first"}) == policy
+    assert client.good("PUT", f"{POLICY}/~Common~p", policy) == policy
+    assert client.good("PATCH", f"{ASSOCIATION}/~Common~sa", keys) == sealed
+    assert (client.site.call("describe")["generation"], client.site.call("text")) == before
+    assert client.good("PATCH", f"{ASSOCIATION}/~Common~sa", {"authKey": "0x" + "33" * 20}) != sealed
+
+
+def test_delete_has_an_empty_body(client: Web, policy: Any) -> None:
+    answer = client.ask("DELETE", f"{POLICY}/~Common~p")
+    assert (answer.status, answer.octets) == (200, b"")
+    assert client.bad("GET", f"{POLICY}/p")[0] == 404
+
+
+def test_a_collection_has_items_even_when_it_is_empty(client: Web) -> None:
+    found = client.good("GET", VLAN)
+    assert found == {
+        "kind": "tm:net:vlan:vlancollectionstate",
+        "selfLink": "https://localhost/mgmt/tm/net/vlan?ver=17.1.0",
+        "items": [],
+    }
+
+
+def test_levels_above_lead_to_those_below(client: Web) -> None:
+    found = client.good("GET", "/mgmt/tm/net/ipsec")
+    links = [each["reference"]["link"] for each in found["items"]]
+    assert f"https://localhost{POLICY}?ver=17.1.0" in links
+
+
+def test_members_one_by_one(client: Web) -> None:
+    client.good("POST", VLAN, {"name": "v"})
+    made = client.good("POST", f"{VLAN}/~Common~v/interfaces", {"name": "wan0", "untagged": True})
+    assert made["kind"] == "tm:net:vlan:interfaces:interfacesstate"
+    changed = client.good("PATCH", f"{VLAN}/~Common~v/interfaces/wan0", {"tagged": True})
+    assert changed["tagged"] is True
+    assert client.bad("GET", f"{VLAN}/~Common~v/interfaces/none")[0] == 404
+    client.good("DELETE", f"{VLAN}/~Common~v/interfaces/wan0")
+    assert client.good("GET", f"{VLAN}/~Common~v/interfaces")["items"] == []
+
+
+def test_options_are_tmshs_words(client: Web) -> None:
+    client.good("POST", "/mgmt/tm/sys/log-config/publisher", {"name": "p"})
+    address = "/mgmt/tm/sys/log-config/publisher/~Common~p"
+    changed = client.good("PATCH", f"{address}?options=destinations+add+{{+local-syslog+}}", {})
+    assert [each["name"] for each in changed["destinations"]] == ["local-syslog"]
+
+
+def test_a_transaction_is_all_or_nothing(client: Web) -> None:
+    begun = client.good("POST", TRANSACTION, {})
+    assert (begun["state"], begun["timeoutSeconds"], begun["kind"]) == ("STARTED", 120, "tm:transactionstate")
+    number = str(begun["transId"])
+    queued = client.good("POST", POLICY, {"name": "p", **TUNNEL}, x_f5_rest_coordination_id=number)
+    assert (queued["method"], queued["commandId"], queued["evalOrder"]) == ("POST", 1, 1)
+    client.good("POST", POLICY, {"name": "p", **TUNNEL}, x_f5_rest_coordination_id=number)
+    assert client.bad("GET", f"{POLICY}/p")[0] == 404
+    status, message = client.bad("PATCH", f"{TRANSACTION}/{number}", {"state": "VALIDATING"})
+    assert status == 409
+    assert message.startswith("transaction failed:01020066:3: ")
+    assert client.bad("GET", f"{POLICY}/p")[0] == 404
+
+
+def test_a_transaction_may_be_tried_and_then_carried_out(client: Web) -> None:
+    number = str(client.good("POST", TRANSACTION, {})["transId"])
+    client.good("POST", POLICY, {"name": "p", **TUNNEL}, x_f5_rest_coordination_id=number)
+    assert len(client.good("GET", f"{TRANSACTION}/{number}/commands")["items"]) == 1
+    tried = client.good("PATCH", f"{TRANSACTION}/{number}", {"state": "VALIDATING", "validateOnly": True})
+    assert tried["validateOnly"] is True
+    assert client.bad("GET", f"{POLICY}/p")[0] == 404
+    done = client.good("PATCH", f"{TRANSACTION}/{number}", {"state": "VALIDATING"})
+    assert done["state"] == "COMPLETED"
+    client.good("GET", f"{POLICY}/p")
+    assert client.bad("GET", f"{TRANSACTION}/{number}")[0] == 404
+
+
+def test_a_transaction_that_nobody_began(client: Web) -> None:
+    for number in ("1", "x", "9" * 30):
+        assert client.bad("POST", POLICY, {"name": "p", **TUNNEL}, x_f5_rest_coordination_id=number)[0] == 404
+    assert client.bad("GET", f"{POLICY}/p")[0] == 404
+
+
+def test_statistics_say_whether_they_are_of_one_or_of_all(client: Web, policy: Any) -> None:
+    one = client.good("GET", f"{POLICY}/~Common~p/stats")
+    every = client.good("GET", f"{POLICY}/stats")
+    assert one["kind"] == "tm:net:ipsec:ipsec-policy:ipsec-policystats"
+    assert every["kind"] == "tm:net:ipsec:ipsec-policy:ipsec-policycollectionstats"
+    assert one["entries"].keys() <= every["entries"].keys()
+
+
+def test_nobody_learns_anything_without_credentials(client: Web, policy: Any) -> None:
+    for address in (f"{POLICY}/p", "/mgmt/tm/net/nonsense", TRANSACTION):
+        answer = client.ask("GET", address, authorization="")
+        assert answer.status == 401
+        assert "WWW-Authenticate" in answer.headers
