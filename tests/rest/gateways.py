@@ -10,7 +10,6 @@ import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-
 from culvert.lab import program
 from culvert.lab.lab import Lab
 
