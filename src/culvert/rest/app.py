@@ -114,7 +114,7 @@ class App:
         self._door.call(request.credentials(), "describe")
         if request.method != "GET":
             raise not_allowed(request, "GET")
-        return Answer(openapi.description())
+        return Answer(openapi.text())
 
     def _nothing(self, request: Request) -> BadRequest:
         self._door.call(request.credentials(), "describe")

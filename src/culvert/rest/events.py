@@ -12,7 +12,7 @@ from typing import Any
 
 from culvert.control.errors import ControlError
 from culvert.rest.door import Door
-from culvert.rest.exchange import BadRequest, Request, failure
+from culvert.rest.exchange import SECURITY, BadRequest, Request, failure
 
 Json = Any
 EVENTS = ("mgmt", "shared", "events")
@@ -39,15 +39,15 @@ class Events:
             last = await loop.run_in_executor(threads, self._look, request)
         except (BadRequest, ControlError) as error:
             answer = failure(error)
-            lines = [(b"content-type", answer.media.encode())]
+            lines = _lines({**answer.headers, "Content-Type": answer.media, "Content-Length": str(len(answer.octets))})
             await send({"type": "http.response.start", "status": answer.status, "headers": lines})
             await send({"type": "http.response.body", "body": answer.octets})
             return
         self._open += 1
         gone = asyncio.ensure_future(_gone(receive))
         try:
-            headers = [(b"content-type", b"text/event-stream"), (b"cache-control", b"no-store")]
-            await send({"type": "http.response.start", "status": 200, "headers": headers})
+            lines = _lines({"Content-Type": "text/event-stream"})
+            await send({"type": "http.response.start", "status": 200, "headers": lines})
             await send({"type": "http.response.body", "body": _event("state", last), "more_body": True})
             while not gone.done():
                 await asyncio.wait({gone}, timeout=interval)
@@ -72,6 +72,10 @@ class Events:
             "sas": {own["name"]: own for own in sas},
             "drops": {str(own.get("reason", index)): own for index, own in enumerate(drops)},
         }
+
+
+def _lines(headers: Mapping[str, str]) -> list[tuple[bytes, bytes]]:
+    return [(name.lower().encode(), value.encode()) for name, value in {**SECURITY, **headers}.items()]
 
 
 def changes(before: Mapping[str, Json], now: Mapping[str, Json]) -> bytes:

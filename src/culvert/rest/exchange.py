@@ -12,6 +12,16 @@ from culvert.control.errors import ControlError
 Json = Any
 TOKEN_HEADER = "x-f5-auth-token"
 COORDINATION_HEADER = "x-f5-rest-coordination-id"
+SECURITY = {
+    "Cache-Control": "no-store, no-cache, must-revalidate",
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+    "Pragma": "no-cache",
+    "Strict-Transport-Security": "max-age=16070400; includeSubDomains",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+}
+"""Headers of every answer, whatever it says."""
+
 
 
 class BadRequest(Exception):

@@ -1,5 +1,7 @@
 """The description of the API (OpenAPI 3.1), made of the model as the answers are."""
 
+import json
+from functools import cache
 from typing import Any
 
 from culvert import __version__
@@ -37,6 +39,12 @@ def description() -> dict[str, Json]:
             "schemas": {_title(kind): _schema(kind) for kind in kinds} | {"Error": _error()},
         },
     }
+
+
+@cache
+def text() -> bytes:
+    """It as JSON."""
+    return json.dumps(description(), separators=(",", ":")).encode()
 
 
 def example(kind: Kind) -> dict[str, Json]:
