@@ -24,7 +24,7 @@ def _build(client: Web, node: str = "a") -> None:
 def test_the_whole_of_every_object_can_be_put_back_and_changes_nothing(client: Web) -> None:
     _build(client)
     before = client.site.call("describe")["generation"], client.site.call("text")
-    for path in KIND_PATHS:
+    for path in (path for path in KIND_PATHS if not KINDS[path].derived):
         base = naming.collection_path(path)
         found = client.good("GET", base)
         for own in [found] if KINDS[path].naming is Naming.SINGLE else found["items"]:
