@@ -9,6 +9,7 @@ from culvert.model.registry import KINDS
 from culvert.rest import login, naming, openapi
 from culvert.rest.commands import Commands
 from culvert.rest.door import Door
+from culvert.rest.events import EVENTS
 from culvert.rest.exchange import Answer, BadRequest, Request, failure, not_allowed, not_found
 from culvert.rest.files import UPLOADS, Files
 from culvert.rest.health import Health
@@ -57,7 +58,17 @@ class App:
             return self._login.login(request)
         if segments == ("health",):
             return self._health.answer(request)
-        request.credentials()  # Who says nothing learns nothing, not even what there is.
+        request.credentials()
+        try:
+            return self._private(request)
+        except (BadRequest, ControlError) as error:
+            if (error.status if isinstance(error, BadRequest) else error.http) < 500:
+                # Who isn't anybody learns nothing, not even what there is.
+                self._door.call(request.credentials(), "describe")
+            raise
+
+    def _private(self, request: Request) -> Answer:
+        segments = request.segments
         if segments == login.EXCHANGE:
             return self._login.exchange(request)
         if segments[:4] == login.TOKENS:
@@ -66,13 +77,15 @@ class App:
             return self._files.answer(request, segments[4:])
         if segments == ("metrics",):
             return self._metrics.answer(request)
+        if segments == EVENTS:
+            raise not_allowed(request, "GET")
         if segments == ("mgmt", "shared", "openapi.json"):
             return self._described(request)
         if self._identity.knows(segments):
             return self._identity.answer(request)
         if segments[:2] == TM:
             return self._of_tm(request, segments[2:])
-        raise self._nothing(request)
+        raise not_found(request)
 
     def _of_tm(self, request: Request, rest: tuple[str, ...]) -> Answer:
         if rest[:1] == ("transaction",):
@@ -90,7 +103,7 @@ class App:
             return self._organising(request, rest, children)
         where = place(rest)
         if where is None:
-            raise self._nothing(request)
+            raise not_found(request)
         return self._resources.answer(request, where)
 
     def _organising(self, request: Request, rest: tuple[str, ...], children: Iterable[str]) -> Answer:
@@ -115,10 +128,6 @@ class App:
         if request.method != "GET":
             raise not_allowed(request, "GET")
         return Answer(openapi.text())
-
-    def _nothing(self, request: Request) -> BadRequest:
-        self._door.call(request.credentials(), "describe")
-        return not_found(request)
 
 
 def _children(rest: tuple[str, ...]) -> list[str]:

@@ -3,6 +3,7 @@
 import os
 import re
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 
 from culvert.control.errors import Refused
@@ -63,6 +64,15 @@ class Files:
                 command,
             )
         return command
+
+    def named(self, words: Sequence[str]) -> list[str]:
+        """Words of a command, those behind `file` made the paths of uploads; nothing else can be named."""
+        found = list(words)
+        for index in [place + 1 for place, word in enumerate(words) if word == "file"]:
+            if index < len(found):
+                prefix = next((each for each in DIRECTORIES if found[index].startswith(each)), "")
+                found[index] = str(self._path(found[index].removeprefix(prefix)))
+        return found
 
     def command(self, word: str, given: list[str]) -> str:
         """unix-mv, unix-rm and unix-ls of uploaded files; a line of text when it can't be done."""

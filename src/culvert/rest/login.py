@@ -31,7 +31,7 @@ class Login:
         if str(body.get("loginProviderName") or "") not in PROVIDERS:
             raise BadRequest(400, "the login provider of this system is tmos")
         made = self._door.call(None, "login", username=user, password=password, address=request.address)
-        return Answer(_logged_in(made, request.address))
+        return Answer(_logged_in(made))
 
     def exchange(self, request: Request) -> Answer:
         """A new token for one that still holds, as clients of a central manager renew theirs."""
@@ -39,45 +39,43 @@ class Login:
             raise not_allowed(request, "POST")
         credentials = request.credentials()
         self._door.call(credentials, "extend", timeout=1200)
-        return Answer(_logged_in(self._door.call(credentials, "token") | credentials, request.address))
+        return Answer(_logged_in(self._door.call(credentials, "token") | credentials))
 
     def token(self, request: Request, rest: tuple[str, ...]) -> Answer:
         """One token: looked at, extended, given back."""
         if not rest:
             own = self._door.call(request.credentials(), "token")
             kind = "shared:authz:tokens:authtokencollectionstate"
-            return Answer({"items": [_item(own, request.address)], "generation": 1, "kind": kind})
+            return Answer({"items": [_item(own)], "generation": 1, "kind": kind})
         if len(rest) > 1:
             raise not_found(request)
-        about = {"token": rest[0], "address": request.address}
-        who = request.credentials()
+        who, token = request.credentials(), rest[0]
         if request.method == "GET":
-            return Answer(_item(self._door.call(who, "token", token=rest[0]), request.address))
+            return Answer(_item(self._door.call(who, "token", token=token)))
         if request.method in ("PATCH", "PUT"):
             timeout = request.body().get("timeout")
-            if not isinstance(timeout, int | str) or not str(timeout).isdigit():
+            if not isinstance(timeout, int | str) or not str(timeout).isdecimal() or not str(timeout).isascii():
                 raise BadRequest(400, "timeout is a number of seconds")
-            self._door.call(about, "extend", timeout=int(timeout))
-            return Answer(_item(self._door.call(about, "token"), request.address))
+            return Answer(_item(self._door.call(who, "extend", token=token, timeout=int(str(timeout)[:9]))))
         if request.method == "DELETE":
-            own = self._door.call(about, "token")
-            self._door.call(about, "logout")
-            return Answer(_item(own, request.address))
-        raise not_allowed(request, "GET", "PATCH", "DELETE")
+            own = self._door.call(who, "token", token=token)
+            self._door.call(who, "logout", token=token)
+            return Answer(_item(own))
+        raise not_allowed(request, "GET", "PATCH", "PUT", "DELETE")
 
 
-def _logged_in(made: dict[str, Json], address: str) -> dict[str, Json]:
+def _logged_in(made: dict[str, Json]) -> dict[str, Json]:
     return {
         "username": made["user"],
         "loginReference": {"link": f"{naming.LOCALHOST}/mgmt/cm/system/authn/providers/tmos/login"},
         "loginProviderName": "tmos",
-        "token": _item(made, address),
+        "token": _item(made),
         "generation": 0,
         "lastUpdateMicros": 0,
     }
 
 
-def _item(made: dict[str, Json], address: str) -> dict[str, Json]:
+def _item(made: dict[str, Json]) -> dict[str, Json]:
     token = str(made["token"])
     started = datetime.fromtimestamp(float(made["started"]), UTC)
     return {
@@ -88,7 +86,7 @@ def _item(made: dict[str, Json], address: str) -> dict[str, Json]:
         "user": {"link": f"{naming.LOCALHOST}/mgmt/shared/authz/users/{made['user']}"},
         "timeout": made["timeout"],
         "startTime": started.strftime("%Y-%m-%dT%H:%M:%S.") + f"{started.microsecond // 1000:03d}+0000",
-        "address": address,
+        "address": made["address"],
         "partition": made["partition"],
         "generation": 1,
         "lastUpdateMicros": int(float(made["started"]) * 1e6),

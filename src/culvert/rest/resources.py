@@ -75,7 +75,7 @@ class Resources:
             return self._subcollection(request, where)
         if request.method == "GET":
             return self._got(request, where)
-        if request.method not in VERBS or (request.method == "POST") is not (where.name is None):
+        if request.method not in _allowed(where):
             raise not_allowed(request, *_allowed(where))
         operation = _operation(request, where)
         if coordination := request.headers.get(COORDINATION_HEADER):
@@ -143,7 +143,7 @@ class Resources:
 
     def _change_members(self, request: Request, where: Place, items: Sequence[Mapping[str, Json]]) -> Answer:
         assert where.field is not None and isinstance(where.field.type, Members)
-        if request.method not in VERBS or (request.method == "POST") is not (where.member is None):
+        if request.method not in _allowed(where):
             raise not_allowed(request, *_allowed(where))
         verb = {"POST": "add", "DELETE": "delete"}.get(request.method, "modify")
         name = items[0]["fullPath"] if where.member is not None else ""
@@ -203,4 +203,6 @@ def _new_name(kind: Kind, body: Mapping[str, Json]) -> str:
 
 def _allowed(where: Place) -> tuple[str, ...]:
     collection = where.name is None if where.field is None else where.member is None
+    if where.kind.naming is Naming.SINGLE:
+        return ("GET", "PATCH", "PUT")
     return ("GET", "POST") if collection else ("GET", "PATCH", "PUT", "DELETE")

@@ -42,6 +42,11 @@ class Terminal:
         """What tmsh prints, errors too. Raises Unauthorized as every request does."""
         return "".join(f"{text}\n" for text in self._answers(request, script) if text)
 
+    def one(self, request: Request, line: str) -> str:
+        """What one command prints. Raises ControlError for what it would print as one."""
+        _refuse_what_needs_a_host(line)
+        return f"{command.run(line, Session(_Asker(self._door, request)))}\n"
+
     def _answers(self, request: Request, script: str) -> Iterator[str]:
         session = Session(_Asker(self._door, request))
         for line in split(script)[:COMMANDS_MAX]:
