@@ -186,3 +186,19 @@ def test_nobody_learns_anything_without_credentials(client: Web, policy: Any) ->
         answer = client.ask("GET", address, authorization="")
         assert answer.status == 401
         assert "WWW-Authenticate" in answer.headers
+
+
+def test_a_partitions_own_folder_has_its_description(client: Web) -> None:
+    client.good("POST", "/mgmt/tm/auth/partition", {"name": "branch", "description": "first"})
+    address = "/mgmt/tm/sys/folder/~branch"
+    own = client.good("GET", address)
+    assert (own["kind"], own["fullPath"], own["description"]) == ("tm:sys:folder:folderstate", "/branch", "first")
+    assert client.good("PATCH", address, {"description": "second"})["description"] == "second"
+    assert client.good("GET", "/mgmt/tm/auth/partition/branch")["description"] == "second"
+    assert client.bad("DELETE", address)[0] == 405
+    assert client.bad("GET", "/mgmt/tm/sys/folder/~absent")[0] == 404
+
+
+def test_what_there_is_none_of_here_is_an_empty_collection(client: Web) -> None:
+    assert client.good("GET", "/mgmt/tm/ltm/profile/client-ssl/")["items"] == []
+    assert client.bad("POST", "/mgmt/tm/ltm/pool", {"name": "x"})[0] == 405

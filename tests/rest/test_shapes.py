@@ -117,7 +117,14 @@ def test_what_the_vendor_has_and_culvert_has_not_is_taken_at_its_value(
 
 
 def test_what_is_not_there_may_be_said_to_be_none(client: Web) -> None:
-    body = {"name": "v", "destination": "0.0.0.0:0", "ipForward": True, "pool": "", "rules": [], "metadata": None}
+    body = {
+        "name": "v",
+        "destination": "0.0.0.0:0",
+        "ipForward": True,
+        "pool": "",
+        "rules": [],
+        "metadata": [{"name": "a"}],
+    }
     body |= {"creationTime": "2019-12-30T16:45:57Z", "profiles": [{"name": "fastL4", "context": "all"}]}
     made = client.good("POST", "/mgmt/tm/ltm/virtual", body)
     assert "pool" not in made

@@ -6,7 +6,7 @@ from typing import Any
 
 from culvert.control.errors import ControlError
 from culvert.model.registry import KINDS
-from culvert.rest import login, naming, openapi
+from culvert.rest import defaults, login, naming, openapi
 from culvert.rest.commands import Commands
 from culvert.rest.door import Door
 from culvert.rest.events import EVENTS
@@ -102,6 +102,8 @@ class App:
         if (children := _children(rest)) and request.method == "GET":
             return self._organising(request, rest, children)
         where = place(rest)
+        if rest in defaults.EMPTY and where is None:
+            return self._empty(request, rest)
         if where is None:
             raise not_found(request)
         return self._resources.answer(request, where)
@@ -113,6 +115,14 @@ class App:
         items = [{"reference": {"link": naming.link(f"{base}/{child}")}} for child in children]
         kind = f"tm:{':'.join(rest)}:{rest[-1]}collectionstate" if rest else "tm:collectionstate"
         return Answer({"kind": kind, "selfLink": naming.link(base), "items": items})
+
+    def _empty(self, request: Request, rest: tuple[str, ...]) -> Answer:
+        """A collection of what there is none of here, and can't be."""
+        self._door.call(request.credentials(), "describe")
+        if request.method != "GET":
+            raise not_allowed(request, "GET")
+        kind, link = naming.state(rest, "collectionstate"), naming.link(naming.collection_path(rest))
+        return Answer({"kind": kind, "selfLink": link, "items": []})
 
     def _example(self, request: Request, path: tuple[str, ...]) -> Answer:
         """What an object of a collection looks like, out of the model."""

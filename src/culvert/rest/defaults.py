@@ -69,7 +69,7 @@ ABSENT: Mapping[Path, frozenset[str]] = {
     ("ltm", "virtual"): frozenset(
         {
             *("clonePools", "fallbackPersistence", "fwEnforcedPolicy", "fwStagedPolicy", "ipIntelligencePolicy"),
-            *("metadata", "perFlowRequestAccessPolicy", "persist", "policies", "pool", "rules"),
+            *("perFlowRequestAccessPolicy", "persist", "policies", "pool", "rules"),
             *("securityLogProfiles", "securityNatPolicy"),
         }
     ),
@@ -84,14 +84,29 @@ MEASURED: Mapping[Path, frozenset[str]] = {
 }
 """Read only at the vendor's: whatever is sent says nothing."""
 
+MARKS: Mapping[Path, frozenset[str]] = {("ltm", "virtual"): frozenset({"metadata"})}
+"""Notes of clients to themselves, without effect on anything: taken, and not kept."""
+
 OF_MEMBERS: Mapping[str, Mapping[str, Json]] = {"profiles": {"context": "all"}}
 """The same for members, by the property that they are of."""
+
+EMPTY: frozenset[Path] = frozenset(
+    {
+        *(("ltm", word) for word in ("data-group", "monitor", "node", "policy", "pool", "rule", "snatpool")),
+        *(("ltm", "profile", word) for word in ("client-ssl", "diameter", "fasthttp", "http", "server-ssl", "sip")),
+        *(("ltm", "profile", word) for word in ("tcp", "udp")),
+        ("ltm", "message-routing", "diameter", "profile", "session"),
+        ("ltm", "message-routing", "sip", "profile", "session"),
+        ("net", "trunk"),
+    }
+)
+"""Collections that clients look through for what a forwarding gateway has none of."""
 
 
 def check(path: Path, key: str, value: Json) -> None:
     """Pass what says what is so anyway. Raises SyntaxProblem for a word that is nobody's, InvalidConfiguration."""
     word = naming.camel(key)
-    if word in MEASURED.get(path, ()):
+    if word in MEASURED.get(path, ()) or word in MARKS.get(path, ()):
         return
     if word in ABSENT.get(path, ()):
         if value not in (None, "", NONE, [], {}):

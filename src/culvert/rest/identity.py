@@ -3,13 +3,15 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from culvert.control.errors import NotFound
 from culvert.rest import naming
 from culvert.rest.door import Door
-from culvert.rest.exchange import Answer, Request, not_allowed
+from culvert.rest.exchange import Answer, BadRequest, Request, not_allowed
 
 Json = Any
 Path = tuple[str, ...]
 READY = "yes"
+DEVICES = ("mgmt", "tm", "cm", "device")
 PROVISION = {"ltm": "nominal"}
 MODULES = ("afm", "am", "apm", "asm", "avr", "gtm", "ilx", "lc", "ltm", "pem", "sslo", "swg", "urldb")
 
@@ -22,7 +24,7 @@ class Identity:
         self._answers: Mapping[Path, Callable[[Request], Json]] = {
             ("mgmt", "tm", "sys", "version"): self._version,
             ("mgmt", "tm", "cli", "version"): self._cli_version,
-            ("mgmt", "tm", "cm", "device"): self._devices,
+            DEVICES: self._devices,
             ("mgmt", "tm", "cm", "sync-status"): lambda request: self._status(request, "sync-status", "Standalone"),
             ("mgmt", "tm", "cm", "failover-status"): lambda request: self._status(request, "failover-status", "ACTIVE"),
             ("mgmt", "tm", "sys", "ready"): self._ready,
@@ -43,6 +45,8 @@ class Identity:
 
     def answer(self, request: Request) -> Answer:
         """One endpoint. Raises ControlError or BadRequest."""
+        if request.segments == DEVICES and request.method == "POST":
+            return self._move_device(request)
         if request.method != "GET":
             raise not_allowed(request, "GET")
         if (name := self._device(request.segments)) is not None:
@@ -127,6 +131,21 @@ class Identity:
             "timeZone": "UTC",
             "version": naming.API_LEVEL,
         }
+
+    def _move_device(self, request: Request) -> Answer:
+        """`{"command": "mv", "name", "target"}`: the one device is called as the host is, and stays so."""
+        body = request.body()
+        name, target = body.get("name"), body.get("target")
+        if body.get("command") != "mv" or not isinstance(name, str) or not isinstance(target, str):
+            raise BadRequest(400, "the one command here is mv, with name and target")
+        hostname = self._facts(request)["hostname"]
+        if hostname not in (name.rpartition("/")[2], target):
+            raise NotFound("device", name)
+        if hostname != target:
+            settings = {"verb": "modify", "kind": "sys global-settings", "names": [""]}
+            operation = settings | {"properties": {"hostname": target}}
+            self._door.call(request.credentials(), "transaction", operations=[operation])
+        return Answer({"kind": "tm:cm:device:mvstate", **{key: body[key] for key in ("command", "name", "target")}})
 
     def _status(self, request: Request, word: str, status: str) -> Json:
         self._door.call(request.credentials(), "describe")

@@ -9,7 +9,9 @@ from culvert.model import tokens
 from culvert.model.fields import Edit, Field, Members
 from culvert.model.kind import Kind, Naming
 from culvert.model.names import COMMON
+from culvert.model.net import PARTITION
 from culvert.model.registry import KINDS
+from culvert.model.sys import FOLDER
 from culvert.model.text import properties
 from culvert.rest import naming, queries, shapes
 from culvert.rest.door import Door
@@ -26,7 +28,8 @@ VERBS = {"POST": "create", "PATCH": "modify", "PUT": "replace", "DELETE": "delet
 class Place:
     """What an address stands for.
 
-    `name` None: the collection. `field`: of a sub-collection, and `member` of it or None for all.
+    `name` None: the collection. `field`: of a sub-collection, and `member` of it or None for all. `folder`: asked for
+    as the folder that a partition is, which has nothing of its own but the partition's description.
     """
 
     kind: Kind
@@ -34,6 +37,7 @@ class Place:
     short: bool = False
     field: Field | None = None
     member: str | None = None
+    folder: bool = False
 
 
 def place(segments: Sequence[str]) -> Place | None:
@@ -51,6 +55,8 @@ def _inside(kind: Kind, rest: Sequence[str]) -> Place | None:
     if not rest:
         return Place(kind)
     name = naming.object_name(rest[0])
+    if kind.path == FOLDER and name.count("/") == 1 and name[0] == "/" and len(rest) == 1:
+        return Place(KINDS[PARTITION], name[1:], folder=True)
     stands = kind.naming in (Naming.FOLDER, Naming.LOOSE)
     short = stands and not name.startswith("/")
     full = f"{COMMON}/{name}" if short else name
@@ -77,6 +83,8 @@ class Resources:
             return self._got(request, where)
         if request.method not in _allowed(where):
             raise not_allowed(request, *_allowed(where))
+        if where.folder and request.method != "PATCH":
+            raise not_allowed(request, "GET", "PATCH")
         operation = _operation(request, where)
         if coordination := request.headers.get(COORDINATION_HEADER):
             return self._transactions.add(request, coordination, operation)
@@ -84,7 +92,7 @@ class Resources:
             self._door.call(request.credentials(), "transaction", operations=[operation])
         if request.method == "DELETE":
             return Answer()
-        return self._one(request, Place(where.kind, operation["names"][0], where.short))
+        return self._one(request, Place(where.kind, operation["names"][0], where.short, folder=where.folder))
 
     def _got(self, request: Request, where: Place) -> Answer:
         if where.name is not None:
@@ -107,6 +115,8 @@ class Resources:
         own = self._object(request, where)
         expand = request.query.get("expandSubcollections") == "true"
         shown = shapes.of_object(where.kind, own, short=where.short, expand=expand)
+        if where.folder:
+            shown = _as_folder(shown)
         return Answer(queries.chosen(shown, request.query))
 
     def _object(self, request: Request, where: Place) -> Mapping[str, Json]:
@@ -166,6 +176,14 @@ class Resources:
             Request("GET", segments, {}, request.headers, b"", request.address),
             Place(where.kind, where.name, where.short, where.field, member),
         )
+
+
+def _as_folder(partition: Mapping[str, Json]) -> dict[str, Json]:
+    name = partition["name"]
+    link = naming.link(f"{naming.collection_path(FOLDER)}/~{name}")
+    shown = {"kind": naming.state(FOLDER), "name": name, "fullPath": f"/{name}"}
+    shown |= {"generation": partition["generation"], "selfLink": link}
+    return shown | ({"description": partition["description"]} if "description" in partition else {})
 
 
 def _operation(request: Request, where: Place) -> Operation:
