@@ -6,7 +6,7 @@ It builds both sites, builds them again without changing anything, the tunnel ca
 import contextlib
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -101,13 +101,13 @@ def put_on_trial(own: Pair, build: Callable[[str], object], remove: Callable[[st
         assert own.state(node)[1] == empty[node]
 
 
-def carries_traffic(own: Pair) -> None:
+def carries_traffic(own: Pair, addresses: Sequence[str] = SERVER_ADDRESSES) -> None:
     """Pings from the client to the server, counted by both gateways' security associations."""
     before = {node: _statistics(own, node) for node in GATEWAYS}
-    for address in SERVER_ADDRESSES:
+    for address in addresses:
         assert _arrived(own, address), f"no ping to {address}"
     for node in GATEWAYS:
-        assert _statistics(own, node).grew_from(before[node], len(SERVER_ADDRESSES) * PINGS)
+        assert _statistics(own, node).grew_from(before[node], len(addresses) * PINGS)
 
 
 def _arrived(own: Pair, address: str) -> bool:
