@@ -238,7 +238,7 @@ def answered(port: int) -> bool:
     try:
         with Wire(None, port) as wire:
             return well(wire.ask("GET", SYSTEM)).status == 401
-    except ConnectionError:
+    except OSError:
         return False
 
 
