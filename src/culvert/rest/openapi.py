@@ -175,7 +175,9 @@ def _property(kind: Kind, own: Field) -> dict[str, Json]:
 
 def _type(own: Field) -> dict[str, Json]:
     if isinstance(own.type, Integer):
-        number = {"type": "integer", "minimum": min(own.type.least, *own.type.words.values(), own.type.least)}
+        # What nobody gave may be shown as a number that nobody may give: a tag that isn't chosen yet.
+        unset = own.default if isinstance(own.default, int) else own.type.least
+        number = {"type": "integer", "minimum": min(own.type.least, unset, *own.type.words.values())}
         return {"anyOf": [number | {"maximum": own.type.most}, {"type": "string"}]}
     if isinstance(own.type, Span):
         return {"anyOf": [{"type": "integer", "minimum": 0, "maximum": own.type.most}, {"type": "string"}]}
