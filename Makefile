@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 BIN := .venv/bin
 .DEFAULT_GOAL := help
-.PHONY: help demo lab test test-kernel test-clients check bench bench-config bench-twin fuzz fuzz-engine soak mutants clean
+.PHONY: help demo lab test test-kernel test-clients test-api check bench bench-config bench-rest bench-twin fuzz fuzz-engine soak mutants clean
 
 help: ## show this list
 	@bold=; cyan=; plain=; \
@@ -32,6 +32,10 @@ test-clients: ## other people's programs that talk to Culvert, unmodified: over 
 	@tools/setup clients
 	@$(BIN)/pytest -o python_files='client_*.py' tests/clients $(ARGS)
 
+test-api: ## whether the description of the REST API is true, by requests made out of it (root; 30 minutes, --short, --minutes)
+	@tools/setup api
+	@$(BIN)/python -m tests.rest.api $(ARGS)
+
 check: ## ruff, mypy --strict, import rules, the other house rules, and the engine's own; no root needed
 	@tools/setup dev
 	$(BIN)/ruff check .
@@ -46,6 +50,10 @@ bench: ## plain forwarding, Culvert and its peers end to end, in turns (root; --
 bench-config: ## how long configuration takes as it grows, 100 to 10,000 tunnels (root; --sizes 100 1000, --write-docs)
 	@tools/setup lab
 	@$(BIN)/python -m bench.configuration $(ARGS)
+
+bench-rest: ## 200 clients read and write by REST at once, for a minute (root; --short)
+	@tools/setup run
+	@$(BIN)/python -m bench.rest $(ARGS)
 
 bench-twin: ## the readable gateway in memory, next to the bare cipher in the same run
 	@tools/setup run

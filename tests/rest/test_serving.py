@@ -238,7 +238,7 @@ def answered(port: int) -> bool:
     try:
         with Wire(None, port) as wire:
             return well(wire.ask("GET", SYSTEM)).status == 401
-    except (ConnectionError, ssl.SSLError):
+    except OSError:
         return False
 
 
@@ -437,6 +437,16 @@ def test_a_body_that_makes_no_sense_is_the_clients_mistake(gateway: Gateway, bod
         for method, target in SENSE:
             reply = well(wire.ask(method, target, basic("admin", gateway.password), body=body))
             assert reply.status in (400, 401, 404), (target, reply)
+
+
+@pytest.mark.parametrize("options", ["%7B", "%7D", "%0E%26", "%22", "description", "x%20y%20z", "%7B%7B%7B"])
+def test_options_that_are_no_words_of_tmsh_are_the_clients_mistake(gateway: Gateway, options: str) -> None:
+    with Wire(gateway) as wire:
+        own = basic("admin", gateway.password)
+        for method in ("PATCH", "PUT"):
+            target = f"/mgmt/tm/cli/admin-partitions?options={options}"
+            reply = well(wire.ask(method, target, own, body={"updatePartition": "Common"}))
+            assert reply.status == 400, reply
 
 
 def test_the_web_process_is_nobody(gateway: Gateway) -> None:

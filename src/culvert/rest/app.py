@@ -23,7 +23,6 @@ from culvert.rest.transactions import Transactions
 
 Json = Any
 TM = ("mgmt", "tm")
-METHODS = ("GET", "POST", "PATCH", "PUT", "DELETE")
 
 
 class App:
@@ -51,8 +50,6 @@ class App:
             return failure(error)
 
     def _answer(self, request: Request) -> Answer:
-        if request.method not in METHODS:
-            raise not_allowed(request, *METHODS)
         segments = request.segments
         if segments == login.LOGIN:
             return self._login.login(request)
@@ -99,7 +96,7 @@ class App:
                 return self._statistics.of_place(request, where)
             if where.name is None:
                 return self._example(request, where.kind.path)
-        if (children := _children(rest)) and request.method == "GET":
+        if children := _children(rest):
             return self._organising(request, rest, children)
         where = place(rest)
         if rest in defaults.EMPTY and where is None:
@@ -110,6 +107,8 @@ class App:
 
     def _organising(self, request: Request, rest: tuple[str, ...], children: Iterable[str]) -> Answer:
         """A level of addresses above the objects: where it leads to."""
+        if request.method != "GET":
+            raise not_allowed(request, "GET")
         self._door.call(request.credentials(), "describe")
         base = "/".join((naming.TM, *rest))
         items = [{"reference": {"link": naming.link(f"{base}/{child}")}} for child in children]

@@ -44,6 +44,8 @@ class Login:
     def token(self, request: Request, rest: tuple[str, ...]) -> Answer:
         """One token: looked at, extended, given back."""
         if not rest:
+            if request.method != "GET":
+                raise not_allowed(request, "GET")
             own = self._door.call(request.credentials(), "token")
             kind = "shared:authz:tokens:authtokencollectionstate"
             return Answer({"items": [_item(own)], "generation": 1, "kind": kind})

@@ -9,18 +9,33 @@ from culvert.model.fields import Choice, Field, Integer, Key, Members, Span, Tog
 from culvert.model.kind import Kind, Naming
 from culvert.model.registry import KINDS
 from culvert.rest import defaults, naming, shapes
+from culvert.rest.openapi_parts import (
+    COORDINATION,
+    NUMBER,
+    OBJECT,
+    collection,
+    counters,
+    failures,
+    operation,
+    query,
+    segment,
+    thing,
+)
+from culvert.rest.openapi_places import places
 from culvert.rest.resources import HIDDEN
 
 Json = Any
-ERROR = {"$ref": "#/components/schemas/Error"}
+TEXT = {"type": "string"}
 
 
 def description() -> dict[str, Json]:
     """The whole document."""
     kinds = [kind for path, kind in sorted(KINDS.items()) if path not in HIDDEN]
     paths: dict[str, Json] = {}
+    schemas: dict[str, Json] = {}
     for kind in kinds:
         paths |= _paths(kind)
+        schemas |= _schemas(kind)
     return {
         "openapi": "3.1.0",
         "info": {
@@ -30,13 +45,14 @@ def description() -> dict[str, Json]:
         },
         "servers": [{"url": "/"}],
         "security": [{"token": []}, {"basic": []}],
-        "paths": paths | _others(),
+        "paths": paths | places(),
         "components": {
             "securitySchemes": {
                 "basic": {"type": "http", "scheme": "basic"},
                 "token": {"type": "apiKey", "in": "header", "name": "X-F5-Auth-Token"},
             },
-            "schemas": {_title(kind): _schema(kind) for kind in kinds} | {"Error": _error()},
+            "responses": failures(),
+            "schemas": schemas | {"Error": _error(), "Command": _command()},
         },
     }
 
@@ -55,115 +71,94 @@ def example(kind: Kind) -> dict[str, Json]:
 
 def _paths(kind: Kind) -> dict[str, Json]:
     base = naming.collection_path(kind.path)
-    body = {"content": {"application/json": {"schema": {"$ref": f"#/components/schemas/{_title(kind)}"}}}}
-    one = _answers("200", body)
-    changes = {
-        "patch": {"summary": "Change properties", "requestBody": body, "responses": one},
-        "put": {"summary": "Replace: what is not given has its default", "requestBody": body, "responses": one},
-    }
+    own, new, change = ({"$ref": f"#/components/schemas/{_title(kind)}{word}"} for word in ("", "New", "Change"))
+    shown = [query("$select", TEXT), query("expandSubcollections", {"type": "boolean"})]
+    options = [query("options", TEXT), COORDINATION]
+    # In a transaction the answer to a change is the command that was put there.
+    changed = {"anyOf": [own, {"$ref": "#/components/schemas/Command"}]}
+    get = operation(kind.help, own, parameters=shown)
+    put = operation("Replace: what is not given has its default", changed, "409", body=change, parameters=options)
+    changes = {"patch": operation("Change properties", changed, "409", body=change, parameters=options), "put": put}
     if kind.naming is Naming.SINGLE:
-        return {base: {"get": {"summary": kind.help, "responses": one}} | changes}
-    collection = {
-        "type": "object",
-        "required": ["kind", "selfLink", "items"],
-        "properties": {
-            "kind": {"const": naming.state(kind.path, "collectionstate")},
-            "selfLink": {"type": "string"},
-            "items": {"type": "array", "items": {"type": "object"}},
-        },
-    }
-    many = _answers("200", {"content": {"application/json": {"schema": collection}}})
-    name = {
-        "name": "name",
-        "in": "path",
-        "required": True,
-        "schema": {"type": "string", "minLength": 1},
-        "description": "~Common~x, or x for one in Common",
-    }
-    query = [
-        {"name": word, "in": "query", "schema": sort}
-        for word, sort in (
-            ("$filter", {"type": "string"}),
-            ("$select", {"type": "string"}),
-            ("$top", {"type": "integer", "minimum": 0, "maximum": 999_999_999}),
-            ("$skip", {"type": "integer", "minimum": 0, "maximum": 999_999_999}),
-            ("expandSubcollections", {"type": "boolean"}),
-        )
-    ]
-    removed = _answers("200", {"description": "It is gone"})
-    return {
+        return {base: {"get": get} | changes} | _stats(kind, base, [])
+    name = segment("name", "~Common~x, or x for one in Common")
+    page = [query("$filter", TEXT), query("$top", NUMBER), query("$skip", NUMBER)]
+    many = collection(naming.state(kind.path, "collectionstate"), own)
+    examples = collection(naming.state(kind.path, "collectionstate"), OBJECT)
+    found = {
         base: {
-            "get": {"summary": f"Every one: {kind.help}", "parameters": query, "responses": many},
-            "post": {"summary": "Make one", "requestBody": body, "responses": one},
+            "get": operation(f"Every one: {kind.help}", many, parameters=page + shown),
+            "post": operation("Make one", changed, "409", body=new, parameters=options),
         },
         f"{base}/{{name}}": {
             "parameters": [name],
-            "get": {"summary": kind.help, "responses": one},
-            "delete": {"summary": "Take it away", "responses": removed},
+            "get": get,
+            "delete": operation("Take it away", None, "409", parameters=[COORDINATION]),
         }
         | changes,
+        f"{base}/example": {"get": operation("What one looks like", examples)},
     }
+    return found | _stats(kind, base, []) | _stats(kind, f"{base}/{{name}}", [name]) | _subcollections(kind, base, name)
 
 
-def _answers(status: str, good: dict[str, Json]) -> dict[str, Json]:
-    failed = {"description": "What is wrong", "content": {"application/json": {"schema": ERROR}}}
-    return {status: {"description": "As wanted"} | good, "default": failed}
+def _stats(kind: Kind, path: str, parameters: list[Json]) -> dict[str, Json]:
+    shown = operation("Counters", counters(naming.state(kind.path, "stats")))
+    return {f"{path}/stats": {"get": shown} | ({"parameters": parameters} if parameters else {})}
 
 
-def _others() -> dict[str, Json]:
-    anything = {"content": {"application/json": {"schema": {"type": "object"}}}}
-    login = {
-        "type": "object",
-        "required": ["username", "password"],
-        "properties": {
-            "username": {"type": "string"},
-            "password": {"type": "string"},
-            "loginProviderName": {"type": "string"},
-        },
-    }
-    return {
-        "/mgmt/shared/authn/login": {
-            "post": {
-                "summary": "A token for a user and password",
-                "security": [],
-                "requestBody": {"content": {"application/json": {"schema": login}}},
-                "responses": _answers("200", anything),
+def _subcollections(kind: Kind, base: str, name: Json) -> dict[str, Json]:
+    found: dict[str, Json] = {}
+    for path, word in sorted(shapes.SUBCOLLECTIONS):
+        if path == kind.path:
+            one = thing(naming.state((*path, word)), "name", "fullPath", "selfLink")
+            many = collection(naming.state((*path, word), "collectionstate"), one)
+            changed = {"anyOf": [one, {"$ref": "#/components/schemas/Command"}]}
+            new = {"type": "object", "required": ["name"], "properties": {"name": TEXT}}
+            found[f"{base}/{{name}}/{word}"] = {
+                "parameters": [name],
+                "get": operation("Its members", many),
+                "post": operation("Add one", changed, "409", body=new, parameters=[COORDINATION]),
             }
-        },
-        "/mgmt/tm/sys/version": {"get": {"summary": "Which release this is", "responses": _answers("200", anything)}},
-        "/mgmt/tm/net/ipsec-stat": {"get": {"summary": "Counters by worker", "responses": _answers("200", anything)}},
-        "/mgmt/tm/transaction": {
-            "get": {"summary": "Transactions that are open", "responses": _answers("200", anything)},
-            "post": {"summary": "Begin a transaction", "responses": _answers("200", anything)},
-        },
-        "/health": {
-            "get": {
-                "summary": "Whether the gateway is well",
-                "responses": _answers("200", anything) | {"503": {"description": "Something is wrong"} | anything},
+            found[f"{base}/{{name}}/{word}/{{member}}"] = {
+                "parameters": [name, segment("member", "~Common~x or x")],
+                "get": operation("A member", one),
+                "patch": operation("Change it", changed, "409", body=OBJECT, parameters=[COORDINATION]),
+                "put": operation("Change it", changed, "409", body=OBJECT, parameters=[COORDINATION]),
+                "delete": operation("Take it out", None, "409", parameters=[COORDINATION]),
             }
-        },
-    }
+    return found
 
 
 def _title(kind: Kind) -> str:
     return "".join(word.capitalize() for part in kind.path for word in part.split("-"))
 
 
-def _schema(kind: Kind) -> dict[str, Json]:
-    properties: dict[str, Json] = {
-        "kind": {"type": "string", "readOnly": True},
-        "generation": {"type": "integer", "readOnly": True},
-        "selfLink": {"type": "string", "readOnly": True},
-        "fullPath": {"type": "string", "readOnly": True},
+def _schemas(kind: Kind) -> dict[str, Json]:
+    """As it is shown, as it is made, and as it is changed."""
+    title, named = _title(kind), kind.naming is not Naming.SINGLE
+    identity = {
+        "kind": {"const": naming.state(kind.path)},
+        "generation": {"type": "integer"},
+        "selfLink": {"type": "string"},
     }
-    if kind.naming is not Naming.SINGLE:
-        properties["name"] = {"type": "string", "description": "A name, or a full path"}
-        properties["partition"] = {"type": "string", "default": "Common"}
-    for key, value in defaults.STANDING.get(kind.path, {}).items():
-        properties[key] = {"const": value, "description": "Stands at this value"}
+    properties: dict[str, Json] = {
+        key: {"const": value, "description": "Stands at this value"}
+        for key, value in defaults.STANDING.get(kind.path, {}).items()
+    }
     for own in kind.fields:
         properties |= _property(kind, own)
-    return {"type": "object", "description": kind.help, "properties": properties}
+    needed = [shapes.key_of(kind, own) if not isinstance(own.type, Key) else naming.camel(own.word)
+              for own in kind.fields if own.required]  # fmt: skip
+    name = {"type": "string", "minLength": 1, "description": "A name, or a full path"}
+    place = {"partition": {"type": "string", "default": "Common"}, "subPath": {"type": "string"}}
+    shown = {key: value for key, value in properties.items() if not value.get("writeOnly")} | identity
+    if named:
+        shown |= {"name": TEXT, "fullPath": TEXT, "partition": TEXT, "subPath": TEXT}
+    given = {key: value for key, value in properties.items() if not value.get("readOnly")}
+    change = {"type": "object", "properties": given}
+    new = {"type": "object", "required": ["name", *needed], "properties": {"name": name} | place | given}
+    found = {title: {"type": "object", "description": kind.help, "properties": shown}, f"{title}Change": change}
+    return found | ({f"{title}New": new} if named else {})
 
 
 def _property(kind: Kind, own: Field) -> dict[str, Json]:
@@ -183,7 +178,9 @@ def _property(kind: Kind, own: Field) -> dict[str, Json]:
 
 def _type(own: Field) -> dict[str, Json]:
     if isinstance(own.type, Integer):
-        number = {"type": "integer", "minimum": min(own.type.least, *own.type.words.values(), own.type.least)}
+        # What nobody gave may be shown as a number that nobody may give: a tag that isn't chosen yet.
+        unset = own.default if isinstance(own.default, int) else own.type.least
+        number = {"type": "integer", "minimum": min(own.type.least, unset, *own.type.words.values())}
         return {"anyOf": [number | {"maximum": own.type.most}, {"type": "string"}]}
     if isinstance(own.type, Span):
         return {"anyOf": [{"type": "integer", "minimum": 0, "maximum": own.type.most}, {"type": "string"}]}
@@ -205,3 +202,9 @@ def _error() -> dict[str, Json]:
             "apiError": {"type": "integer"},
         },
     }
+
+
+def _command() -> dict[str, Json]:
+    number = {"type": "integer", "minimum": 1}
+    known = {"method": TEXT, "uri": TEXT, "commandId": number, "body": OBJECT}
+    return thing("tm:transaction:commandsstate", "method", "uri", "commandId", **known)

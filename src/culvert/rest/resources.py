@@ -4,12 +4,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from culvert.control.errors import NotFound
+from culvert.control.errors import NotFound, SyntaxProblem
 from culvert.model import tokens
 from culvert.model.fields import Edit, Field, Members
 from culvert.model.kind import Kind, Naming
 from culvert.model.names import COMMON
 from culvert.model.net import PARTITION
+from culvert.model.problems import BadSyntax
 from culvert.model.registry import KINDS
 from culvert.model.sys import FOLDER
 from culvert.model.text import properties
@@ -202,7 +203,10 @@ def _operation(request: Request, where: Place) -> Operation:
 
 def _options(kind: Kind, text: str) -> dict[str, Json]:
     """tmsh's words of a change: `destinations add { local-syslog }`."""
-    raw = properties(kind.fields, tokens.parse(text))
+    try:
+        raw = properties(kind.fields, tokens.parse(text))
+    except BadSyntax as error:
+        raise SyntaxProblem(error.sentence) from None
     return {
         word: {"verb": value.verb.value, "items": list(value.items)} if isinstance(value, Edit) else value
         for word, value in raw.items()

@@ -9,7 +9,7 @@ from typing import Any
 from culvert.control.errors import ControlError
 from culvert.rest import naming
 from culvert.rest.door import Door
-from culvert.rest.exchange import Answer, BadRequest, Request, not_allowed
+from culvert.rest.exchange import Answer, BadRequest, Request, not_allowed, not_found
 
 Json = Any
 SECONDS = 120.0
@@ -43,19 +43,23 @@ class Transactions:
         if not rest:
             return self._collection(request, owner)
         found = self._find(rest[0], owner)
-        if rest[1:] == ("commands",) and request.method == "GET":
+        if len(rest) > 1 and rest[1:] != ("commands",):
+            raise not_found(request)
+        if len(rest) > 1:
+            if request.method != "GET":
+                raise not_allowed(request, "GET")
             items = [_command(found, index) for index in range(len(found.commands))]
             kind = "tm:transaction:commandscollectionstate"
             return Answer({"kind": kind, "selfLink": naming.link(f"{PATH}/{found.number}/commands"), "items": items})
-        if len(rest) == 1 and request.method == "GET":
+        if request.method == "GET":
             return Answer(_state(found))
-        if len(rest) == 1 and request.method == "DELETE":
+        if request.method == "DELETE":
             with self._lock:
                 self._open.pop(found.number, None)
             return Answer()
-        if len(rest) == 1 and request.method in ("PATCH", "PUT"):
+        if request.method in ("PATCH", "PUT"):
             return self._commit(request, found)
-        raise not_allowed(request, "GET", "PATCH", "DELETE")
+        raise not_allowed(request, "GET", "PATCH", "PUT", "DELETE")
 
     def add(self, request: Request, coordination: str, operation: Mapping[str, Json]) -> Answer:
         """A command for later."""
