@@ -104,7 +104,10 @@ class Commands:
 
     def _file(self, request: Request, arguments: str) -> str:
         word = FILE_COMMANDS[request.segments]
-        given = [each for each in shlex.split(arguments) if not each.startswith("-")]
+        try:
+            given = [each for each in shlex.split(arguments) if not each.startswith("-")]
+        except ValueError:
+            raise BadRequest(400, f"{word} takes names of uploaded files") from None
         if not all(_PLAIN.fullmatch(each) for each in given):
             raise BadRequest(400, f"{word} takes names of uploaded files")
         return self._files.command(word, given)

@@ -102,7 +102,8 @@ def _paths(kind: Kind) -> dict[str, Json]:
 
 
 def _stats(kind: Kind, path: str, parameters: list[Json]) -> dict[str, Json]:
-    shown = operation("Counters", counters(naming.state(kind.path, "stats")))
+    of_all = not parameters and kind.naming is not Naming.SINGLE
+    shown = operation("Counters", counters(naming.state(kind.path, "collectionstats" if of_all else "stats")))
     return {f"{path}/stats": {"get": shown} | ({"parameters": parameters} if parameters else {})}
 
 

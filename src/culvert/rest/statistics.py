@@ -63,7 +63,8 @@ class Statistics:
             listed = self._door.call(request.credentials(), "list", **args)
             found = [{"name": own["name"]} for own in listed if own["kind"] == where.kind.word]
         # Clients tell by the kind whether one object or all of a collection come back.
-        return Answer(_nested(path, naming.link(request.path), found, "stats" if where.name else "collectionstats"))
+        ending = "collectionstats" if where.name is None else "stats"
+        return Answer(_nested(path, naming.link(request.path), found, ending))
 
     def _show(self, request: Request, path: tuple[str, ...], filters: Mapping[str, Json]) -> list[dict[str, Json]]:
         found = self._door.call(request.credentials(), "show", what=" ".join(path), filters=filters)
