@@ -59,7 +59,8 @@ def words_file() -> Path:
     words = {word for kind_path in KINDS for word in kind_path}
     words |= {word for kind in KINDS.values() for own in kind.fields for word in own.input_words}
     words |= {"/Common/", "{ ", " }", "0x", "10.0.0.0/8", "::/0", "apply", "slots", "kind", "content", "null"}
-    words |= {*VERBS, *LAYOUTS, *SAVE_OPTIONS, *LOAD_OPTIONS, *OPTIONS, *FILTER_WORDS, *PROTOCOLS, *SHORT, *SHORT.values()}
+    words |= {*VERBS, *LAYOUTS, *SAVE_OPTIONS, *LOAD_OPTIONS, *OPTIONS, *FILTER_WORDS}
+    words |= {*PROTOCOLS, *SHORT, *SHORT.values()}
     words |= {"cli transaction", "validate-only", "to-folder", "add { ", "replace-all-with { ", "all", "@^", "*"}
     words |= {"recursive", f"{KEY} ", "--from ", "--to ", "--in ", "--protocol ", "--port ", "--size ", "-ll ", "inet "}
     path.write_text("".join(f'"{word}"\n' for word in sorted(words)))
