@@ -295,3 +295,18 @@ def test_a_user_manager_gives_no_password_to_those_above(site: Site) -> None:
     site.call("modify", kind="auth user", names=["low"], properties={"password": "another one"})
     told = site.refused("modify", kind="auth user", names=["boss"], properties={"password": "another one"}).text
     assert "who is or would be above" in told and "another" not in told
+
+
+def test_what_others_partitions_run_is_not_shown(site: Site) -> None:
+    site.type(
+        "create auth partition S2",
+        "create net ipsec ipsec-policy /S2/p mode tunnel tunnel-local-address 2.2.2.2 tunnel-remote-address 9.9.9.9",
+        "create net ipsec traffic-selector /S2/ts direction out source-address 10.1.0.0/24 "
+        "destination-address 10.9.0.0/24 ipsec-policy /S2/p",
+        "create auth user jo partition-access add { S1 { role guest } }",
+    )
+    what = {"what": "net ipsec traffic-selector"}
+    assert "/S2/ts" in {own["name"] for own in site.call("show", **what)}
+    become(site, "jo")
+    names = {own["name"] for own in site.call("show", **what)}
+    assert "/S2/ts" not in names and "/Common/ts-out" in names

@@ -125,8 +125,12 @@ class Access:
             return bool(own["name"] == self.user)
         if kind.naming not in (Naming.FOLDER, Naming.LOOSE):
             return True
-        place = partition(str(own["name"]))
-        return f"/{place}" == COMMON or self._right(place).sees
+        return self.sees_inside(str(own["name"]))
+
+    def sees_inside(self, name: str) -> bool:
+        """Whether what has this full path is for this user's eyes; /Common is for everybody's."""
+        place = partition(name)
+        return self.sees_everything or f"/{place}" == COMMON or self._right(place).sees
 
     @property
     def sees_everything(self) -> bool:
@@ -134,10 +138,6 @@ class Access:
 
     @property
     def may_everything(self) -> bool:
-        return self._everywhere.changes == "everything"
-
-    @property
-    def is_admin(self) -> bool:
         return self._everywhere.changes == "everything"
 
     @property

@@ -357,7 +357,7 @@ class Gateway:
     def _access(self, args: Mapping[str, Json], peer: Peer) -> Json:
         """Whether the one who asks may have the host's shell, and the roles that the answer comes from."""
         own = access.of(peer, self._snapshot)
-        return {"allowed": own.may_shell, "admin": own.is_admin, "roles": dict(own.roles)}
+        return {"allowed": own.may_shell, "admin": own.may_everything, "roles": dict(own.roles)}
 
     def _folder(self, args: Mapping[str, Json], peer: Peer) -> Json:
         name = str(args.get("name", ""))
@@ -380,7 +380,9 @@ class Gateway:
         what = str(args.get("what", ""))
         if what in logs.SHOWS:
             return logs.shown(what, args.get("filters", {}), self._publisher)
-        return shows.show(self._sight(), what, args.get("filters", {}))
+        found = shows.show(self._sight(), what, args.get("filters", {}))
+        may = access.of(peer, self._snapshot).sees_inside
+        return [own for own in found if not str(own.get("name", "")).startswith("/") or may(own["name"])]
 
     def _explain(self, args: Mapping[str, Json], peer: Peer) -> Json:
         return explain.explain(explain.Scene(self._snapshot, self._intent, self._plane, self._now()), args)
