@@ -172,7 +172,8 @@ def delete(visit: Visit, screen: Screen) -> Answer:
         visit.session.call("transaction", operations=_operations(screen.kind, names))
     except ControlError as error:
         return confirm(visit, screen, names, error)
-    return elsewhere(place(screen.kind), said="deleted", name=names[0] if len(names) == 1 else str(len(names)))
+    told = names[0] if len(names) == 1 else f"{len(names)} {screen.title}"
+    return elsewhere(place(screen.kind), {"said": "deleted", "name": told})
 
 
 def confirm(visit: Visit, screen: Screen, names: Sequence[str], error: ControlError | None = None) -> Answer:

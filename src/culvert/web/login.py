@@ -31,12 +31,12 @@ class Login:
             return self._form(wanted, user, f"Too many attempts failed: {error.message}.", 429)
         except ControlError as error:
             return self._form(wanted, user, error.message, error.http)
-        return elsewhere(wanted or START, {"Set-Cookie": session.cookie(made.token)})
+        return elsewhere(wanted or START, headers={"Set-Cookie": session.cookie(made.token)})
 
     def logout(self, own: session.Session) -> Answer:
         """The token is given back, and the cookie goes."""
         session.ended(own)
-        return elsewhere("/login", {"Set-Cookie": session.cookie("")})
+        return elsewhere("/login", headers={"Set-Cookie": session.cookie("")})
 
     def _form(self, wanted: str, user: str = "", error: str = "", status: int = 200, *, over: bool = False) -> Answer:
         return page(render("login.html", wanted=wanted, user=user, error=error, over=over), status)
@@ -49,7 +49,7 @@ def to_login(request: Request, *, over: bool) -> Answer:
         parameters["over"] = "1"
     if request.headers.get("hx-request") == "true":
         return Answer(b"", 200, {"HX-Redirect": "/login?over=1"}, HTML)
-    return elsewhere("/login", {"Set-Cookie": session.cookie("")} if over else None, **parameters)
+    return elsewhere("/login", parameters, {"Set-Cookie": session.cookie("")} if over else None)
 
 
 def _wanted(path: str) -> str:

@@ -72,8 +72,8 @@ class Objects:
         except (ControlError, BadField) as error:
             return _drawn(visit, screen, None, start | given, error)
         if action == "repeat":
-            return elsewhere(f"{place(screen.kind)}/{NEW}", said="created", name=name, **advice)
-        return elsewhere(place(screen.kind), said="created", name=name, **advice)
+            return elsewhere(f"{place(screen.kind)}/{NEW}", {"said": "created", "name": name, **advice})
+        return elsewhere(place(screen.kind), {"said": "created", "name": name, **advice})
 
     def _properties(self, visit: Visit, screen: Screen, name: str) -> Answer:
         own = _object(visit, screen.kind, name)
@@ -95,7 +95,7 @@ class Objects:
         except (ControlError, BadField) as error:
             return _drawn(visit, screen, own, before | given, error)
         done = "updated" if properties else "same"
-        return elsewhere(place(screen.kind, own["name"]), said=done, name=own["name"], **advice)
+        return elsewhere(place(screen.kind, own["name"]), {"said": done, "name": own["name"], **advice})
 
 
 def _kind_of(segments: Sequence[str]) -> tuple[Kind, tuple[str, ...]] | None:

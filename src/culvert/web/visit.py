@@ -104,7 +104,9 @@ def page(text: str, status: int = 200, headers: Mapping[str, str] | None = None)
     return Answer(text.encode(), status, {**HEADERS, **(headers or {})}, HTML)
 
 
-def elsewhere(path: str, headers: Mapping[str, str] | None = None, **parameters: str) -> Answer:
+def elsewhere(
+    path: str, parameters: Mapping[str, str] | None = None, headers: Mapping[str, str] | None = None
+) -> Answer:
     """A redirection that is fetched by GET, as after a form that did its work (RFC 9110 section 15.4.4)."""
     target = f"{path}?{urlencode(parameters)}" if parameters else path
     return Answer(b"", 303, {**HEADERS, "Location": target, **(headers or {})}, HTML)
