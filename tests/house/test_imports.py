@@ -19,6 +19,7 @@ KNOWN_PACKAGES = {
     "racoonctl",
     "rest",
     "tmsh",
+    "web",
 }
 
 

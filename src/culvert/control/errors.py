@@ -43,6 +43,7 @@ class ControlError(Exception):
     `code`: 8 hex digits or "". `severity`: 3 is an error. `message`: one sentence without the code.
     `http`: the status that a REST face answers. `line` and `column` count from 1; None when unknown.
     `retry_after`: in how many seconds it may be tried again; None where that is no matter of time.
+    `problems`: what is wrong one by one, each with `title`, `name`, `word` (the property, or "") and `sentence`.
     """
 
     kind: ClassVar[str] = "error"
@@ -56,6 +57,7 @@ class ControlError(Exception):
         self.line: int | None = None
         self.column: int | None = None
         self.retry_after: int | None = None
+        self.problems: list[dict[str, str]] = []
 
     def _fill(self, **words: str) -> None:
         row = ROWS[self.kind]
@@ -84,6 +86,8 @@ class ControlError(Exception):
             found["column"] = self.column
         if self.retry_after is not None:
             found["retry_after"] = self.retry_after
+        if self.problems:
+            found["problems"] = self.problems
         return found
 
     @staticmethod
@@ -109,7 +113,14 @@ class ControlError(Exception):
         error.line = _integer(found.get("line"))
         error.column = _integer(found.get("column"))
         error.retry_after = _integer(found.get("retry_after"))
+        error.problems = _problems(found.get("problems"))
         return error
+
+
+def _problems(value: object) -> list[dict[str, str]]:
+    if not isinstance(value, list):
+        return []
+    return [{str(word): str(text) for word, text in own.items()} for own in value if isinstance(own, dict)]
 
 
 def _integer(value: object) -> int | None:

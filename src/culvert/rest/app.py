@@ -1,6 +1,6 @@
 """Every address, and who answers there."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,7 @@ from culvert.rest import defaults, login, naming, openapi
 from culvert.rest.commands import Commands
 from culvert.rest.door import Door
 from culvert.rest.events import EVENTS
-from culvert.rest.exchange import Answer, BadRequest, Request, failure, not_allowed, not_found
+from culvert.rest.exchange import API, Answer, BadRequest, Request, failure, not_allowed, not_found
 from culvert.rest.files import UPLOADS, Files
 from culvert.rest.health import Health
 from culvert.rest.identity import Identity
@@ -28,8 +28,9 @@ TM = ("mgmt", "tm")
 class App:
     """Answers requests one at a time; many threads may ask at once."""
 
-    def __init__(self, uploads: Path, door: Door) -> None:
+    def __init__(self, uploads: Path, door: Door, pages: Callable[[Request], Answer] | None = None) -> None:
         self._door = door
+        self._pages = pages
         terminal = Terminal(door)
         files = Files(uploads, door)
         self._files = files
@@ -44,6 +45,8 @@ class App:
 
     def answer(self, request: Request) -> Answer:
         """Never raises for what a client can do."""
+        if self._pages is not None and request.segments[:1] not in API:
+            return self._pages(request)
         try:
             return self._answer(request)
         except (ControlError, BadRequest) as error:

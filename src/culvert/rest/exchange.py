@@ -12,6 +12,9 @@ from culvert.control.errors import ControlError
 Json = Any
 TOKEN_HEADER = "x-f5-auth-token"
 COORDINATION_HEADER = "x-f5-rest-coordination-id"
+API = (("mgmt",), ("health",), ("metrics",))
+"""How the API's addresses begin. Whatever else there is are pages for people, where there are any."""
+
 SECURITY = {
     "Cache-Control": "no-store, no-cache, must-revalidate",
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",

@@ -10,7 +10,7 @@ import socket
 import ssl
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -20,20 +20,24 @@ from culvert.rest import certificate
 from culvert.rest.app import App
 from culvert.rest.door import Door
 from culvert.rest.events import Events
+from culvert.rest.exchange import Answer, Request
 from culvert.rest.serving import THREADS, Site, serving
 
 WEB_USER = "culvert-web"
 FILES_MAX = 4096
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """The exit status: 0 after a clean stop, 1 when it could not start."""
+Pages = Callable[[Door], Callable[[Request], Answer]]
+
+
+def main(arguments: Sequence[str] | None = None, pages: Pages | None = None) -> int:
+    """The exit status: 0 after a clean stop, 1 when it could not start. `pages`: who answers what isn't of the API."""
     options = _options(arguments)
     try:
         context = _context(options)
         listening = _listening(options.host, options.port)
         _give_up_root(options.user)
-        asyncio.run(_serve(options, context, listening))
+        asyncio.run(_serve(options, context, listening, None if options.no_gui else pages))
     except (OSError, ssl.SSLError, ValueError, KeyError) as error:
         print(f"culvert-rest: {error}", file=sys.stderr)
         return 1
@@ -49,6 +53,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     state = Path("/var/lib/culvert-web")
     parser.add_argument("--certificate", type=Path, default=state / "server.crt", help="PEM; made if there is none")
     parser.add_argument("--key", type=Path, default=state / "server.key", help="its key, PEM; made if there is none")
+    parser.add_argument("--no-gui", action="store_true", help="the API alone, without the pages for people")
     parser.add_argument("--version", action="version", version=f"culvert-rest {__version__}")
     options = parser.parse_args(arguments)
     if options.socket is None:
@@ -93,14 +98,16 @@ def _give_up_root(user: str) -> None:
     os.setresuid(uid, uid, uid)
 
 
-async def _serve(options: argparse.Namespace, context: ssl.SSLContext, listening: socket.socket) -> None:
+async def _serve(
+    options: argparse.Namespace, context: ssl.SSLContext, listening: socket.socket, pages: Pages | None
+) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     door = Door(options.socket, THREADS)
     with tempfile.TemporaryDirectory(prefix="culvert-uploads-") as uploads, ThreadPoolExecutor(THREADS) as threads:
-        app = App(Path(uploads), door)
+        app = App(Path(uploads), door, pages(door) if pages else None)
         async with serving(Site(app.answer, Events(door), threads), listening, context) as port:
             print(f"culvert-rest: listening on port {port}", file=sys.stderr, flush=True)
             await stop.wait()

@@ -23,7 +23,16 @@ from uvicorn.server import ServerState
 
 from culvert.control.errors import Internal
 from culvert.rest.events import EVENTS, Events
-from culvert.rest.exchange import COORDINATION_HEADER, SECURITY, TOKEN_HEADER, Answer, BadRequest, Request, failure
+from culvert.rest.exchange import (
+    API,
+    COORDINATION_HEADER,
+    SECURITY,
+    TOKEN_HEADER,
+    Answer,
+    BadRequest,
+    Request,
+    failure,
+)
 from culvert.rest.listening import Listening
 
 THREADS = 32
@@ -211,7 +220,8 @@ def _request(scope: Scope) -> Request:
     segments = tuple(each for each in path.split("/") if each)
     if len(segments) > SEGMENTS_MAX or any(unquote(each) in (".", "..") for each in segments):
         raise BadRequest(404, "Public URI path not registered")
-    _refuse_other_sites(headers)
+    if not _is_followed_link(scope["method"], segments, headers):
+        _refuse_other_sites(headers)
     try:
         given = scope["query_string"].decode("latin-1")
         query = dict(parse_qsl(given, keep_blank_values=True, max_num_fields=PARAMETERS_MAX))
@@ -219,6 +229,12 @@ def _request(scope: Scope) -> Request:
         raise BadRequest(400, f"an address has at most {PARAMETERS_MAX} parameters") from None
     address = scope["client"][0] if scope.get("client") else ""
     return Request(scope["method"], segments, query, headers, b"", address)
+
+
+def _is_followed_link(method: str, segments: tuple[str, ...], headers: dict[str, str]) -> bool:
+    """Whether somebody follows a link to a page, maybe from a wiki: it shows what it shows, to nobody but them."""
+    navigates = method == "GET" and headers.get("sec-fetch-mode") == "navigate" and "origin" not in headers
+    return navigates and segments[:1] not in API
 
 
 def _refuse_other_sites(headers: dict[str, str]) -> None:
