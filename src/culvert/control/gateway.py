@@ -92,7 +92,7 @@ class Gateway:
             "modify": self._modify,
             "delete": self._delete,
             "transaction": self._transaction,
-            "list": self._list,
+            "list": self._list_or_page,
             "show": self._show,
             "save": self._save,
             "load": self._load,
@@ -345,6 +345,16 @@ class Gateway:
             {"number": own.number, "saved_at": own.saved_at, "who": own.who, "octets": own.octets, "sha256": own.sha256}
             for own in self._store.generations()
         ]
+
+    def _list_or_page(self, args: Mapping[str, Json], peer: Peer) -> Json:
+        """With a `page` {skip, top}: so many objects of one kind alone, as {total, items}."""
+        if (page := args.get("page")) is None:
+            return self._list(args, peer)
+        kind, begin = args.get("kind"), page.get("skip", 0)
+        every = [own["name"] for own in self._list({**args, "names_only": True}, peer) if own["kind"] == kind]
+        names = every[begin : begin + page.get("top", len(every))]
+        items = self._list({**args, "names": names}, peer) if names else []
+        return {"total": len(every), "items": [own for own in items if own["kind"] == kind]}
 
     def _list(self, args: Mapping[str, Json], peer: Peer) -> Json:
         """Objects as {kind, name, properties}: of the kinds under `kind`, and of `names` when given."""

@@ -12,6 +12,7 @@ from culvert.control.errors import ControlError
 Json = Any
 TOKEN_HEADER = "x-f5-auth-token"
 COORDINATION_HEADER = "x-f5-rest-coordination-id"
+JSON = "application/json"
 SECURITY = {
     "Cache-Control": "no-store, no-cache, must-revalidate",
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
@@ -51,6 +52,10 @@ class Request:
         """The JSON object sent; {} for none. Raises BadRequest."""
         if not self.content.strip():
             return {}
+        sort = self.headers.get("content-type", JSON)
+        if sort.partition(";")[0].strip().lower() != JSON:
+            told = f"The content-type must be {JSON}. The received content-type is {sort[:80]}"
+            raise BadRequest(415, f"Found invalid content-type. {told}", 1)
         try:
             found = json.loads(self.content)
         except (ValueError, RecursionError):
