@@ -176,3 +176,11 @@ def test_many_names_at_once_get_it(house: Guarded) -> None:
     house.ask("modify", None, ME, kind="auth user", names=["a", "b"], properties={"password": NEW})
     house.ask("describe", basic("a", NEW))
     house.ask("describe", basic("b", NEW))
+
+
+def test_the_answer_shows_what_became_of_it(house: Guarded) -> None:
+    house.user("me", "guest")
+    listed = {"kind": "auth user", "names": ["me"]}
+    (own,) = house.ask("transaction", basic("me"), **change("me", NEW), listed=listed)["listed"]
+    assert (own["name"], own["properties"]["password"]) == ("me", MASK)
+    assert house.refused("list", basic("me"), **listed).http == 401

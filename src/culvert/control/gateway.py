@@ -221,8 +221,12 @@ class Gateway:
         operations, wanted = self._preferences.taken(args["operations"], peer.user)
         changes = operations or wanted is None
         answer = self._changed({**args, "operations": operations}, peer) if changes else {"warnings": []}
-        if not args.get("validate_only"):
-            self._preferences.keep(peer.user, wanted)
+        if args.get("validate_only"):
+            return answer
+        self._preferences.keep(peer.user, wanted)
+        if (listed := args.get("listed")) is not None:
+            # In the same breath: whoever changed the own password could not ask for it any more.
+            answer |= {"listed": self._list({**listed, "folder": "/", "recursive": True}, peer)}
         return answer
 
     def _changed(self, args: Mapping[str, Json], peer: Peer) -> Json:

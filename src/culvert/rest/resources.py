@@ -92,11 +92,15 @@ class Resources:
         operation = _operation(request, where)
         if coordination := request.headers.get(COORDINATION_HEADER):
             return self._transactions.add(request, coordination, operation)
-        if request.method != "PATCH" or operation["properties"]:
-            self._door.call(request.credentials(), "transaction", operations=[operation])
+        made = Place(where.kind, operation["names"][0], where.short, folder=where.folder)
         if request.method == "DELETE":
+            self._door.call(request.credentials(), "transaction", operations=[operation])
             return Answer()
-        return self._one(request, Place(where.kind, operation["names"][0], where.short, folder=where.folder))
+        if request.method == "PATCH" and not operation["properties"]:
+            return self._one(request, made)
+        listed = {"kind": made.kind.word} | ({"names": [made.name]} if made.name else {})
+        found = self._door.call(request.credentials(), "transaction", operations=[operation], listed=listed)["listed"]
+        return self._shown(request, made, _first(found, made))
 
     def _got(self, request: Request, where: Place) -> Answer:
         if where.name is not None:
@@ -128,7 +132,9 @@ class Resources:
         return items, queries.told(query, len(items), found["total"])
 
     def _one(self, request: Request, where: Place) -> Answer:
-        own = self._object(request, where)
+        return self._shown(request, where, self._object(request, where))
+
+    def _shown(self, request: Request, where: Place, own: Mapping[str, Json]) -> Answer:
         expand = request.query.get("expandSubcollections") == "true"
         shown = shapes.of_object(where.kind, own, short=where.short, expand=expand)
         if where.folder:
@@ -136,10 +142,7 @@ class Resources:
         return Answer(queries.chosen(shown, request.query))
 
     def _object(self, request: Request, where: Place) -> Mapping[str, Json]:
-        found = self._listed(request, where.kind, where.name)
-        if not found:
-            raise NotFound(where.kind.title, where.name or "")
-        return found[0]
+        return _first(self._listed(request, where.kind, where.name), where)
 
     def _listed(self, request: Request, kind: Kind, name: str | None = None) -> list[Mapping[str, Json]]:
         """Objects of one kind alone, whatever other kinds' paths begin with its own."""
@@ -192,6 +195,14 @@ class Resources:
             Request("GET", segments, {}, request.headers, b"", request.address),
             Place(where.kind, where.name, where.short, where.field, member),
         )
+
+
+def _first(found: Sequence[Mapping[str, Json]], where: Place) -> Mapping[str, Json]:
+    """The object of a place among those listed for it, whatever other kinds' paths begin with its own."""
+    for own in found:
+        if own["kind"] == where.kind.word:
+            return own
+    raise NotFound(where.kind.title, where.name or "")
 
 
 def _as_folder(partition: Mapping[str, Json]) -> dict[str, Json]:

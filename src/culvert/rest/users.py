@@ -26,8 +26,8 @@ class Users:
         if rest and naming.is_pattern(naming.object_name(rest[0])):
             raise NotFound(USER_KIND.title, naming.object_name(rest[0]))
         if rest and request.method == "PATCH":
-            self._change_password(request, naming.object_name(rest[0]))
-        elif request.method != "GET":
+            return Answer(_item(self._changed(request, naming.object_name(rest[0]))))
+        if request.method != "GET":
             raise not_allowed(request, *(("GET", "PATCH") if rest else ("GET",)))
         if rest:
             return Answer(_item(self._listed(request, naming.object_name(rest[0]))[0]))
@@ -35,14 +35,15 @@ class Users:
         kind = "shared:authz:users:userscollectionstate"
         return Answer({"items": items, "generation": 1, "kind": kind, "selfLink": f"{naming.LOCALHOST}{PATH}"})
 
-    def _change_password(self, request: Request, name: str) -> None:
+    def _changed(self, request: Request, name: str) -> Json:
         """`{"oldPassword", "password"}`; whoever may change users needs no old one."""
         body = request.body()
         password, old = body.get("password"), body.get("oldPassword", "")
         if not isinstance(password, str) or not isinstance(old, str):
             raise BadRequest(400, "password is expected, and oldPassword, both texts")
-        operation = {"verb": "modify", "kind": USER_KIND.word, "names": [name], "properties": {"password": password}}
-        self._door.call(request.credentials(), "transaction", operations=[operation | {"old_password": old}])
+        own = {"kind": USER_KIND.word, "names": [name]}
+        operation = {"verb": "modify", **own, "properties": {"password": password}, "old_password": old}
+        return self._door.call(request.credentials(), "transaction", operations=[operation], listed=own)["listed"][0]
 
     def _listed(self, request: Request, name: str = "") -> list[Json]:
         args: dict[str, Json] = {"kind": USER_KIND.word} | ({"names": [name]} if name else {})
