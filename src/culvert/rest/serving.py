@@ -24,6 +24,7 @@ from uvicorn.server import ServerState
 from culvert.control.errors import Internal
 from culvert.rest.events import EVENTS, Events
 from culvert.rest.exchange import COORDINATION_HEADER, SECURITY, TOKEN_HEADER, Answer, BadRequest, Request, failure
+from culvert.rest.joined import Joined
 from culvert.rest.listening import Listening
 
 THREADS = 32
@@ -69,7 +70,7 @@ class Connection(H11Protocol):
     _unread: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(transport)
+        super().connection_made(Joined(transport, self.loop))  # type: ignore[arg-type]
         self._expect()
 
     def data_received(self, data: bytes) -> None:
@@ -94,7 +95,7 @@ class Connection(H11Protocol):
         """The answer to what isn't HTTP, and the end. In the midst of another answer it is the end alone."""
         answer = failure(BadRequest(400, msg, 1))
         try:
-            lines = [*_lines(answer), (b"connection", b"close")]
+            lines = [*_lines(answer, answer.octets), (b"connection", b"close")]
             sent = self.conn.send(h11.Response(status_code=400, headers=lines, reason=b"Bad Request"))
             sent += self.conn.send(h11.Data(data=answer.octets)) + self.conn.send(h11.EndOfMessage())
         except h11.LocalProtocolError:
@@ -231,19 +232,20 @@ def _refuse_other_sites(headers: dict[str, str]) -> None:
         raise BadRequest(403, "requests of other sites are refused")
 
 
-def _lines(answer: Answer) -> list[tuple[bytes, bytes]]:
-    headers = {**SECURITY, "Content-Length": str(len(answer.octets)), **answer.headers}
-    if answer.octets:
+def _lines(answer: Answer, octets: bytes) -> list[tuple[bytes, bytes]]:
+    headers = {**SECURITY, "Content-Length": str(len(octets)), **answer.headers}
+    if octets:
         headers["Content-Type"] = answer.media
     return [(name.lower().encode(), value.encode("latin-1", "replace")) for name, value in headers.items()]
 
 
 async def _send(send: Send, answer: Answer, method: str, *, close: bool = False) -> None:
-    lines = _lines(answer)
+    octets = answer.octets
+    lines = _lines(answer, octets)
     if close:
         lines.append((b"connection", b"close"))
     await send({"type": "http.response.start", "status": answer.status, "headers": lines})
-    await send({"type": "http.response.body", "body": b"" if method == "HEAD" else answer.octets})
+    await send({"type": "http.response.body", "body": b"" if method == "HEAD" else octets})
 
 
 @contextlib.asynccontextmanager
