@@ -8,6 +8,7 @@ from culvert import __version__
 from culvert.model.auth import USER
 from culvert.model.fields import Choice, Field, Integer, Key, Members, Span, Toggle, Words
 from culvert.model.kind import Kind, Naming
+from culvert.model.passwords import Password
 from culvert.model.registry import KINDS
 from culvert.rest import defaults, naming, shapes
 from culvert.rest.openapi_parts import (
@@ -172,6 +173,8 @@ def _property(kind: Kind, own: Field) -> dict[str, Json]:
     if isinstance(own.type, Key):
         clear = {"type": "string", "writeOnly": True, "maxLength": own.type.most + 2}
         return {naming.camel(own.word): clear | about, key: {"type": "string", "description": "Sealed"}}
+    if isinstance(own.type, Password):
+        return {naming.camel(own.word): TEXT | {"writeOnly": True} | about, key: TEXT | {"description": "Its mask"}}
     if isinstance(own.type, Members):
         if (kind.path, own.word) in shapes.SUBCOLLECTIONS:
             return {f"{key}Reference": {"type": "object", "readOnly": True} | about, key: {"writeOnly": True} | about}
