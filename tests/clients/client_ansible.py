@@ -109,6 +109,13 @@ def test_a_second_run_changes_nothing(two_gateways: Pair, tmp_path: Path, node: 
     assert two_gateways.state(node) == built
 
 
+def test_it_gathers_what_there_is_and_loads_a_piece(two_gateways: Pair, tmp_path: Path) -> None:
+    node = GATEWAYS[0]
+    built = two_gateways.state(node)[1]
+    play(two_gateways, node, "look.yml", tmp_path)
+    assert two_gateways.state(node)[1] == built
+
+
 @pytest.mark.parametrize("node", GATEWAYS)
 def test_it_takes_all_away(two_gateways: Pair, tmp_path: Path, node: str) -> None:
     play(two_gateways, node, "remove.yml", tmp_path)

@@ -14,6 +14,7 @@ from culvert.control.door import Door
 from culvert.control.errors import ControlError
 from culvert.control.first_password import FirstPassword
 from culvert.control.listener import Peer
+from culvert.control.new_passwords import NewPasswords
 from culvert.control.verifier import Verifier
 from tests.control.live import ME, NOW, Site
 
@@ -49,8 +50,13 @@ class Guarded:
             WEB_UID,
         )
         self.first = FirstPassword(directory)
+        self.passwords = NewPasswords(
+            lambda: self.site.gateway.snapshot, self.accounts, self.verifier, lambda own: CHEAP.hash(own.reveal())
+        )
         self.door = Door(
-            self.accounts, self.audited, self.audit, lambda: self.first.settle(self.site.gateway.snapshot), WEB_UID
+            *(self.accounts, self.audited, self.audit, self.passwords),
+            lambda: self.first.settle(self.site.gateway.snapshot),
+            WEB_UID,
         )
 
     def user(self, name: str, role: str = "admin", place: str = "all-partitions", password: str = PASSWORD) -> None:

@@ -209,7 +209,7 @@ def test_a_wrong_password_and_a_wrong_name_are_the_same(house: Guarded) -> None:
     for name in ("ann", "nobody", "bare", "shut", "old", "", "x" * 10_000, "\ud800"):
         password = PASSWORD if name in ("bare", "shut", "old") else "wrong password"
         for told in (house.refused("login", **basic(name, password)), house.refused("list", basic(name, password))):
-            assert (type(told), told.text, told.http) == (Unauthorized, "Authentication failed", 401)
+            assert (type(told), told.text, told.http) == (Unauthorized, "Authentication failed.", 401)
 
 
 def test_nobody_takes_as_long_as_somebody(house: Guarded) -> None:
@@ -442,3 +442,20 @@ def test_a_configuration_that_is_blocked_gets_no_administrator(tmp_path: Path) -
 def test_an_address_is_told_as_it_was_given(house: Guarded) -> None:
     assert accounts.origin(WEB, HOME) == HOME
     assert accounts.origin(replace(WEB, pid=5), "") == "socket pid 5"
+
+
+def test_whoever_asks_learns_of_the_own_tokens_without_their_texts(house: Guarded) -> None:
+    first, second = house.token("ann"), house.token("ann")
+    house.token("guy")
+    found = house.ask("tokens", basic("ann"))
+    assert [own["user"] for own in found] == ["ann", "ann"]
+    handles = [own["token"] for own in found]
+    assert not {first["token"], second["token"]} & set(handles)
+    # A handle names a token to its user, and lets nobody in.
+    assert is_no_token(house.refused("describe", {"token": handles[0], "address": HOME}))
+    assert isinstance(house.refused("logout", basic("guy"), token=handles[0]), Refused)
+    house.ask("extend", basic("ann"), token=handles[1], timeout=99)
+    house.ask("logout", basic("ann"), token=handles[0])
+    assert is_no_token(house.refused("describe", first))
+    house.ask("describe", second)
+    assert [own["timeout"] for own in house.ask("tokens", second)] == [99]

@@ -35,7 +35,7 @@ ITEMS: list[dict[str, Any]] = [
     ],
 )
 def test_filters(text: str, names: list[str]) -> None:
-    found, _ = queries.selected(ITEMS, {"$filter": text})
+    found, _ = queries.selected(ITEMS, {"$filter": text}, dict)
     assert [each["name"] for each in found] == names
 
 
@@ -44,12 +44,12 @@ def test_filters(text: str, names: list[str]) -> None:
 )
 def test_filters_that_cannot_be_read(text: str) -> None:
     with pytest.raises(BadRequest) as caught:
-        queries.selected(ITEMS, {"$filter": text})
+        queries.selected(ITEMS, {"$filter": text}, dict)
     assert caught.value.status == 400
 
 
 def test_a_page_says_where_it_is() -> None:
-    found, paging = queries.selected(ITEMS, {"$top": "2", "$skip": "2"})
+    found, paging = queries.selected(ITEMS, {"$top": "2", "$skip": "2"}, dict)
     assert [each["name"] for each in found] == ["it's"]
     assert paging == {
         "currentItemCount": 1,
@@ -59,14 +59,14 @@ def test_a_page_says_where_it_is() -> None:
         "totalItems": 3,
         "totalPages": 2,
     }
-    assert queries.selected(ITEMS, {"$top": "0"})[0] == []
-    assert len(queries.selected(ITEMS, {"$skip": "1"})[0]) == 2
+    assert queries.selected(ITEMS, {"$top": "0"}, dict)[0] == []
+    assert len(queries.selected(ITEMS, {"$skip": "1"}, dict)[0]) == 2
 
 
 @pytest.mark.parametrize("text", ["-1", "x", "", "1.5", "9" * 10])
 def test_numbers_are_plain(text: str) -> None:
     with pytest.raises(BadRequest):
-        queries.selected(ITEMS, {"$top": text})
+        queries.selected(ITEMS, {"$top": text}, dict)
 
 
 def test_over_a_collection(client: Web) -> None:

@@ -4,6 +4,8 @@ from typing import Any
 
 import pytest
 
+from culvert.dataplane.memory import MemoryPlane
+from culvert.dataplane.plane import LinkState
 from tests.rest.asking import Web
 
 POLICY = "/mgmt/tm/net/ipsec/ipsec-policy"
@@ -202,3 +204,90 @@ def test_a_partitions_own_folder_has_its_description(client: Web) -> None:
 def test_what_there_is_none_of_here_is_an_empty_collection(client: Web) -> None:
     assert client.good("GET", "/mgmt/tm/ltm/profile/client-ssl/")["items"] == []
     assert client.bad("POST", "/mgmt/tm/ltm/pool", {"name": "x"})[0] == 405
+
+
+@pytest.mark.parametrize("sort", ["text/plain", "application/x-www-form-urlencoded", "application/octet-stream", "x"])
+def test_a_body_that_says_to_be_no_json_is_415(client: Web, sort: str) -> None:
+    answer = client.ask("POST", POLICY, {"name": "p"}, content_type=sort)
+    assert (answer.status, answer.body["code"], answer.body["apiError"]) == (415, 415, 1)
+    assert answer.body["message"] == (
+        "Found invalid content-type. The content-type must be application/json. "
+        f"The received content-type is {sort}"
+    )
+    assert client.bad("GET", f"{POLICY}/p")[0] == 404
+
+
+@pytest.mark.parametrize("sort", ["application/json", "Application/JSON; charset=utf-8"])
+def test_a_body_that_says_to_be_json_is_taken(client: Web, sort: str) -> None:
+    client.good("POST", POLICY, {"name": "p"}, content_type=sort)
+
+
+def test_a_vlan_put_without_a_tag_gets_one(client: Web) -> None:
+    assert client.good("POST", VLAN, {"name": "a"})["tag"] == 4094
+    assert client.good("POST", VLAN, {"name": "b", "tag": 12})["tag"] == 12
+    assert client.good("PUT", f"{VLAN}/b", {})["tag"] == 4093
+    generation = client.site.call("describe")["generation"]
+    assert client.good("PUT", f"{VLAN}/b", {})["tag"] == 4093
+    assert client.good("PUT", f"{VLAN}/a", {"description": "x"})["tag"] == 4094
+    assert client.site.call("describe")["generation"] == generation + 1
+    assert client.good("PUT", f"{VLAN}/a", {"tag": 7})["tag"] == 7
+
+
+def test_a_link_that_stays_as_it_is_was_not_changed(client: Web, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(MemoryPlane, "links", lambda self: [LinkState("wan0", "up", "", 1500)])
+    name = client.good("GET", "/mgmt/tm/net/interface")["items"][0]["name"]
+    before = client.site.call("describe")["generation"], client.site.call("text")
+    own = client.good("GET", f"/mgmt/tm/net/interface/{name}")
+    client.good("PUT", f"/mgmt/tm/net/interface/{name}", {})
+    client.good("PUT", f"/mgmt/tm/net/interface/{name}", own)
+    client.good("PATCH", f"/mgmt/tm/net/interface/{name}", {"enabled": True})
+    assert (client.site.call("describe")["generation"], client.site.call("text")) == before
+    changed = client.good("PATCH", f"/mgmt/tm/net/interface/{name}", {"description": "x"})
+    assert changed["generation"] == before[0] + 1
+
+
+@pytest.mark.parametrize("name", ["all", "*", "a?", "[ab]"])
+def test_an_address_names_one_thing(client: Web, name: str) -> None:
+    for own in ("ab", "cd"):
+        client.good("POST", "/mgmt/tm/auth/partition", {"name": own})
+    address = f"/mgmt/tm/auth/partition/{name}"
+    for method, body in (("GET", None), ("PATCH", {"description": "x"}), ("PUT", {}), ("DELETE", None)):
+        assert client.bad(method, address, body)[0] == 404
+    assert client.good("GET", "/mgmt/tm/auth/partition/ab").get("description") is None
+
+
+def test_a_page_is_what_the_whole_would_have_there(client: Web) -> None:
+    for number in range(7):
+        client.good("POST", POLICY, {"name": f"p{number}"})
+    every = client.good("GET", POLICY)["items"]
+    found = client.good("GET", f"{POLICY}?$top=3&$skip=2")
+    assert found["items"] == every[2:5]
+    assert (found["totalItems"], found["currentItemCount"], found["totalPages"]) == (len(every), 3, -(-len(every) // 3))
+    assert client.good("GET", f"{POLICY}?$top=5&$skip=100")["items"] == []
+    assert client.good("GET", f"{POLICY}?$skip=1&$select=name")["items"] == [{"name": own["name"]} for own in every[1:]]
+    assert client.bad("GET", f"{POLICY}?$top=x")[0] == 400
+
+
+def test_who_has_an_account_and_the_own_password(client: Web) -> None:
+    users = "/mgmt/shared/authz/users"
+    client.good("POST", "/mgmt/tm/auth/user", {"name": "ann", "description": "Ann Example"})
+    assert [own["name"] for own in client.good("GET", users)["items"]] == ["ann"]
+    assert client.good("GET", f"{users}/ann")["displayName"] == "Ann Example"
+    before = client.site.gateway.snapshot.get(("auth", "user"), "ann")
+    assert client.good("PATCH", f"{users}/ann", {"oldPassword": "", "password": "a new one"})["name"] == "ann"
+    assert client.site.gateway.snapshot.get(("auth", "user"), "ann") != before
+    assert client.bad("PATCH", f"{users}/nobody", {"password": "a new one"})[0] == 404
+    assert client.bad("PATCH", f"{users}/ann", {"password": 7})[0] == 400
+    assert client.bad("DELETE", f"{users}/ann")[0] == 405
+    for name in ("all", "*"):
+        assert client.bad("PATCH", f"{users}/{name}", {"password": "a new one"})[0] == 404
+
+
+def test_there_are_no_extensions(client: Web) -> None:
+    tasks = "/mgmt/shared/iapp/package-management-tasks"
+    begun = client.good("POST", tasks, {"operation": "QUERY"})
+    assert (begun["status"], begun["queryResponse"]) == ("FINISHED", [])
+    assert client.good("GET", f"{tasks}/{begun['id']}") == begun
+    assert client.good("GET", "/mgmt/shared/iapp/global-installed-packages")["items"] == []
+    assert client.bad("POST", tasks, {"operation": "INSTALL", "packageFilePath": "/x"})[0] == 403
+    assert client.bad("GET", f"{tasks}/other")[0] == 404

@@ -120,7 +120,10 @@ class Transaction:
         if start and current:
             edited = {word: current[word] for word, given in raw.items() if isinstance(given, Edit)}
             start = Object(kind, full, {**start.values, **edited}, start.kept, start.said)
-        return self._put(kind, full, raw, start, None)
+        given = dict(raw)
+        if kind.complete:
+            kind.complete(full, given, self._now)
+        return self._put(kind, full, given, start, None)
 
     def delete(self, kind: Kind, name: str) -> None:
         """Take an object out. Raises Missing or Invalid; being in use is found by check()."""
@@ -268,6 +271,8 @@ class Transaction:
         if draft:
             said |= self._said(kind, name, draft.raw, values)
         made = Object(kind, name, values, kept, said)
+        if current is None and draft is None and kind.implicit and values == defaults(kind):
+            return made  # It is so without being configured.
         self._change((kind.path, name), made, {"": (draft.line, draft.column), **draft.places} if draft else None)
         return made
 

@@ -11,6 +11,8 @@
 | guest          | its folders | nothing                       | no          | no                  | no           |
 | no-access      | nothing     | nothing                       | no          | no                  | no           |
 
+Whoever has a role with any right changes the own password, and nothing else of the own entry.
+
 A change is judged twice: by what is asked for, before anything else is told about it, and by what it leads to, object
 by object, however it came about (a move, a load, a name in another folder).
 
@@ -99,14 +101,21 @@ class Access:
         else:
             self._need(any(own.sees_all for own in self._rights()), f"ask for {call}")
 
-    def check_effect(self, before: Snapshot, after: Snapshot, keys: Collection[Key]) -> None:
-        """Raises Refused if what becomes of one of these objects is not this user's to bring about."""
+    def check_effect(
+        self, before: Snapshot, after: Snapshot, keys: Collection[Key], *, own_password: bool = False
+    ) -> None:
+        """Raises Refused if what becomes of one of these objects is not this user's to bring about.
+
+        `own_password`: the change came as one by which users may change their own.
+        """
         if self._everywhere.changes == "everything":
             return
         for path, name in keys:
             old, new = before.get(path, name), after.get(path, name)
             kind = KINDS[path]
             verb = "create" if old is None else "delete" if new is None else "modify"
+            if own_password and self._is_own_password(kind, name, verb, _changed(old, new)):
+                continue
             self._check_object(kind, name, verb, _changed(old, new))
             if path == auth.USER:
                 held = {inner["role"] for own in (old, new) if own for inner in own["partition-access"].values()}
@@ -141,6 +150,11 @@ class Access:
         return self._everywhere.changes == "everything"
 
     @property
+    def may_users(self) -> bool:
+        """Whether this user changes users, and so passwords, of others."""
+        return self._everywhere.changes in ("everything", "users")
+
+    @property
     def may_shell(self) -> bool:
         return self.shell == "bash" and any(own.shell for own in self._rights())
 
@@ -165,7 +179,13 @@ class Access:
             verb = str(operation.get("verb")) if call == "transaction" else call
             names = operation.get("names", [operation.get("name", "")])
             for name in [*names, *([operation["to"]] if "to" in operation else [])]:
+                if self._is_own_password(kind, str(name), verb, operation.get("properties", {})):
+                    continue
                 self._check_object(kind, full(str(name), folder), verb, operation.get("properties", {}))
+
+    def _is_own_password(self, kind: Kind, name: str, verb: str, properties: Collection[str]) -> bool:
+        """Whether this is the one thing about themselves that all may change."""
+        return (kind.path, name, verb) == (auth.USER, self.user, "modify") and set(properties) <= {"password"}
 
     def _check_object(self, kind: Kind, name: str, verb: str, properties: Collection[str]) -> None:
         stands = kind.naming in (Naming.FOLDER, Naming.LOOSE)
@@ -203,13 +223,14 @@ def of(peer: Peer, snapshot: Snapshot) -> Access:
     """What the one who asks may do."""
     user = snapshot.get(auth.USER, peer.user)
     if peer.by_password:
-        return Access(peer.user, _roles(user), user["shell"] if user else "none")
+        return Access(peer.user, roles_of(user), user["shell"] if user else "none")
     if peer.uid in (0, os.geteuid()):
         return Access(peer.user, ADMIN, "bash")
     if user is None:
         return Access(peer.user, {} if any(snapshot.all(auth.USER)) else ADMIN)
-    return Access(peer.user, _roles(user), user["shell"])
+    return Access(peer.user, roles_of(user), user["shell"])
 
 
-def _roles(user: Object | None) -> dict[str, str]:
+def roles_of(user: Object | None) -> dict[str, str]:
+    """The role by partition of an `auth user`; none for nobody."""
     return {place: inner["role"] for place, inner in user["partition-access"].items()} if user else {}

@@ -59,6 +59,7 @@ class Accounts:
         self._seen: dict[str, Object] = {}
         self.calls: dict[str, Callable[[Mapping[str, Json], Peer, str], Json]] = {
             "token": self._token,
+            "tokens": self._own_tokens,
             "extend": self._extend,
             "logout": self._logout,
         }
@@ -85,6 +86,14 @@ class Accounts:
         found = self._tokens.find(token)
         assert found is not None
         return _described(token, found)
+
+    async def confirm(self, password: str, peer: Peer) -> None:
+        """Raises Refused unless this is the user's password; a try counts as one to log in. Raises TooMany."""
+        words = {"username": peer.user, "password": password}
+        try:
+            await self._proved(words, peer.address or f"uid {peer.uid}", peer, "old password")
+        except Unauthorized:
+            raise Refused("that is not the old password") from None
 
     def settle(self) -> None:
         """After whatever may have changed users: what is of others than are there now is over."""
@@ -121,7 +130,7 @@ class Accounts:
             task.add_done_callback(lambda _: self._under_way.pop(sign, None))
             self._note_when_done(task, name, origin(peer, address), what)
         if await asyncio.shield(task):
-            raise Unauthorized(FAILED)
+            raise Unauthorized(f"{FAILED}.")
         user = self._entry(name, text)
         self._remembered.add(sign, name)
         return user
@@ -156,7 +165,7 @@ class Accounts:
         """The user, if the entry is still the one whose password was tried, and gives any role."""
         user = self._user(name)
         if user is None or _hash(user) != text or not set(_roles(user).values()) - {"no-access"}:
-            raise Unauthorized(FAILED)
+            raise Unauthorized(f"{FAILED}.")
         return user
 
     def _user(self, name: str) -> Object | None:
@@ -164,8 +173,8 @@ class Accounts:
 
     # tokens
 
-    def _living(self, text: str) -> Token | None:
-        found = self._tokens.find(text)
+    def _living(self, text: str, *, by_handle: bool = False) -> Token | None:
+        found = self._tokens.known(text) if by_handle else self._tokens.find(text)
         if found is not None and not self._lives(found):
             self._tokens.drop(text)
             return None
@@ -181,7 +190,7 @@ class Accounts:
         text = args.get("token") or own
         if not isinstance(text, str) or not text:
             raise SyntaxProblem("a token is expected")
-        found = self._living(text)
+        found = self._living(text, by_handle=True)
         if found is not None and text == own:
             return text, found
         allowed = access.of(peer, self._snapshot())
@@ -194,6 +203,11 @@ class Accounts:
 
     def _token(self, args: Mapping[str, Json], peer: Peer, own: str) -> Json:
         return _described(*self._asked(args, peer, own))
+
+    def _own_tokens(self, args: Mapping[str, Json], peer: Peer, own: str) -> Json:
+        """Those of whoever asks, each named by its handle: their texts aren't kept."""
+        found = self._tokens.of(peer.user) if peer.by_password else {}
+        return [_described(handle, token) for handle, token in found.items() if self._lives(token)]
 
     def _extend(self, args: Mapping[str, Json], peer: Peer, own: str) -> Json:
         timeout = args.get("timeout")

@@ -231,6 +231,10 @@ class Audited:
             self._audit.note(name, peer.user, origin(peer, peer.address), told_call(name, args), result)
         return answer
 
+    def refused(self, name: str, args: dict[str, Json], peer: Peer, error: errors.ControlError) -> None:
+        """The line for a change that was refused before it came here."""
+        self._audit.note(name, peer.user, origin(peer, peer.address), told_call(name, args), told_error(error))
+
     def _shown(self, args: dict[str, Json], peer: Peer) -> list[Json]:
         """The newest lines, as many as `lines` says."""
         self._carry_out("audit", args, peer)

@@ -5,8 +5,9 @@ from typing import Any
 
 from culvert.control.accounts import Accounts
 from culvert.control.audit import Audit, Audited
-from culvert.control.errors import Refused
+from culvert.control.errors import ControlError, Refused
 from culvert.control.listener import Peer
+from culvert.control.new_passwords import NewPasswords
 
 Json = Any
 
@@ -22,10 +23,12 @@ class Door:
         accounts: Accounts,
         gateway: Audited,
         audit: Audit,
+        passwords: NewPasswords,
         settle: Callable[[], None],
         web: int | None = None,
     ) -> None:
         self._audit = audit
+        self._passwords = passwords
         self._settle = settle
         self._accounts = accounts
         self._gateway = gateway
@@ -54,6 +57,11 @@ class Door:
             return await self._accounts.login(args, peer)
         if call in self._accounts.calls:
             return self._accounts.calls[call](args, who, token)
+        try:
+            args = await self._passwords.ready(call, args, who, proved=who.by_password and not token)
+        except ControlError as error:
+            self._gateway.refused(call, args, who, error)
+            raise
         try:
             return self._gateway.call(call, args, who)
         finally:

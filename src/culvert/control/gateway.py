@@ -19,6 +19,8 @@ from culvert.config.store import Store, StoreError
 from culvert.config.transaction import SHIPPED, Transaction
 from culvert.control import (
     access,
+    administrators,
+    causes,
     errors,
     explain,
     kept_shows,
@@ -37,7 +39,7 @@ from culvert.model import cli, net_ipsec
 from culvert.model.fields import Reader, Sealer
 from culvert.model.foreign import FOREIGN
 from culvert.model.names import COMMON
-from culvert.model.problems import Invalid, Problem
+from culvert.model.problems import Invalid
 from culvert.model.registry import KINDS
 from culvert.model.text import read as read_text
 from culvert.observe.publisher import Outlet
@@ -90,7 +92,7 @@ class Gateway:
             "modify": self._modify,
             "delete": self._delete,
             "transaction": self._transaction,
-            "list": self._list,
+            "list": self._list_or_page,
             "show": self._show,
             "save": self._save,
             "load": self._load,
@@ -121,7 +123,7 @@ class Gateway:
             work = Transaction(SHIPPED, self._reader()) if saved is None else self._saved(saved)
         except (Invalid, StoreError, tx.Refusal) as error:
             self._blocked = True
-            self._troubled(f"the saved configuration was not loaded: {_told(error)}")
+            self._troubled(f"the saved configuration was not loaded: {causes.told(error)}")
             self._guard_readable(saved or "")
             return self._trouble
         try:
@@ -179,7 +181,7 @@ class Gateway:
             access.of(peer, self._snapshot).check(name, args)
             return method(args, peer)
         except (Invalid, tx.Refusal, StoreError, PlaneError) as error:
-            raise _told(error) from None
+            raise causes.told(error) from None
 
     @property
     def snapshot(self) -> Snapshot:
@@ -219,8 +221,12 @@ class Gateway:
         operations, wanted = self._preferences.taken(args["operations"], peer.user)
         changes = operations or wanted is None
         answer = self._changed({**args, "operations": operations}, peer) if changes else {"warnings": []}
-        if not args.get("validate_only"):
-            self._preferences.keep(peer.user, wanted)
+        if args.get("validate_only"):
+            return answer
+        self._preferences.keep(peer.user, wanted)
+        if (listed := args.get("listed")) is not None:
+            # In the same breath: whoever changed the own password could not ask for it any more.
+            answer |= {"listed": self._list({**listed, "folder": "/", "recursive": True}, peer)}
         return answer
 
     def _changed(self, args: Mapping[str, Json], peer: Peer) -> Json:
@@ -229,7 +235,9 @@ class Gateway:
         idle = []
         for operation in args["operations"]:
             idle += operations.carry_out(work, operation, self._plane)
-        access.of(peer, self._snapshot).check_effect(self._snapshot, work.current, work.touched)
+        allowed = access.of(peer, self._snapshot)
+        allowed.check_effect(self._snapshot, work.current, work.touched, own_password=True)
+        administrators.check(self._snapshot, work.current, work.touched)
         audited = self._is_audited
         self._commit(work, dry=bool(args.get("validate_only")))
         for operation in args["operations"] if not args.get("validate_only") else ():
@@ -293,15 +301,17 @@ class Gateway:
         base = self._snapshot if args.get("merge") else SHIPPED
         work = tx.read_file(content, base, self._reader(args.get("folder")), self._snapshot)
         dry = bool(args.get("verify"))
+        told = [] if args.get("merge") else administrators.keep(work, self._snapshot)
         keys = work.touched if args.get("merge") else self._snapshot.differences(work.current)
         if not dry:
             access.of(peer, self._snapshot).check_effect(self._snapshot, work.current, keys)
+        administrators.check(self._snapshot, work.current, keys)
         how, audited = "merge" if args.get("merge") else "replace", self._is_audited
         backup = 0 if dry or args.get("merge") else self._backed_up(peer)
         self._commit(work, dry=dry)
         if not dry:
             self._audit(f"{peer.user}: load sys config, {how}", audited)
-        return self._advise(work) | {"backup": backup, "saved": str(self._store.path)}
+        return self._advise(work, told) | {"backup": backup, "saved": str(self._store.path)}
 
     def _backed_up(self, peer: Peer) -> int:
         """The running configuration as a generation, before another takes its place. 0 when that would add nothing."""
@@ -339,6 +349,16 @@ class Gateway:
             {"number": own.number, "saved_at": own.saved_at, "who": own.who, "octets": own.octets, "sha256": own.sha256}
             for own in self._store.generations()
         ]
+
+    def _list_or_page(self, args: Mapping[str, Json], peer: Peer) -> Json:
+        """With a `page` {skip, top}: so many objects of one kind alone, as {total, items}."""
+        if (page := args.get("page")) is None:
+            return self._list(args, peer)
+        kind, begin = args.get("kind"), page.get("skip", 0)
+        every = [own["name"] for own in self._list({**args, "names_only": True}, peer) if own["kind"] == kind]
+        names = every[begin : begin + page.get("top", len(every))]
+        items = self._list({**args, "names": names}, peer) if names else []
+        return {"total": len(every), "items": [own for own in items if own["kind"] == kind]}
 
     def _list(self, args: Mapping[str, Json], peer: Peer) -> Json:
         """Objects as {kind, name, properties}: of the kinds under `kind`, and of `names` when given."""
@@ -462,36 +482,3 @@ def _uncollected() -> Iterator[None]:
     finally:
         gc.enable()
         gc.freeze()
-
-
-def _told(error: Exception) -> errors.ControlError:
-    """The error as the faces tell it."""
-    if isinstance(error, errors.ControlError):
-        return error
-    if isinstance(error, tx.InUse):
-        return errors.InUse(error.title, error.name, error.user_title, error.user_name)
-    if isinstance(error, tx.Exists):
-        return errors.AlreadyExists(error.title, error.name)
-    if isinstance(error, tx.Missing):
-        return errors.NotFound(error.title, error.name)
-    if isinstance(error, Invalid):
-        return _invalid(error.problems)
-    if isinstance(error, PlaneError):
-        return errors.InvalidConfiguration(error.sentence)
-    return errors.Unavailable(str(error))
-
-
-def _invalid(problems: Sequence[Problem]) -> errors.ControlError:
-    """All problems in one error. A single one that is about what is there or isn't has a message of the vendor's."""
-    first = problems[0]
-    told: errors.ControlError
-    if len(problems) == 1 and first.presence and not first.line:
-        made = errors.AlreadyExists if first.presence.there else errors.NotFound
-        told = made(first.presence.title, first.presence.name)
-    else:
-        told = errors.InvalidConfiguration("\n".join(map(str, problems)))
-        told.line, told.column = first.line or None, first.column or None
-    told.problems = [
-        {"title": own.title, "name": own.name, "word": own.word, "sentence": own.sentence} for own in problems
-    ]
-    return told

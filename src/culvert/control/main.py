@@ -26,6 +26,7 @@ from culvert.control.errors import ControlError, Unavailable
 from culvert.control.first_password import FirstPassword
 from culvert.control.gateway import Gateway
 from culvert.control.listener import Lock, Peer
+from culvert.control.new_passwords import NewPasswords
 from culvert.control.server import Server
 from culvert.control.verifier import Verifier
 from culvert.dataplane.memory import MemoryPlane
@@ -140,7 +141,7 @@ async def _run_on(live: ThreadPoolExecutor, options: argparse.Namespace) -> None
     try:
         if trouble := live.submit(gateway.start).result():
             LOG.error("configuration-not-loaded", reason=trouble)
-        await _serve_until(stop, live, gateway, options)
+        await _serve_until(stop, live, gateway, vault, options)
     finally:
         live.submit(gateway.close).result()
         publisher.close()
@@ -148,7 +149,7 @@ async def _run_on(live: ThreadPoolExecutor, options: argparse.Namespace) -> None
 
 
 async def _serve_until(
-    stop: asyncio.Event, live: ThreadPoolExecutor, gateway: Gateway, options: argparse.Namespace
+    stop: asyncio.Event, live: ThreadPoolExecutor, gateway: Gateway, vault: Vault, options: argparse.Namespace
 ) -> None:
     web = _web_uid(options.web_user)
     audit, verifier = Audit(options.state, time.time), Verifier()
@@ -156,7 +157,8 @@ async def _serve_until(
     accounts = Accounts(lambda: gateway.snapshot, verifier, audit, time.monotonic, time.time, web)
     first = FirstPassword(options.state)
     ourselves = Peer(os.getpid(), os.geteuid(), os.getegid(), "culvertd")
-    door = Door(accounts, audited, audit, lambda: first.settle(gateway.snapshot), web)
+    passwords = NewPasswords(lambda: gateway.snapshot, accounts, verifier, vault.hash_password)
+    door = Door(accounts, audited, audit, passwords, lambda: first.settle(gateway.snapshot), web)
     server = Server(options.socket, audited.call, door=door, web=web)
     try:
         first.recognise(gateway.snapshot)

@@ -1,6 +1,7 @@
 """What a call asks to be done to objects, carried out on a transaction.
 
 An operation is {verb, kind, name or names, properties, to, folder}. `verb`: create, modify, replace, delete or rename.
+An `old_password` beside them is for `new_passwords`, and never comes this far.
 """
 
 from collections.abc import Mapping, Sequence

@@ -3,6 +3,7 @@
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 
 import culvert
@@ -32,6 +33,12 @@ def release(package: Path = PACKAGE, released: str = RELEASED) -> Release:
     edition = "Final" if released else "Development"
     build = _commit(package.parents[1])[:_COMMIT_DIGITS] or UNBUILT
     return Release(culvert.__version__, build, edition, day.strftime("%a %b %d %H:%M:%S UTC %Y"))
+
+
+@cache
+def running() -> Release:
+    """That of this process, whatever has been put in the place of its files since it began."""
+    return release()
 
 
 def _commit(clone: Path) -> str:

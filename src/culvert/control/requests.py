@@ -24,13 +24,18 @@ def _is_number(value: Json) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= 0
 
 
+def _is_page(value: Json) -> bool:
+    return _is_object(value) and value.keys() <= {"skip", "top"} and all(map(_is_number, value.values()))
+
+
 SHAPES: Mapping[str, tuple[Callable[[Json], bool], str]] = {
-    **dict.fromkeys(("folder", "kind", "name", "text", "to", "verb", "what"), (_is_text, "a string")),
-    **dict.fromkeys(("filters", "properties"), (_is_object, "an object")),
+    **dict.fromkeys(("folder", "kind", "name", "old_password", "text", "to", "verb", "what"), (_is_text, "a string")),
+    **dict.fromkeys(("filters", "listed", "properties"), (_is_object, "an object")),
     **dict.fromkeys(("generation", "limit"), (_is_number, "a number")),
     "names": (_is_names, "a list of strings"),
+    "page": (_is_page, "an object with the numbers skip and top"),
 }
-ABSENT = frozenset({"folder", "generation", "names", "text"})
+ABSENT = frozenset({"folder", "generation", "names", "page", "text"})
 """What may be null, which is as good as left out; in an operation only the folder."""
 
 
@@ -48,6 +53,7 @@ def check(call: str, args: Mapping[str, Json]) -> None:
         raise SyntaxProblem('"operations": a list of objects is expected')
     for own in operations:
         _check(own, frozenset({"folder"}))
+    _check(args.get("listed", {}), frozenset())
 
 
 def _check(args: Mapping[str, Json], absent: frozenset[str]) -> None:

@@ -337,7 +337,7 @@ def _interface(view: Sight, filters: Mapping[str, Json]) -> list[Record]:
 
 
 def _version(view: Sight, filters: Mapping[str, Json]) -> list[Record]:
-    features, own = view.plane.features, release.release()
+    features, own = view.plane.features, release.running()
     return [
         {
             "title": "Main Package",

@@ -1,5 +1,6 @@
 """Tokens: who logged in, for how long. In memory only, and by their digests, so that none can be read out of it."""
 
+import base64
 import hashlib
 import secrets
 import string
@@ -9,6 +10,7 @@ from dataclasses import dataclass, replace
 
 LETTERS = string.ascii_uppercase + string.digits
 LENGTH = 26
+HANDLE_OCTETS = 16
 TIMEOUT = 1200
 TIMEOUT_MAX = 36_000
 PER_USER = 100
@@ -67,22 +69,42 @@ class Tokens:
 
     def find(self, text: str) -> Token | None:
         """The token, while it lives."""
-        found = self._held.get(_digest(text))
-        if found is not None and self._clock() >= found.deadline:
-            del self._held[_digest(text)]
-            return None
-        return found
+        return self._alive(_digest(text))
+
+    def known(self, text: str) -> Token | None:
+        """The token with this text or handle, while it lives. For whoever is in already: a handle lets nobody in."""
+        return self.find(text) or self._alive(self._digest_of(text))
+
+    def of(self, user: str) -> dict[str, Token]:
+        """A user's tokens that live, by handle, the oldest first."""
+        own = [digest for digest, token in self._held.items() if token.user == user]
+        return {_handle(digest): token for digest in own if (token := self._alive(digest)) is not None}
 
     def extend(self, text: str, timeout: int) -> Token:
         """Let a living token live for `timeout` seconds from now, but for TIMEOUT_MAX since its login at most."""
-        found = self._held[_digest(text)]
+        digest = self._digest_of(text)
+        found = self._held[digest]
         deadline = min(self._clock() + timeout, found.begun + TIMEOUT_MAX)
         changed = replace(found, deadline=deadline, timeout=timeout)
-        self._held[_digest(text)] = changed
+        self._held[digest] = changed
         return changed
 
     def drop(self, text: str) -> None:
-        self._held.pop(_digest(text), None)
+        """End the token with this text or this handle, if there is one."""
+        self._held.pop(self._digest_of(text), None)
+
+    def _digest_of(self, text: str) -> bytes:
+        own, begin = _digest(text), _begin(text)
+        if own in self._held or not begin:
+            return own
+        return next((each for each in self._held if each.startswith(begin)), own)
+
+    def _alive(self, digest: bytes) -> Token | None:
+        found = self._held.get(digest)
+        if found is not None and self._clock() >= found.deadline:
+            del self._held[digest]
+            return None
+        return found
 
     def keep(self, lives: Callable[[Token], bool]) -> None:
         """Drop every token that is over, or of which `lives` says no."""
@@ -105,6 +127,19 @@ class Tokens:
             counts[token.user] = counts.get(token.user, 0) + 1
         most = max(counts, key=lambda user: counts[user])
         return next(digest for digest, token in self._held.items() if token.user == most)
+
+
+def _handle(digest: bytes) -> str:
+    """What names a token to its user when its text is gone: as long as one, and no way back to it."""
+    return base64.b32encode(digest[:HANDLE_OCTETS]).decode().rstrip("=")
+
+
+def _begin(handle: str) -> bytes:
+    """What a handle says of a digest; nothing for what is none."""
+    try:
+        return base64.b32decode(handle + "======") if len(handle) == LENGTH else b""
+    except ValueError:
+        return b""
 
 
 def _digest(text: str) -> bytes:

@@ -1,4 +1,4 @@
-"""Whether a password is the one that a hash was made of: slow on purpose, so in threads of its own.
+"""Hashes of passwords, made and held against passwords: slow on purpose, so in threads of its own.
 
 Neither the loop nor the thread of what is live waits for it. As many may queue as WAITING_MAX says; whoever comes then
 is told to come again.
@@ -11,11 +11,15 @@ import secrets
 from collections import OrderedDict
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
 
 from argon2 import PasswordHasher
 from argon2.exceptions import Argon2Error, InvalidHashError
 
 from culvert.control.errors import TooMany
+from culvert.ipsec.secret import Secret
+
+T = TypeVar("T")
 
 WORKERS = 2
 WAITING_MAX = 32
@@ -36,16 +40,26 @@ class Verifier:
 
     async def matches(self, password: str, text: str | None) -> bool:
         """Whether the hash `text` is of this password; False for None, after the same time. Raises TooMany."""
-        if self._under_way >= self._room:
-            raise TooMany("too many logins at once", 1)
-        self._under_way += 1
+        self._check_room()
         self.tried += 1
         octets = password.encode("utf-8", "surrogatepass")
+        return await self._apart(lambda: _matches(octets, text or NOBODY)) and text is not None
+
+    async def hashed(self, password: str, make: Callable[[Secret], str]) -> str:
+        """What `make` makes of a password. Raises TooMany."""
+        self._check_room()
+        return await self._apart(lambda: make(Secret(password.encode())))
+
+    def _check_room(self) -> None:
+        if self._under_way >= self._room:
+            raise TooMany("too many logins at once", 1)
+
+    async def _apart(self, work: Callable[[], T]) -> T:
+        self._under_way += 1
         try:
-            found = await asyncio.get_running_loop().run_in_executor(self._pool, _matches, octets, text or NOBODY)
+            return await asyncio.get_running_loop().run_in_executor(self._pool, work)
         finally:
             self._under_way -= 1
-        return found and text is not None
 
     def close(self) -> None:
         self._pool.shutdown(wait=True, cancel_futures=True)

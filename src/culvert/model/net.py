@@ -64,9 +64,9 @@ def parse_default(text: str, reader: Reader) -> str:
 
 
 def assign_tag(name: str, raw: dict[str, Raw], world: World) -> None:
-    """A VLAN made without a tag gets the highest free one, as the vendor's systems do."""
+    """A VLAN made, or replaced, without a tag gets the highest free one, as the vendor's systems do."""
     if "tag" not in raw:
-        used = {vlan["tag"] for vlan in world.all(VLAN)}
+        used = {vlan["tag"] for vlan in world.all(VLAN) if vlan.name != name}
         raw["tag"] = str(next(tag for tag in range(TAG_MAX, 0, -1) if tag not in used or tag == 1))
 
 

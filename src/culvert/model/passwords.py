@@ -39,6 +39,13 @@ class PasswordHash:
         return "PasswordHash(...)"
 
 
+def is_typed(raw: Raw) -> bool:
+    """Whether this is a password in clear that may be one, and so is to be hashed."""
+    if not isinstance(raw, str) or raw.startswith("$") or raw in {NONE, MASK, *LOCKED}:
+        return False
+    return LEAST <= len(raw) <= MOST and raw.isprintable()
+
+
 @dataclass(frozen=True, slots=True)
 class Password:
     """A password or its hash. No error quotes what was given."""

@@ -16,10 +16,12 @@ from culvert.rest.health import Health
 from culvert.rest.identity import Identity
 from culvert.rest.login import Login
 from culvert.rest.metrics import Metrics
+from culvert.rest.packages import IAPP, Packages
 from culvert.rest.resources import HIDDEN, Resources, place
 from culvert.rest.statistics import Statistics
 from culvert.rest.terminal import Terminal
 from culvert.rest.transactions import Transactions
+from culvert.rest.users import USERS, Users
 
 Json = Any
 TM = ("mgmt", "tm")
@@ -42,6 +44,8 @@ class App:
         self._resources = Resources(door, self._transactions)
         self._metrics = Metrics(door)
         self._health = Health(door)
+        self._users = Users(door)
+        self._packages = Packages(door)
 
     def answer(self, request: Request) -> Answer:
         """Never raises for what a client can do."""
@@ -73,6 +77,10 @@ class App:
             return self._login.exchange(request)
         if segments[:4] == login.TOKENS:
             return self._login.token(request, segments[4:])
+        if segments[:4] == USERS:
+            return self._users.answer(request, segments[4:])
+        if segments[:3] == IAPP:
+            return self._packages.answer(request, segments[3:])
         if segments[:4] == UPLOADS:
             return self._files.answer(request, segments[4:])
         if segments == ("metrics",):
@@ -102,7 +110,7 @@ class App:
         if children := _children(rest):
             return self._organising(request, rest, children)
         where = place(rest)
-        if rest in defaults.EMPTY and where is None:
+        if (rest in defaults.EMPTY or rest in defaults.BARE) and where is None:
             return self._empty(request, rest)
         if where is None:
             raise not_found(request)
@@ -119,12 +127,14 @@ class App:
         return Answer({"kind": kind, "selfLink": naming.link(base), "items": items})
 
     def _empty(self, request: Request, rest: tuple[str, ...]) -> Answer:
-        """A collection of what there is none of here, and can't be."""
+        """A collection of what there is none of here, and can't be; or settings of which there is nothing to say."""
         self._door.call(request.credentials(), "describe")
         if request.method != "GET":
             raise not_allowed(request, "GET")
-        kind, link = naming.state(rest, "collectionstate"), naming.link(naming.collection_path(rest))
-        return Answer({"kind": kind, "selfLink": link, "items": []})
+        link = naming.link(naming.collection_path(rest))
+        if rest in defaults.BARE:
+            return Answer({"kind": naming.state(rest), "selfLink": link})
+        return Answer({"kind": naming.state(rest, "collectionstate"), "selfLink": link, "items": []})
 
     def _example(self, request: Request, path: tuple[str, ...]) -> Answer:
         """What an object of a collection looks like, out of the model."""

@@ -3,9 +3,11 @@
 import re
 import shlex
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from culvert.control.errors import Refused
+from culvert.rest import naming
 from culvert.rest.door import Door
 from culvert.rest.exchange import Answer, BadRequest, Request, not_allowed
 from culvert.rest.files import Files
@@ -20,6 +22,8 @@ FILE_COMMANDS: Mapping[tuple[str, ...], str] = {
 OWNERS = ("admin", "resource-admin")
 BOOT_QUESTIONS: Mapping[str, str] = {"runlevel": "N 3\n", "ps aux | grep '[m]prov'": "", "ps aux | grep '[v]cmpd'": ""}
 """What clients ask to learn whether a system is still starting. It is not; nothing is run."""
+UPTIME_QUESTION, UPTIME = "cat /proc/uptime", Path("/proc/uptime")
+VERSION_QUESTION = "cat /VERSION"
 _PLAIN = re.compile(r"[A-Za-z0-9_./-]{1,255}")
 
 
@@ -89,6 +93,10 @@ class Commands:
             raise BadRequest(400, 'bash takes -c "COMMAND" here') from None
         if flag == "-c" and line in BOOT_QUESTIONS:
             return BOOT_QUESTIONS[line]
+        if flag == "-c" and line == UPTIME_QUESTION:
+            return UPTIME.read_text()
+        if flag == "-c" and line == VERSION_QUESTION:
+            return self._version_file(request)
         if flag != "-c" or not words or words[0] not in ("tmsh", "/usr/bin/tmsh", "/bin/tmsh"):
             raise Refused("bash runs nothing but tmsh here")
         command = words[1:]
@@ -101,6 +109,13 @@ class Commands:
         else:
             script = line[line.index("tmsh") + 4 :].strip()
         return self._terminal.run(request, self._files.placed(script))
+
+    def _version_file(self, request: Request) -> str:
+        """What the vendor's systems have in /VERSION."""
+        own = self._door.call(request.credentials(), "show", what="sys version", filters={})[0]
+        rows = {"Product": "BIG-IP", "Version": naming.API_LEVEL}
+        rows |= {word.capitalize(): str(own[word]) for word in ("build", "edition", "date")}
+        return "".join(f"{title}: {text}\n" for title, text in rows.items())
 
     def _file(self, request: Request, arguments: str) -> str:
         word = FILE_COMMANDS[request.segments]

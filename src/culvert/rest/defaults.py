@@ -98,9 +98,21 @@ EMPTY: frozenset[Path] = frozenset(
         ("ltm", "message-routing", "diameter", "profile", "session"),
         ("ltm", "message-routing", "sip", "profile", "session"),
         ("net", "trunk"),
+        *(("cm", word) for word in ("device-group", "traffic-group")),
+        ("ltm", "data-group", "internal"),
+        *(("ltm", "monitor", word) for word in ("external", "gateway-icmp", "http", "https", "icmp", "tcp")),
+        ("ltm", "monitor", "tcp-half-open"),
+        ("ltm", "profile", "one-connect"),
+        ("sys", "application", "service"),
+        *(("sys", "file", word) for word in ("ssl-cert", "ssl-key")),
+        *(("sys", word) for word in ("management-route", "ucs")),
+        *(("sys", "software", word) for word in ("hotfix", "image", "volume")),
     }
 )
 """Collections that clients look through for what a forwarding gateway has none of."""
+
+BARE: frozenset[Path] = frozenset({("sys", "syslog")})
+"""Settings that clients look at, and of which nothing is set here or could be."""
 
 
 def check(path: Path, key: str, value: Json) -> None:

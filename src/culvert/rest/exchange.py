@@ -15,6 +15,7 @@ COORDINATION_HEADER = "x-f5-rest-coordination-id"
 API = (("mgmt",), ("health",), ("metrics",))
 """How the API's addresses begin. Whatever else there is are pages for people, where there are any."""
 
+JSON = "application/json"
 SECURITY = {
     "Cache-Control": "no-store, no-cache, must-revalidate",
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
@@ -54,6 +55,10 @@ class Request:
         """The JSON object sent; {} for none. Raises BadRequest."""
         if not self.content.strip():
             return {}
+        sort = self.headers.get("content-type", JSON)
+        if sort.partition(";")[0].strip().lower() != JSON:
+            told = f"The content-type must be {JSON}. The received content-type is {sort[:80]}"
+            raise BadRequest(415, f"Found invalid content-type. {told}", 1)
         try:
             found = json.loads(self.content)
         except (ValueError, RecursionError):

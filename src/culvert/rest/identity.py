@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from culvert.control.errors import NotFound
-from culvert.rest import naming
+from culvert.rest import naming, queries
 from culvert.rest.door import Door
 from culvert.rest.exchange import Answer, BadRequest, Request, not_allowed
 
@@ -104,7 +104,8 @@ class Identity:
     def _devices(self, request: Request) -> Json:
         path = "/mgmt/tm/cm/device"
         kind = naming.state(("cm", "device"), "collectionstate")
-        return {"kind": kind, "selfLink": naming.link(path), "items": [self._one_device(request, "")]}
+        items, paging = queries.selected([self._one_device(request, "")], request.query, dict)
+        return {"kind": kind, "selfLink": naming.link(path), **paging, "items": items}
 
     def _one_device(self, request: Request, name: str) -> Json:
         facts = self._facts(request)
@@ -182,7 +183,7 @@ class Identity:
     def _provision(self, request: Request) -> Json:
         self._door.call(request.credentials(), "describe")
         path = "/mgmt/tm/sys/provision"
-        items = [
+        every = [
             {
                 "kind": naming.state(("sys", "provision")),
                 "name": name,
@@ -197,7 +198,8 @@ class Identity:
             for name in MODULES
         ]
         kind = naming.state(("sys", "provision"), "collectionstate")
-        return {"kind": kind, "selfLink": naming.link(path), "items": items}
+        items, paging = queries.selected(every, request.query, dict)
+        return {"kind": kind, "selfLink": naming.link(path), **paging, "items": items}
 
     def _clock(self, request: Request) -> Json:
         (own,) = self._show(request, "sys clock")

@@ -42,6 +42,9 @@ class Listening(socket.socket):
         plain, address = super().accept()
         host = str(address[0])
         made = Accepted(plain.family, plain.type, plain.proto, fileno=plain.detach())
+        # The loop sets it for sockets that say to be TCP by number, which one made without a number doesn't. A second
+        # piece of an answer would wait for the client's acknowledgement, and that for 40 ms (RFC 1122 4.2.3.2).
+        made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if self.open.total() >= self.most or self.open[host] >= self.most_of_address:
             made.close()
             raise ConnectionAbortedError

@@ -46,9 +46,10 @@ class Login:
         if not rest:
             if request.method != "GET":
                 raise not_allowed(request, "GET")
-            own = self._door.call(request.credentials(), "token")
+            found = self._door.call(request.credentials(), "tokens")
             kind = "shared:authz:tokens:authtokencollectionstate"
-            return Answer({"items": [_item(own)], "generation": 1, "kind": kind})
+            link = f"{naming.LOCALHOST}/mgmt/shared/authz/tokens"
+            return Answer({"items": [_item(own) for own in found], "generation": 1, "kind": kind, "selfLink": link})
         if len(rest) > 1:
             raise not_found(request)
         who, token = request.credentials(), rest[0]

@@ -1,6 +1,7 @@
 """Words of the model as iControl REST writes them: property names, object names in addresses, kinds, links."""
 
 import re
+from functools import lru_cache
 from urllib.parse import quote, unquote
 
 from culvert.model.kind import Kind, Naming, Path
@@ -11,9 +12,11 @@ API_LEVEL = "17.1.0"
 
 LOCALHOST = "https://localhost"
 TM = "/mgmt/tm"
+WORDS_KEPT = 4096
 _HYPHEN = re.compile(r"-([a-z0-9])")
 
 
+@lru_cache(WORDS_KEPT)
 def camel(word: str) -> str:
     """`auth-key-encrypted` as `authKeyEncrypted`."""
     return _HYPHEN.sub(lambda found: found[1].upper(), word)
@@ -41,6 +44,11 @@ def object_path(kind: Kind, name: str, *, short: bool = False) -> str:
 def object_name(segment: str) -> str:
     """The name in one segment of an address, unquoted: `~Common~x` is /Common/x."""
     return unquote(segment).replace("~", "/")
+
+
+def is_pattern(name: str) -> bool:
+    """Whether tmsh would take a name for several: in an address it stands for one thing, and nothing is called so."""
+    return name == "all" or any(character in name for character in "*?[")
 
 
 def state(path: Path, ending: str = "state") -> str:

@@ -5,8 +5,10 @@ from functools import cache
 from typing import Any
 
 from culvert import __version__
+from culvert.model.auth import USER
 from culvert.model.fields import Choice, Field, Integer, Key, Members, Span, Toggle, Words
 from culvert.model.kind import Kind, Naming
+from culvert.model.passwords import Password
 from culvert.model.registry import KINDS
 from culvert.rest import defaults, naming, shapes
 from culvert.rest.openapi_parts import (
@@ -26,6 +28,7 @@ from culvert.rest.resources import HIDDEN
 
 Json = Any
 TEXT = {"type": "string"}
+OLD_PASSWORD = {"oldPassword": TEXT | {"writeOnly": True, "description": "Needed where users change the own password"}}
 
 
 def description() -> dict[str, Json]:
@@ -156,7 +159,7 @@ def _schemas(kind: Kind) -> dict[str, Json]:
     if named:
         shown |= {"name": TEXT, "fullPath": TEXT, "partition": TEXT, "subPath": TEXT}
     given = {key: value for key, value in properties.items() if not value.get("readOnly")}
-    change = {"type": "object", "properties": given}
+    change = {"type": "object", "properties": given | (OLD_PASSWORD if kind.path == USER else {})}
     new = {"type": "object", "required": ["name", *needed], "properties": {"name": name} | place | given}
     found = {title: {"type": "object", "description": kind.help, "properties": shown}, f"{title}Change": change}
     return found | ({f"{title}New": new} if named else {})
@@ -170,6 +173,8 @@ def _property(kind: Kind, own: Field) -> dict[str, Json]:
     if isinstance(own.type, Key):
         clear = {"type": "string", "writeOnly": True, "maxLength": own.type.most + 2}
         return {naming.camel(own.word): clear | about, key: {"type": "string", "description": "Sealed"}}
+    if isinstance(own.type, Password):
+        return {naming.camel(own.word): TEXT | {"writeOnly": True} | about, key: TEXT | {"description": "Its mask"}}
     if isinstance(own.type, Members):
         if (kind.path, own.word) in shapes.SUBCOLLECTIONS:
             return {f"{key}Reference": {"type": "object", "readOnly": True} | about, key: {"writeOnly": True} | about}

@@ -13,6 +13,7 @@ REASONS = {
     "408": "The body came too slowly",
     "409": "It exists already",
     "413": "The body is too long",
+    "415": "The body says to be no JSON",
     "429": "Too many failed logins, or too many at once",
     "507": "There is no room for uploads",
     "503": "culvertd doesn't answer, or there is no room now",
@@ -52,6 +53,7 @@ def operation(
     sort: str = "application/json",
 ) -> dict[str, Json]:
     """One method of one address. `more`: statuses besides those that every method may answer."""
+    more += ("415",) if body is not None else ()
     found: dict[str, Json] = {"summary": summary, "responses": answers(good, *more, sort=sort)}
     if body is not None:
         found["requestBody"] = {"required": True} | media(body)

@@ -3,6 +3,7 @@
 from typing import Any
 
 from culvert.rest import naming
+from culvert.rest.defaults import BARE, EMPTY
 from culvert.rest.openapi_parts import (
     OBJECT,
     collection,
@@ -23,6 +24,7 @@ TOKEN = thing(
     token=TEXT, name=TEXT, userName=TEXT, timeout={"type": "integer"}, startTime=TEXT, address=TEXT, partition=TEXT,
     expirationMicros={"type": "integer"}, lastUpdateMicros={"type": "integer"}, selfLink=TEXT,
 )  # fmt: skip
+ACCOUNT = thing("shared:authz:users:usersworkerstate", "name", "displayName", "selfLink", name=TEXT, displayName=TEXT)
 LOGGED_IN = {
     "type": "object",
     "required": ["username", "token", "loginProviderName"],
@@ -58,13 +60,24 @@ def _logins() -> dict[str, Json]:
         "properties": {"timeout": {"type": "integer", "minimum": 1, "maximum": 36_000}},
     }
     tokens = collection("shared:authz:tokens:authtokencollectionstate", TOKEN)
-    tokens["required"] = ["kind", "items"]
+    people = collection("shared:authz:users:userscollectionstate", ACCOUNT)
+    password = {
+        "type": "object",
+        "required": ["password"],
+        "properties": {"password": TEXT, "oldPassword": TEXT},
+    }
     return {
         "/mgmt/shared/authn/login": {
             "post": operation("A token for a user and password", LOGGED_IN, body=login) | {"security": []}
         },
         "/mgmt/shared/authn/exchange": {"post": operation("A token again, for longer", LOGGED_IN)},
-        "/mgmt/shared/authz/tokens": {"get": operation("The caller's own token", tokens)},
+        "/mgmt/shared/authz/tokens": {"get": operation("The caller's own tokens, each named by a handle", tokens)},
+        "/mgmt/shared/authz/users": {"get": operation("Who has an account", people)},
+        "/mgmt/shared/authz/users/{name}": {
+            "parameters": [segment("name", "A user's name")],
+            "get": operation("An account", ACCOUNT),
+            "patch": operation("Another password", ACCOUNT, body=password),
+        },
         "/mgmt/shared/authz/tokens/{token}": {
             "parameters": [segment("token", "26 letters and digits")],
             "get": operation("A token", TOKEN),
@@ -160,20 +173,42 @@ def _identity() -> dict[str, Json]:
         (("cli", "version"), "stats"),
     ):
         found[naming.collection_path(path)] = {"get": operation("What it is", counters(naming.state(path, ending)))}
-    for path in (("cm", "device"), ("sys", "provision")):
+    for path in (("cm", "device"), ("sys", "provision"), *sorted(EMPTY)):
         schema = collection(naming.state(path, "collectionstate"), OBJECT)
         found[naming.collection_path(path)] = {"get": operation("What it is", schema)}
+    for path in BARE:
+        shown = thing(naming.state(path), "selfLink")
+        found[naming.collection_path(path)] = {"get": operation("Nothing is set there", shown)}
     for address in ("/mgmt/tm/sys/available", "/mgmt/tm/cm/available", "/mgmt/shared/echo/available"):
         found[address] = {"get": operation("Whether it is there", OBJECT) | {"security": []}}
     for address in ("/mgmt/shared/echo", "/mgmt/shared/echo-query"):
         found[address] = {"get": operation("The same", thing("shared:echo:echoworkerstate", "selfLink", "stage"))}
     info = thing("shared:resolver:device-groups:deviceinfostate", "hostname", "version", "selfLink")
     found["/mgmt/shared/identified-devices/config/device-info"] = {"get": operation("What it is", info)}
-    return found | {
+    return found | _packages() | {
         "/mgmt/tm/cm/device/{name}": {
             "parameters": [segment("name", "~Common~host")],
             "get": operation("This system", thing(naming.state(("cm", "device")), "name", "hostname")),
         }
+    }
+
+
+def _packages() -> dict[str, Json]:
+    asked = {"type": "object", "required": ["operation"], "properties": {"operation": {"const": "QUERY"}}}
+    installed = collection("shared:iapp:global-installed-packages:packagecollectionstate", OBJECT)
+    tasks = collection("shared:iapp:package-management-tasks:taskcollectionstate", OBJECT)
+    kind = "shared:iapp:package-management-tasks:iapppackagemanagementtaskstate"
+    task = thing(kind, "id", "status", "queryResponse", id=TEXT, status={"const": "FINISHED"})
+    return {
+        "/mgmt/shared/iapp/global-installed-packages": {"get": operation("Extensions: none", installed)},
+        "/mgmt/shared/iapp/package-management-tasks": {
+            "get": operation("Tasks: none", tasks),
+            "post": operation("Ask what extensions there are", task, body=asked),
+        },
+        "/mgmt/shared/iapp/package-management-tasks/{task}": {
+            "parameters": [segment("task", "The id of the one that there is")],
+            "get": operation("What extensions there are", task),
+        },
     }
 
 

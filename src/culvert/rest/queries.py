@@ -2,12 +2,13 @@
 
 import operator
 import re
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
 
 from culvert.rest.exchange import BadRequest
 
 Json = Any
+T = TypeVar("T")
 Items = list[dict[str, Json]]
 Test = Callable[[Mapping[str, Json]], bool]
 _WORD = re.compile(r"""\s*(?:(?P<quoted>'(?:[^']|'')*'|"[^"]*")|(?P<mark>[()])|(?P<word>[^\s()'"]+))""")
@@ -20,28 +21,53 @@ _COMPARE: Mapping[str, Callable[[Any, Any], bool]] = {
     "ge": operator.ge,
 }
 DEPTH_MAX = 32
+ITEMS_MAX = 999_999_999
 
 
-def selected(items: Items, query: Mapping[str, str]) -> tuple[Items, dict[str, Json]]:
-    """The items that the query wants, with the properties that it wants, and what a paged collection says of itself."""
-    found = list(items)
+def selected(
+    items: Sequence[T], query: Mapping[str, str], shape: Callable[[T], dict[str, Json]]
+) -> tuple[Items, dict[str, Json]]:
+    """The items that the query wants, with the properties that it wants, and what a paged collection says of itself.
+
+    `shape` makes of an item what is shown; a page of many is not made of all.
+    """
     if "$filter" in query:
         test = _Filter(query["$filter"]).whole()
-        found = [each for each in found if test(each)]
+        return _paged([each for each in map(shape, items) if test(each)], query, dict)
+    return _paged(items, query, shape)
+
+
+def _paged(
+    found: Sequence[T], query: Mapping[str, str], shape: Callable[[T], dict[str, Json]]
+) -> tuple[Items, dict[str, Json]]:
     paging: dict[str, Json] = {}
-    if "$top" in query or "$skip" in query:
-        top, skip = _number(query, "$top", len(found)), _number(query, "$skip", 0)
-        total, found = len(found), found[skip : skip + top]
-        pages = -(-total // top) if top else 0
-        paging = {
-            "currentItemCount": len(found),
-            "itemsPerPage": top,
-            "pageIndex": skip // top + 1 if top else 1,
-            "startIndex": skip + 1,
-            "totalItems": total,
-            "totalPages": max(pages, 1),
-        }
-    return [chosen(each, query) for each in found], paging
+    if asks_for_page(query):
+        own = page(query)
+        total, found = len(found), found[own["skip"] : own["skip"] + own["top"]]
+        paging = told(query, len(found), total)
+    return [chosen(shape(each), query) for each in found], paging
+
+
+def asks_for_page(query: Mapping[str, str]) -> bool:
+    return "$top" in query or "$skip" in query
+
+
+def page(query: Mapping[str, str]) -> dict[str, int]:
+    """Where a page begins, and how many it has at most."""
+    return {"skip": _number(query, "$skip", 0), "top": _number(query, "$top", ITEMS_MAX)}
+
+
+def told(query: Mapping[str, str], count: int, total: int) -> dict[str, Json]:
+    """What a page of `count` items out of `total` says of itself."""
+    top, skip = _number(query, "$top", total), _number(query, "$skip", 0)
+    return {
+        "currentItemCount": count,
+        "itemsPerPage": top,
+        "pageIndex": skip // top + 1 if top else 1,
+        "startIndex": skip + 1,
+        "totalItems": total,
+        "totalPages": max(-(-total // top) if top else 0, 1),
+    }
 
 
 def chosen(item: Mapping[str, Json], query: Mapping[str, str]) -> dict[str, Json]:

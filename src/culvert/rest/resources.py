@@ -6,6 +6,7 @@ from typing import Any
 
 from culvert.control.errors import NotFound, SyntaxProblem
 from culvert.model import tokens
+from culvert.model.auth import USER
 from culvert.model.fields import Edit, Field, Members
 from culvert.model.kind import Kind, Naming
 from culvert.model.names import COMMON
@@ -78,6 +79,8 @@ class Resources:
 
     def answer(self, request: Request, where: Place) -> Answer:
         """One request. Raises ControlError or BadRequest."""
+        if where.name is not None and naming.is_pattern(where.name):
+            raise NotFound(where.kind.title, where.name)
         if where.field is not None:
             return self._subcollection(request, where)
         if request.method == "GET":
@@ -89,19 +92,20 @@ class Resources:
         operation = _operation(request, where)
         if coordination := request.headers.get(COORDINATION_HEADER):
             return self._transactions.add(request, coordination, operation)
-        if request.method != "PATCH" or operation["properties"]:
-            self._door.call(request.credentials(), "transaction", operations=[operation])
+        made = Place(where.kind, operation["names"][0], where.short, folder=where.folder)
         if request.method == "DELETE":
+            self._door.call(request.credentials(), "transaction", operations=[operation])
             return Answer()
-        return self._one(request, Place(where.kind, operation["names"][0], where.short, folder=where.folder))
+        if request.method == "PATCH" and not operation["properties"]:
+            return self._one(request, made)
+        listed = {"kind": made.kind.word} | ({"names": [made.name]} if made.name else {})
+        found = self._door.call(request.credentials(), "transaction", operations=[operation], listed=listed)["listed"]
+        return self._shown(request, made, _first(found, made))
 
     def _got(self, request: Request, where: Place) -> Answer:
         if where.name is not None:
             return self._one(request, where)
-        found = self._listed(request, where.kind)
-        expand = request.query.get("expandSubcollections") == "true"
-        items = [shapes.of_object(where.kind, own, expand=expand) for own in found]
-        wanted, paging = queries.selected(items, request.query)
+        wanted, paging = self._wanted(request, where.kind)
         path = naming.collection_path(where.kind.path)
         return Answer(
             {
@@ -112,8 +116,25 @@ class Resources:
             }
         )
 
+    def _wanted(self, request: Request, kind: Kind) -> tuple[list[dict[str, Json]], dict[str, Json]]:
+        """The items of a collection that the query wants, and what a page says of itself."""
+        query, expand = request.query, request.query.get("expandSubcollections") == "true"
+
+        def shape(own: Mapping[str, Json]) -> dict[str, Json]:
+            return shapes.of_object(kind, own, expand=expand)
+
+        if "$filter" in query or not queries.asks_for_page(query):
+            return queries.selected(self._listed(request, kind), query, shape)
+        # Only culvertd knows how many there are, and what is not on the page needn't come here.
+        args: dict[str, Json] = {"kind": kind.word, "folder": "/", "recursive": True, "page": queries.page(query)}
+        found = self._door.call(request.credentials(), "list", **args)
+        items = [queries.chosen(shape(own), query) for own in found["items"]]
+        return items, queries.told(query, len(items), found["total"])
+
     def _one(self, request: Request, where: Place) -> Answer:
-        own = self._object(request, where)
+        return self._shown(request, where, self._object(request, where))
+
+    def _shown(self, request: Request, where: Place, own: Mapping[str, Json]) -> Answer:
         expand = request.query.get("expandSubcollections") == "true"
         shown = shapes.of_object(where.kind, own, short=where.short, expand=expand)
         if where.folder:
@@ -121,10 +142,7 @@ class Resources:
         return Answer(queries.chosen(shown, request.query))
 
     def _object(self, request: Request, where: Place) -> Mapping[str, Json]:
-        found = self._listed(request, where.kind, where.name)
-        if not found:
-            raise NotFound(where.kind.title, where.name or "")
-        return found[0]
+        return _first(self._listed(request, where.kind, where.name), where)
 
     def _listed(self, request: Request, kind: Kind, name: str | None = None) -> list[Mapping[str, Json]]:
         """Objects of one kind alone, whatever other kinds' paths begin with its own."""
@@ -142,7 +160,7 @@ class Resources:
         if where.member is not None:
             items = [each for each in items if where.member in (each["name"], each["fullPath"])]
         if request.method == "GET" and where.member is None:
-            wanted, paging = queries.selected(items, request.query)
+            wanted, paging = queries.selected(items, request.query, dict)
             kind = naming.state((*where.kind.path, where.field.word), "collectionstate")
             link = naming.link(f"{path}/{where.field.word}")
             return Answer({"kind": kind, "selfLink": link, **paging, "items": wanted})
@@ -179,6 +197,14 @@ class Resources:
         )
 
 
+def _first(found: Sequence[Mapping[str, Json]], where: Place) -> Mapping[str, Json]:
+    """The object of a place among those listed for it, whatever other kinds' paths begin with its own."""
+    for own in found:
+        if own["kind"] == where.kind.word:
+            return own
+    raise NotFound(where.kind.title, where.name or "")
+
+
 def _as_folder(partition: Mapping[str, Json]) -> dict[str, Json]:
     name = partition["name"]
     link = naming.link(f"{naming.collection_path(FOLDER)}/~{name}")
@@ -193,6 +219,8 @@ def _operation(request: Request, where: Place) -> Operation:
     operation: Operation = {"verb": VERBS[request.method], "kind": where.kind.word, "names": [name]}
     if request.method == "DELETE":
         return operation
+    if where.kind.path == USER and isinstance(body.get("oldPassword"), str):
+        operation["old_password"] = body.pop("oldPassword")
     given = shapes.properties(where.kind, body)
     if options := request.query.get("options"):
         given |= _options(where.kind, options)

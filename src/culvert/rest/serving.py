@@ -33,6 +33,7 @@ from culvert.rest.exchange import (
     Request,
     failure,
 )
+from culvert.rest.joined import Joined
 from culvert.rest.listening import Listening
 
 THREADS = 32
@@ -78,7 +79,7 @@ class Connection(H11Protocol):
     _unread: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(transport)
+        super().connection_made(Joined(transport, self.loop))  # type: ignore[arg-type]
         self._expect()
 
     def data_received(self, data: bytes) -> None:
@@ -103,7 +104,7 @@ class Connection(H11Protocol):
         """The answer to what isn't HTTP, and the end. In the midst of another answer it is the end alone."""
         answer = failure(BadRequest(400, msg, 1))
         try:
-            lines = [*_lines(answer), (b"connection", b"close")]
+            lines = [*_lines(answer, answer.octets), (b"connection", b"close")]
             sent = self.conn.send(h11.Response(status_code=400, headers=lines, reason=b"Bad Request"))
             sent += self.conn.send(h11.Data(data=answer.octets)) + self.conn.send(h11.EndOfMessage())
         except h11.LocalProtocolError:
@@ -247,19 +248,20 @@ def _refuse_other_sites(headers: dict[str, str]) -> None:
         raise BadRequest(403, "requests of other sites are refused")
 
 
-def _lines(answer: Answer) -> list[tuple[bytes, bytes]]:
-    headers = {**SECURITY, "Content-Length": str(len(answer.octets)), **answer.headers}
-    if answer.octets:
+def _lines(answer: Answer, octets: bytes) -> list[tuple[bytes, bytes]]:
+    headers = {**SECURITY, "Content-Length": str(len(octets)), **answer.headers}
+    if octets:
         headers["Content-Type"] = answer.media
     return [(name.lower().encode(), value.encode("latin-1", "replace")) for name, value in headers.items()]
 
 
 async def _send(send: Send, answer: Answer, method: str, *, close: bool = False) -> None:
-    lines = _lines(answer)
+    octets = answer.octets
+    lines = _lines(answer, octets)
     if close:
         lines.append((b"connection", b"close"))
     await send({"type": "http.response.start", "status": answer.status, "headers": lines})
-    await send({"type": "http.response.body", "body": b"" if method == "HEAD" else answer.octets})
+    await send({"type": "http.response.body", "body": b"" if method == "HEAD" else octets})
 
 
 @contextlib.asynccontextmanager

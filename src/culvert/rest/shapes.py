@@ -5,6 +5,7 @@ members are sub-collections. A key is never there but sealed.
 """
 
 from collections.abc import Iterable, Mapping
+from functools import cache
 from typing import Any
 
 from culvert.control.errors import InvalidConfiguration
@@ -32,9 +33,9 @@ def of_object(kind: Kind, own: Mapping[str, Json], *, short: bool = False, expan
     shown |= {"generation": own.get("generation", 0), "selfLink": naming.link(self_path)}
     given = own["properties"]
     properties: dict[str, Json] = {}
-    for each in kind.fields:
+    for each, key in _keyed(kind):
         if each.word in given:
-            properties |= _property(kind, each, given[each.word], self_path, expand=expand)
+            properties |= _property(kind, each, key, given[each.word], self_path, expand=expand)
     properties |= defaults.STANDING.get(kind.path, {})
     return shown | dict(sorted(properties.items()))
 
@@ -49,8 +50,12 @@ def _identity(name: str, *, short: bool) -> dict[str, str]:
     return {"name": found["name"], "fullPath": found["name"]} if short else found
 
 
-def _property(kind: Kind, own: Field, raw: Json, self_path: str, *, expand: bool) -> dict[str, Json]:
-    key = key_of(kind, own)
+@cache
+def _keyed(kind: Kind) -> tuple[tuple[Field, str], ...]:
+    return tuple((own, key_of(kind, own)) for own in kind.fields)
+
+
+def _property(kind: Kind, own: Field, key: str, raw: Json, self_path: str, *, expand: bool) -> dict[str, Json]:
     if isinstance(own.type, Toggle):
         word = own.type.on if raw else own.type.off
         return {naming.camel(word): True} if word else {}
@@ -136,7 +141,7 @@ def member(kind: Kind, own: Field, raw: Mapping[str, Json], self_path: str = "")
 
 def properties(kind: Kind, body: Mapping[str, Json]) -> dict[str, Json]:
     """The raw properties that a body gives. Raises SyntaxProblem for a key that names none."""
-    words = {each: own for own in kind.fields for each in (key_of(kind, own), *_keys(own))}
+    words = _fields_by_key(kind)
     given: dict[str, Json] = {}
     for key, value in body.items():
         own = words.get(key)
@@ -149,6 +154,11 @@ def properties(kind: Kind, body: Mapping[str, Json]) -> dict[str, Json]:
         elif key not in READ_ONLY and not key.endswith("Reference"):
             defaults.check(kind.path, key, value)
     return given
+
+
+@cache
+def _fields_by_key(kind: Kind) -> Mapping[str, Field]:
+    return {each: own for own in kind.fields for each in (key_of(kind, own), *_keys(own))}
 
 
 def _of_reference(own: Field, value: Mapping[str, Json]) -> Json:

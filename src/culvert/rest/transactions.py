@@ -93,7 +93,7 @@ class Transactions:
 
     def _find(self, number: str, owner: str) -> Open:
         with self._lock:
-            found = self._open.get(int(number)) if number.isdigit() and len(number) < 20 else None
+            found = self._open.get(int(number)) if number.isascii() and number.isdigit() and len(number) < 20 else None
             if found is None or found.owner != owner or found.until <= time.monotonic():
                 raise BadRequest(404, f"there is no transaction {number[:20]} (anymore)", 3)
             return found

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from culvert.control.errors import SyntaxProblem
 from culvert.model.problems import BadSyntax
-from culvert.tmsh import changes, files, host, listing, navigation, showing
+from culvert.tmsh import changes, files, host, listing, navigation, password, showing, tree
 from culvert.tmsh.session import Session
 from culvert.tmsh.words import Words, unexpected, whole
 
@@ -18,6 +18,14 @@ class Verb:
     help: str
 
 
+def _modify(words: Words, session: Session) -> str:
+    node, count = tree.resolve(words.leading(), session.module, "modify")
+    if node.path != tree.PASSWORD:
+        return changes.modify(words, session)
+    words.skip(count)
+    return password.change(words, session)
+
+
 VERBS = {
     "cd": Verb(navigation.cd, "Change the folder"),
     "cp": Verb(changes.copy, "Copy an object"),
@@ -28,7 +36,7 @@ VERBS = {
     "help": Verb(navigation.help_, "Tell about a module or a component"),
     "list": Verb(listing.run, "Show the configuration"),
     "load": Verb(files.load, "Load a configuration"),
-    "modify": Verb(changes.modify, "Change an object"),
+    "modify": Verb(_modify, "Change an object"),
     "mv": Verb(changes.move, "Give an object another name or folder"),
     "pwd": Verb(navigation.pwd, "Show the folder"),
     "quit": Verb(navigation.quit_, "Leave the shell"),

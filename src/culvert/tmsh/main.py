@@ -9,7 +9,7 @@ from pathlib import Path
 
 from culvert.control.client import Client
 from culvert.control.errors import ControlError
-from culvert.tmsh import command
+from culvert.tmsh import command, password
 from culvert.tmsh.script import join, split, statements
 from culvert.tmsh.session import Session
 from culvert.tmsh.shell import Shell
@@ -20,7 +20,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = list(sys.argv[1:] if arguments is None else arguments)
     options = _options(given)
     _take_any_octet()
-    session = Session(Client(Path(options.socket) if options.socket else None))
+    session = Session(Client(Path(options.socket) if options.socket else None), secret=password.ask)
     if options.c is not None:
         return run_all(split(options.c), session)
     if options.words:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from culvert.control.errors import Refused
 from culvert.model.kind import Kind, Path
 from culvert.model.names import COMMON
 from culvert.model.problems import BadSyntax, Invalid
@@ -31,6 +32,11 @@ class Batch:
     lost: str = ""
 
 
+def no_terminal(question: str) -> str:
+    """Where nobody can be asked for a password."""
+    raise Refused("this asks for a password, and there is no terminal to ask at")
+
+
 @dataclass(slots=True)
 class Session:
     """`folder` is a full path, `/` for the root; `modules` those that were entered, the last one being in force."""
@@ -44,6 +50,7 @@ class Session:
     about: Mapping[str, Any] = field(default_factory=dict)
     threshold: int = 0
     confirm: Callable[[str], bool] = lambda question: True
+    secret: Callable[[str], str] = no_terminal
 
     def look(self) -> None:
         """Ask the daemon who we are and what is preferred. Raises ControlError."""

@@ -26,6 +26,7 @@ MODULES: Mapping[Path, str] = {
     ("util",): "Programs of the host",
 }
 COMPONENTS: Mapping[Path, str] = {
+    ("auth", "password"): "A user's password, which is asked for",
     ("cli", "transaction"): "Commands that are carried out together or not at all",
     ("net", "ipsec", "ipsec-sa"): "Security associations that are in use",
     ("net", "ipsec", "ike-sa"): "Security associations of IKE",
@@ -68,6 +69,7 @@ ROOT = _grown()
 
 
 TRANSACTION = ("cli", "transaction")
+PASSWORD = ("auth", "password")
 OF_SAS = tuple(tuple(what.split()) for what in (shows.IPSEC_SA, shows.IKE_SA))
 RUNS = (("util", "bash"), ("sys", "counter-journal"))
 
@@ -88,6 +90,7 @@ def _is_for(verb: str, node: "Node") -> bool:
         return node.kind is not None or node.path == TRANSACTION
     if verb in ("create", "modify", "delete", "cp", "mv", "edit"):
         known = node.path == TRANSACTION or (verb == "delete" and node.path in OF_SAS)
+        known |= verb == "modify" and node.path == PASSWORD
         return known or (node.kind is not None and not node.kind.derived)
     return True
 
