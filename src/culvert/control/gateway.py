@@ -62,7 +62,7 @@ class Publisher(Protocol):
 
     def report(self) -> dict[str, object]: ...
 
-    def emit(self, level: str, text: str) -> None: ...
+    def emit(self, level: str, *texts: str) -> None: ...
 
 
 class Gateway:
@@ -313,8 +313,7 @@ class Gateway:
     def _advise(self, work: Transaction, idle: Sequence[str] = ()) -> Json:
         """What is only unwise about a change, for whoever made it and for the log."""
         warnings = [str(problem) for problem in work.advice()]
-        for warning in warnings:
-            self._publisher.emit("warning", warning)
+        self._publisher.emit("warning", *warnings)
         return {"warnings": [*warnings, *idle]}
 
     def _save(self, args: Mapping[str, Json], peer: Peer) -> Json:
@@ -400,10 +399,9 @@ class Gateway:
         allowed = access.of(peer, self._snapshot)
         found: list[SecurityAssociation] = shows.chosen_sas(self._sight(), args.get("filters", {}))
         chosen = [sa for sa in found if allowed.acts_on(sa.label)]
-        self._plane.apply([change for sa in chosen for change in (RemoveSa(sa), AddSa(sa))])
-        for sa in chosen:
-            self._publisher.emit("info", f"purged IPsec-SA proto_id={sa.protocol.name} spi={sa.spi}.")
-            self._publisher.emit("info", logs.established(sa))
+        changes = [change for sa in chosen for change in (RemoveSa(sa), AddSa(sa))]
+        self._plane.apply(changes)
+        self._publisher.emit("info", *logs.news(changes))
         return {"reinstalled": len(chosen)}
 
     def _reset_stats(self, args: Mapping[str, Json], peer: Peer) -> Json:
@@ -441,16 +439,9 @@ class Gateway:
 
     def _tell(self, changes: Sequence[Change], known: Sequence[str]) -> None:
         """The log of what was changed, and of what waits now and isn't `known` to."""
-        for change in changes:
-            if isinstance(change, AddSa):
-                self._publisher.emit("info", logs.established(change.sa))
-            elif isinstance(change, RemoveSa):
-                sa = change.sa
-                self._publisher.emit("info", f"purged IPsec-SA proto_id={sa.protocol.name} spi={sa.spi}.")
+        self._publisher.emit("info", *logs.news(changes))
         told = frozenset(known)
-        for note in self._intent.notes:
-            if note not in told:
-                self._publisher.emit("notify", note)
+        self._publisher.emit("notify", *(note for note in self._intent.notes if note not in told))
 
 
 @contextlib.contextmanager

@@ -1,8 +1,9 @@
 """What the log of IPsec is told, where it goes, and how it is shown."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
+from culvert.change import AddSa, Change, RemoveSa
 from culvert.config.snapshot import Snapshot
 from culvert.control import errors
 from culvert.dataplane.plane import DropCount, SaUsage
@@ -59,6 +60,15 @@ def told(operation: Mapping[str, Json]) -> str:
     names = operation.get("names", [operation.get("name", "")])
     words = " ".join(sorted(operation.get("properties", {})))
     return f"{operation.get('verb')} {operation.get('kind')} {' '.join(map(str, names))} {words}".strip()
+
+
+def news(changes: Iterable[Change]) -> Iterator[str]:
+    """Of the changes that were made, those of SAs, in words."""
+    for change in changes:
+        if isinstance(change, AddSa):
+            yield established(change.sa)
+        elif isinstance(change, RemoveSa):
+            yield f"purged IPsec-SA proto_id={change.sa.protocol.name} spi={change.sa.spi}."
 
 
 def established(sa: SecurityAssociation) -> str:
