@@ -1,5 +1,6 @@
 """Shows of the network as it is configured and runs: selectors, self IPs, VLANs, routes."""
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -27,13 +28,14 @@ IKE_MESSAGES = tuple(f"{what}_{way}" for what in _IKE_MESSAGES for way in ("in",
 def selectors(snapshot: Snapshot, intent: Intent, plane: DataPlane) -> list[Record]:
     """Every traffic selector, in the order in which packets meet them, with what its SAs carried."""
     reqids = {policy.label: policy.reqid for policy in intent.policies}
-    usage = plane.usage()
+    carried: defaultdict[int | None, list[SaUsage]] = defaultdict(list)
+    for each in plane.usage():
+        carried[each.sa.reqid].append(each)
     found = sorted(snapshot.all(net_ipsec.SELECTOR), key=lambda own: (own["order"], own.name))
-    return [_selector(own, reqids.get(own.name), usage) for own in found]
+    return [_selector(own, reqids.get(own.name), carried[reqids.get(own.name)]) for own in found]
 
 
-def _selector(own: Object, reqid: int | None, usage: Sequence[SaUsage]) -> Record:
-    carried = [each for each in usage if reqid is not None and each.sa.reqid == reqid]
+def _selector(own: Object, reqid: int | None, carried: Sequence[SaUsage]) -> Record:
     return {
         "name": own.name,
         "direction": own["direction"],

@@ -104,12 +104,12 @@ def objects(
     if names is None or kind.naming is Naming.SINGLE:
         yield from _all(snapshot, plane, kind, args)
         return
-    found = {own.name: own for own in snapshot.all(kind.path)}
+    found = snapshot.objects.get(kind.path, {})
     links = _unconfigured(snapshot, plane, kind)
     for name in names:
         folder = str(args.get("folder") or COMMON)
         glob = any(c in name for c in "*?[")
-        chosen = _fitting(kind, found | links, name, folder, args) if glob else [_stored_name(kind, name, folder)]
+        chosen = _fitting(kind, {*found, *links}, name, folder, args) if glob else [_stored_name(kind, name, folder)]
         for own in chosen:
             if own not in found and own not in links:
                 raise errors.NotFound(kind.title, own)
