@@ -380,8 +380,7 @@ class UserspacePlane:
                 heard = self._watch.hear()
                 self._repair(Events(process=True, host=True, steering=heard.steering))
                 self._note_counts(now)
-                readings = (self._slots.reading(sa) for sa in self._wanted.sas.values())
-                self._sentences += self._notices.lives(readings, now)
+                self._sentences += self._notices.lives(self._slots.watched(), now)
                 self._sentences += self._notices.audit(self._drops(self._counts))
             return _taken(self._sentences)
 

@@ -67,7 +67,12 @@ class Wanted:
 
     def _edit(self, change: Change) -> None:
         """Only for the copy that `after` is still making."""
+        # Those of which there may be tens of thousands come first.
         match change:
+            case AddSa(sa):
+                _put(change, self.sas, (sa.direction, sa.key), sa)
+            case AddPolicy(policy):
+                _put(change, self.policies, policy, None)
             case AddLink(link):
                 _put(change, self.links, link.name, link)
             case RemoveLink(link):
@@ -84,12 +89,8 @@ class Wanted:
                 _put(change, self.forwarders, forwarder, None)
             case RemoveForwarder(forwarder):
                 _take(change, self.forwarders, forwarder)
-            case AddPolicy(policy):
-                _put(change, self.policies, policy, None)
             case RemovePolicy(policy):
                 _take(change, self.policies, policy)
-            case AddSa(sa):
-                _put(change, self.sas, (sa.direction, sa.key), sa)
             case RemoveSa(sa):
                 _take(change, self.sas, (sa.direction, sa.key))
 
