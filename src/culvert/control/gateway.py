@@ -379,8 +379,10 @@ class Gateway:
         what = str(args.get("what", ""))
         if what in logs.SHOWS:
             return logs.shown(what, args.get("filters", {}), self._publisher)
-        found = shows.show(self._sight(), what, args.get("filters", {}))
         may = access.of(peer, self._snapshot).sees_inside
+        if args.get("stream") and (parts := shows.streamed(self._sight(), what, args.get("filters", {}), may)):
+            return parts
+        found = shows.show(self._sight(), what, args.get("filters", {}))
         return [own for own in found if not str(own.get("name", "")).startswith("/") or may(own["name"])]
 
     def _explain(self, args: Mapping[str, Json], peer: Peer) -> Json:

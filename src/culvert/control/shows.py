@@ -9,6 +9,7 @@ from typing import Any
 
 from culvert.config.snapshot import Snapshot
 from culvert.control import derived, errors, host_shows, net_shows, release
+from culvert.control.stream import PART_RECORDS, Stream
 from culvert.dataplane.plane import DataPlane, JournalState, SaUsage
 from culvert.ipsec.algorithms import cipher_row
 from culvert.ipsec.drops import TABLE
@@ -20,7 +21,7 @@ from culvert.model.kind import Kind, Naming, Object
 from culvert.model.names import COMMON, fits, full, is_in
 from culvert.model.problems import BadValue, Invalid
 from culvert.model.registry import KINDS
-from culvert.model.shows import COUNTED, COUNTED_TOGETHER, IPSEC_SA, NAMED, NAMES, STATIC, filters_of
+from culvert.model.shows import COUNTED, COUNTED_TOGETHER, IPSEC_SA, NAMED, NAMES, PROTOCOL, STATIC, filters_of
 from culvert.model.values import ROUTE_DOMAIN_MAX, parse_address, parse_number
 from culvert.plan.intent import Intent
 
@@ -176,23 +177,34 @@ def _host_links(plane: DataPlane, kind: Kind) -> dict[str, Record]:
     return {link.name: {"kind": kind.word, "name": link.name, "properties": defaults} for link in plane.links()}
 
 
-def chosen_usage(view: Sight, filters: Mapping[str, Json]) -> list[SaUsage]:
-    """The SAs that the filters of `show net ipsec ipsec-sa` leave. Raises SyntaxProblem for others."""
+def chosen_sas(view: Sight, filters: Mapping[str, Json]) -> list[SecurityAssociation]:
+    """The SAs that the filters of `show net ipsec ipsec-sa` leave, by label. Raises SyntaxProblem for others."""
     check_filters(IPSEC_SA, filters)
-    usage = sorted(view.plane.usage(), key=lambda own: own.sa.label)
+    chosen = list(view.intent.sas)
     for word, value in filters.items():
         accepts = _filter(view, word, str(value))
-        usage = [own for own in usage if accepts(own.sa)]
-    return usage
+        chosen = [sa for sa in chosen if accepts(sa)]
+    return chosen
 
 
-def chosen_sas(view: Sight, filters: Mapping[str, Json]) -> list[SecurityAssociation]:
-    return [own.sa for own in chosen_usage(view, filters)]
+def streamed(view: Sight, what: str, filters: Mapping[str, Json], may: Callable[[str], bool]) -> Stream | None:
+    """The records of `show net ipsec ipsec-sa` of what `may` be seen, in parts; None for any other show."""
+    if what != IPSEC_SA:
+        return None
+    chosen = [sa for sa in chosen_sas(view, filters) if may(sa.label)]
+    return Stream(len(chosen), _sa_parts(view, chosen))
+
+
+def _sa_parts(view: Sight, sas: Sequence[SecurityAssociation]) -> Iterator[list[Record]]:
+    for start in range(0, len(sas), PART_RECORDS):
+        yield [_sa_record(view, own) for own in view.plane.usage(sas[start : start + PART_RECORDS])]
 
 
 def _filter(view: Sight, word: str, value: str) -> Callable[[SecurityAssociation], bool]:
     """Whether an SA is what a filter says. All of them are in route domain 0: the plane has no other."""
     try:
+        if word == PROTOCOL:
+            return lambda sa: sa.protocol.name.lower() == value
         if word == "spi":
             spi = int(value, 0)
             return lambda sa: sa.spi == spi
@@ -229,7 +241,7 @@ def _ike_sa(view: Sight, filters: Mapping[str, Json]) -> list[Record]:
 
 
 def _ipsec_sa(view: Sight, filters: Mapping[str, Json]) -> list[Record]:
-    return [_sa_record(view, own) for own in chosen_usage(view, filters)]
+    return [_sa_record(view, own) for own in view.plane.usage(chosen_sas(view, filters))]
 
 
 def _sa_record(view: Sight, own: SaUsage) -> Record:

@@ -127,7 +127,8 @@ class DataPlane(Protocol):
     def apply(self, changes: Sequence[Change]) -> None:
         """Make all changes, in order, or none. Raises PlaneError; the plane is then as it was."""
 
-    def usage(self) -> list[SaUsage]: ...
+    def usage(self, sas: Collection[SecurityAssociation] | None = None) -> list[SaUsage]:
+        """Of all SAs, or of those of `sas` that are in service, in the order of `sas`."""
 
     def drops(self) -> list[DropCount]: ...
 

@@ -27,6 +27,9 @@ NAMED = (
 )
 """Shows of objects, which may be asked about some of them by name."""
 
+PROTOCOL = "protocol"
+"""A filter of SAs that only racoonctl has words for: esp or ah."""
+
 NAMES, STATIC = "names", "static"
 """The filter that holds names; and the one that `show net route` takes for all routes that somebody configured."""
 
@@ -39,4 +42,5 @@ FILTER_WORDS = frozenset(word for own in FILTERS.values() for word in own)
 
 def filters_of(what: str) -> frozenset[str]:
     """The filters that `show <what>` has."""
-    return frozenset(FILTERS.get(what, ())) | (frozenset((NAMES,)) if what in NAMED else frozenset())
+    hidden = {NAMES} if what in NAMED else {PROTOCOL} if what == IPSEC_SA else ()
+    return frozenset(FILTERS.get(what, ())) | frozenset(hidden)

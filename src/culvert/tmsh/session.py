@@ -1,9 +1,10 @@
 """What one user of the shell is in the middle of: the folder, the module and an open transaction."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from culvert.control.client import Part
 from culvert.model.kind import Kind, Path
 from culvert.model.names import COMMON
 from culvert.model.problems import BadSyntax, Invalid
@@ -44,6 +45,10 @@ class Session:
     about: Mapping[str, Any] = field(default_factory=dict)
     threshold: int = 0
     confirm: Callable[[str], bool] = lambda question: True
+    stream: Callable[..., Iterator[Part]] | None = None
+    """As `call`, for answers in parts; None where every answer is taken whole."""
+    tell: Callable[[Iterator[str]], None] = lambda pieces: None
+    """Takes the text of an answer in parts: whole lines, without the last one's end."""
 
     def look(self) -> None:
         """Ask the daemon who we are and what is preferred. Raises ControlError."""

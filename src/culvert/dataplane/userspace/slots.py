@@ -108,19 +108,26 @@ class Slots:
             numbers[base + file.LIFE_PACKETS],
         )
 
-    def usage(self, sa: SecurityAssociation, now: float) -> SaUsage:
-        base = self._base(sa)
+    def usages(self, sas: Collection[SecurityAssociation], now: float) -> Iterator[SaUsage]:
+        """Of those of these SAs that are in service."""
+        for sa in sas:
+            if (sa.direction, sa.key) in self._known:
+                yield self._usage(sa, now)
+
+    def _usage(self, sa: SecurityAssociation, now: float) -> SaUsage:
+        known = self._known[sa.direction, sa.key]
+        base = self._counters.base(known.slot)
         numbers, times = self._counters.numbers, self._counters.times
         reading = self.reading(sa)
         return SaUsage(
-            sa=sa,
+            sa=known.sa,
             worker=0,
             packets=numbers[base + file.PACKETS],
             octets=numbers[base + file.OCTETS],
             sequence=reading.sequence,
             created=reading.created,
             last_use=times[base + file.LAST_USE],
-            drops=self._counters.slot_drops(self._known[sa.direction, sa.key].slot),
+            drops=self._counters.slot_drops(known.slot),
             state=reading.state(now),
             life_octets=reading.life_octets,
             life_packets=reading.life_packets,
