@@ -26,6 +26,7 @@ from culvert.control import (
     operations,
     preferences,
     requests,
+    seen,
     shows,
     verify,
 )
@@ -377,19 +378,26 @@ class Gateway:
 
     def _show(self, args: Mapping[str, Json], peer: Peer) -> Json:
         what = str(args.get("what", ""))
+        filters = args.get("filters", {})
         if what in logs.SHOWS:
-            return logs.shown(what, args.get("filters", {}), self._publisher)
-        may = access.of(peer, self._snapshot).sees_inside
-        if args.get("stream") and (parts := shows.streamed(self._sight(), what, args.get("filters", {}), may)):
-            return parts
-        found = shows.show(self._sight(), what, args.get("filters", {}))
-        return [own for own in found if not str(own.get("name", "")).startswith("/") or may(own["name"])]
+            return logs.shown(what, filters, self._publisher, access.of(peer, self._snapshot))
+        view = self._seen_by(peer)
+        found = shows.streamed(view, what, filters) if args.get("stream") else None
+        return shows.show(view, what, filters) if found is None else found
 
     def _explain(self, args: Mapping[str, Json], peer: Peer) -> Json:
-        return explain.explain(explain.Scene(self._snapshot, self._intent, self._plane, self._now()), args)
+        view = self._seen_by(peer)
+        steps = explain.explain(explain.Scene(view.snapshot, view.intent, view.plane, view.now), args)
+        return [*([] if view.is_whole else [explain.note("partitions", seen.LEFT_OUT)]), *steps]
 
     def _verify(self, args: Mapping[str, Json], peer: Peer) -> Json:
-        return verify.verify(explain.Scene(self._snapshot, self._intent, self._plane, self._now()))
+        view = self._seen_by(peer)
+        found = verify.verify(explain.Scene(view.snapshot, view.intent, view.plane, view.now))
+        return [*([] if view.is_whole else [verify.note("partitions", seen.LEFT_OUT)]), *found]
+
+    def _seen_by(self, peer: Peer) -> shows.Sight:
+        allowed = access.of(peer, self._snapshot)
+        return self._sight() if allowed.sees_all_partitions else seen.cut(self._sight(), allowed.sees_inside)
 
     def _sight(self) -> shows.Sight:
         return shows.Sight(

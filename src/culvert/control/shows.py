@@ -10,7 +10,7 @@ from typing import Any
 from culvert.config.snapshot import Snapshot
 from culvert.control import derived, errors, host_shows, net_shows, release
 from culvert.control.stream import PART_RECORDS, Stream
-from culvert.dataplane.plane import DataPlane, JournalState, SaUsage
+from culvert.dataplane.plane import JournalState, Observed, SaUsage
 from culvert.ipsec.algorithms import cipher_row
 from culvert.ipsec.drops import TABLE
 from culvert.ipsec.lifetime import Limits
@@ -31,14 +31,15 @@ Record = dict[str, Json]
 
 @dataclass(frozen=True, slots=True)
 class Sight:
-    """Everything that a show may look at. `now` in seconds since the epoch."""
+    """Everything that a show may look at. `now` in seconds since the epoch. `is_whole`: nothing was left out of it."""
 
     snapshot: Snapshot
     intent: Intent
-    plane: DataPlane
+    plane: Observed
     now: float
     events: tuple[tuple[float, str], ...] = ()
     trouble: str = ""
+    is_whole: bool = True
 
 
 def show(view: Sight, what: str, filters: Mapping[str, Json]) -> Json:
@@ -96,7 +97,7 @@ def _named_ones(kind: Kind, records: list[Record], filters: Mapping[str, Json]) 
 
 
 def objects(
-    snapshot: Snapshot, plane: DataPlane, kind: Kind, names: Sequence[str] | None, args: Mapping[str, Json]
+    snapshot: Snapshot, plane: Observed, kind: Kind, names: Sequence[str] | None, args: Mapping[str, Json]
 ) -> Iterator[Record]:
     """The objects of a kind that `names` (names or globs) choose, as {kind, name, properties, kept}.
 
@@ -128,7 +129,7 @@ def _fitting(kind: Kind, names: Iterable[str], glob: str, folder: str, args: Map
             yield name
 
 
-def _all(snapshot: Snapshot, plane: DataPlane, kind: Kind, args: Mapping[str, Json]) -> Iterator[Record]:
+def _all(snapshot: Snapshot, plane: Observed, kind: Kind, args: Mapping[str, Json]) -> Iterator[Record]:
     make = named if args.get("names_only") else record
     found = {own.name: make(own) for own in snapshot.all(kind.path) if _stands_in(kind, own.name, args)}
     others = _unconfigured(snapshot, plane, kind)
@@ -150,7 +151,7 @@ def named(own: Object) -> Record:
     return {"kind": own.kind.word, "name": own.name}
 
 
-def _unconfigured(snapshot: Snapshot, plane: DataPlane, kind: Kind) -> dict[str, Record]:
+def _unconfigured(snapshot: Snapshot, plane: Observed, kind: Kind) -> dict[str, Record]:
     """What there is of a kind though nobody configured it: links of the host, and what follows from other objects."""
     if kind.derived:
         return derived.records(snapshot, kind)
@@ -172,7 +173,7 @@ def _stored_name(kind: Kind, name: str, folder: str) -> str:
         raise errors.NotFound(kind.title, name) from None
 
 
-def _host_links(plane: DataPlane, kind: Kind) -> dict[str, Record]:
+def _host_links(plane: Observed, kind: Kind) -> dict[str, Record]:
     defaults = {own.word: own.type.raw(own.default) for own in kind.fields}
     return {link.name: {"kind": kind.word, "name": link.name, "properties": defaults} for link in plane.links()}
 
@@ -187,11 +188,11 @@ def chosen_sas(view: Sight, filters: Mapping[str, Json]) -> list[SecurityAssocia
     return chosen
 
 
-def streamed(view: Sight, what: str, filters: Mapping[str, Json], may: Callable[[str], bool]) -> Stream | None:
-    """The records of `show net ipsec ipsec-sa` of what `may` be seen, in parts; None for any other show."""
+def streamed(view: Sight, what: str, filters: Mapping[str, Json]) -> Stream | None:
+    """The records of `show net ipsec ipsec-sa` in parts; None for any other show."""
     if what != IPSEC_SA:
         return None
-    chosen = [sa for sa in chosen_sas(view, filters) if may(sa.label)]
+    chosen = chosen_sas(view, filters)
     return Stream(len(chosen), _sa_parts(view, chosen))
 
 
