@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 from sealing import AUTH_KEY, CIPHER_KEY, SITE_A
 
-from culvert.control import logs, seen
+from culvert.control import seen
 from culvert.control.listener import Peer
 from culvert.control.shows import SHOWS
-from culvert.ipsec.drops import Reason
 from culvert.dataplane.plane import DropCount
+from culvert.ipsec.drops import Reason
 from culvert.ipsec.ip import NextHeader
 from tests.control.live import Site
 
@@ -58,7 +58,7 @@ def become(site: Site, user: str) -> None:
 
 def packet(source: str, destination: str, protocol: int = NextHeader.UDP) -> str:
     ends = ip_address(source).packed + ip_address(destination).packed
-    return (bytes.fromhex("4500001c0001000040") + bytes([protocol, 0, 0]) + ends + bytes.fromhex("0bb90bb900080000")).hex()
+    return f"4500001c0001000040{protocol:02x}0000{ends.hex()}0bb90bb900080000"
 
 
 WAYS = [
@@ -97,7 +97,7 @@ def test_nothing_is_verified_of_others(site: Site) -> None:
     assert {"check": "partitions", "verdict": "pass", "sentence": seen.LEFT_OUT, "repair": ""} in before
 
 
-@pytest.mark.parametrize("what", sorted(SHOWS) + ["sys mcp-state", "sys log"])
+@pytest.mark.parametrize("what", [*sorted(SHOWS), "sys mcp-state", "sys log"])
 def test_no_show_tells_of_others(site: Site, what: str, monkeypatch: pytest.MonkeyPatch) -> None:
     add_others(site)
     last = DropCount(Reason.REPLAY, 3, 1.0, "10.9.0.10 to 10.1.0.10 by /S2/hush-in")

@@ -26,20 +26,23 @@ from culvert.control import (
     operations,
     preferences,
     requests,
+    resets,
     seen,
     shows,
     verify,
 )
 from culvert.control.generations import Generations
 from culvert.control.listener import Peer
+from culvert.control.translation import told
 from culvert.dataplane.plane import DataPlane, PlaneError
 from culvert.ipsec.sa import SecurityAssociation
 from culvert.model import cli, net_ipsec
 from culvert.model.fields import Reader, Sealer
 from culvert.model.foreign import FOREIGN
 from culvert.model.names import COMMON
-from culvert.model.problems import Invalid, Problem
+from culvert.model.problems import Invalid
 from culvert.model.registry import KINDS
+from culvert.model.shows import NAMES
 from culvert.model.text import read as read_text
 from culvert.observe.publisher import Outlet
 from culvert.plan.delta import narrow
@@ -85,6 +88,7 @@ class Gateway:
         self._retry_at = 0.0
         self._decisions = logs.Decisions()
         self._preferences = preferences.Preferences(store)
+        self._resets = resets.Resets()
         self._events: deque[tuple[float, str]] = deque(maxlen=EVENTS_KEPT)
         self._calls: dict[str, Callable[[Mapping[str, Json], Peer], Json]] = {
             "create": self._create,
@@ -122,7 +126,7 @@ class Gateway:
             work = Transaction(SHIPPED, self._reader()) if saved is None else self._saved(saved)
         except (Invalid, StoreError, tx.Refusal) as error:
             self._blocked = True
-            self._troubled(f"the saved configuration was not loaded: {_told(error)}")
+            self._troubled(f"the saved configuration was not loaded: {told(error)}")
             self._guard_readable(saved or "")
             return self._trouble
         try:
@@ -180,7 +184,7 @@ class Gateway:
             access.of(peer, self._snapshot).check(name, args)
             return method(args, peer)
         except (Invalid, tx.Refusal, StoreError, PlaneError) as error:
-            raise _told(error) from None
+            raise told(error) from None
 
     @property
     def snapshot(self) -> Snapshot:
@@ -401,7 +405,13 @@ class Gateway:
 
     def _sight(self) -> shows.Sight:
         return shows.Sight(
-            self._snapshot, self._intent, self._plane, self._now(), tuple(self._events), self._trouble
+            snapshot=self._snapshot,
+            intent=self._intent,
+            plane=self._plane,
+            now=self._now(),
+            events=tuple(self._events),
+            trouble=self._trouble,
+            resets=self._resets,
         )
 
     def _delete_sas(self, args: Mapping[str, Json], peer: Peer) -> Json:
@@ -415,8 +425,14 @@ class Gateway:
         return {"reinstalled": len(chosen)}
 
     def _reset_stats(self, args: Mapping[str, Json], peer: Peer) -> Json:
-        """Counters begin at zero: all of them, or those of what `what` and `names` say."""
-        self._plane.reset_stats(shows.to_reset(self._sight(), str(args.get("what", "")), args.get("names")))
+        """Counters begin at zero: all of them, or those of what `what` and `names` or `filters` say."""
+        what, names = str(args.get("what", "")), args.get("names")
+        if what in resets.COUNTED:
+            shows.reset(self._sight(), what, args.get("filters", {}) | ({NAMES: names} if names else {}))
+            return None
+        self._plane.reset_stats(shows.to_reset(self._sight(), what, names))
+        if not what:
+            self._resets.clear()
         return None
 
     def _trust_counter_journal(self, args: Mapping[str, Json], peer: Peer) -> Json:
@@ -463,31 +479,3 @@ def _uncollected() -> Iterator[None]:
     finally:
         gc.enable()
         gc.freeze()
-
-
-def _told(error: Exception) -> errors.ControlError:
-    """The error as the faces tell it."""
-    if isinstance(error, errors.ControlError):
-        return error
-    if isinstance(error, tx.InUse):
-        return errors.InUse(error.title, error.name, error.user_title, error.user_name)
-    if isinstance(error, tx.Exists):
-        return errors.AlreadyExists(error.title, error.name)
-    if isinstance(error, tx.Missing):
-        return errors.NotFound(error.title, error.name)
-    if isinstance(error, Invalid):
-        return _invalid(error.problems)
-    if isinstance(error, PlaneError):
-        return errors.InvalidConfiguration(error.sentence)
-    return errors.Unavailable(str(error))
-
-
-def _invalid(problems: Sequence[Problem]) -> errors.ControlError:
-    """All problems in one error. A single one that is about what is there or isn't has a message of the vendor's."""
-    first = problems[0]
-    if len(problems) == 1 and first.presence and not first.line:
-        made = errors.AlreadyExists if first.presence.there else errors.NotFound
-        return made(first.presence.title, first.presence.name)
-    told = errors.InvalidConfiguration("\n".join(map(str, problems)))
-    told.line, told.column = first.line or None, first.column or None
-    return told

@@ -3,12 +3,13 @@
 import fnmatch
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from operator import attrgetter
 from typing import Any
 
 from culvert.config.snapshot import Snapshot
 from culvert.control import derived, errors, host_shows, net_shows, release
+from culvert.control.resets import Resets
 from culvert.control.stream import PART_RECORDS, Stream
 from culvert.dataplane.plane import JournalState, Observed, SaUsage
 from culvert.ipsec.algorithms import cipher_row
@@ -21,12 +22,13 @@ from culvert.model.kind import Kind, Naming, Object
 from culvert.model.names import COMMON, fits, full, is_in
 from culvert.model.problems import BadValue, Invalid
 from culvert.model.registry import KINDS
-from culvert.model.shows import COUNTED, COUNTED_TOGETHER, IPSEC_SA, NAMED, NAMES, PROTOCOL, STATIC, filters_of
+from culvert.model.shows import COUNTED, IPSEC_SA, NAMED, NAMES, PROTOCOL, STATIC, filters_of
 from culvert.model.values import ROUTE_DOMAIN_MAX, parse_address, parse_number
 from culvert.plan.intent import Intent
 
 Json = Any
 Record = dict[str, Json]
+DROPS = "net ipsec drops"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +42,7 @@ class Sight:
     events: tuple[tuple[float, str], ...] = ()
     trouble: str = ""
     is_whole: bool = True
+    resets: Resets = field(default_factory=Resets)
 
 
 def show(view: Sight, what: str, filters: Mapping[str, Json]) -> Json:
@@ -51,22 +54,27 @@ def show(view: Sight, what: str, filters: Mapping[str, Json]) -> Json:
     make = SHOWS.get(what)
     if make is None:
         raise errors.SyntaxProblem(f'unexpected argument "{what}"')
-    records = make(view, filters)
+    found = view.resets.since(what, _chosen(what, make(view, filters), filters))
+    return [own for own in found if own["packets"]] if what == DROPS else found
+
+
+def _chosen(what: str, records: list[Record], filters: Mapping[str, Json]) -> list[Record]:
     return _named_ones(KINDS[tuple(what.split())], records, filters) if what in NAMED else records
+
+
+def reset(view: Sight, what: str, filters: Mapping[str, Json]) -> None:
+    """What a show tells of the packet process is counted from now on. Raises ControlError as the show does."""
+    check_filters(what, filters)
+    view.resets.note(what, _chosen(what, SHOWS[what](view, filters), filters))
 
 
 def to_reset(view: Sight, what: str, names: Json) -> list[str] | None:
     """The virtual servers whose counters a reset is asked of; None for all counters that there are.
 
-    Raises SyntaxProblem for what has none, and for what can't be reset by itself.
+    Raises SyntaxProblem for what has none.
     """
     if not what:
         return None
-    if what in COUNTED_TOGETHER:
-        raise errors.SyntaxProblem(
-            f"{what} can't be reset by itself: the packet process sets all its counters to zero at once, and "
-            "reset-stats without more words says so to it"
-        )
     if what != " ".join(ltm.VIRTUAL):
         if what not in COUNTED:
             raise errors.SyntaxProblem(f'unexpected argument "{what.split()[-1]}"')
@@ -198,7 +206,8 @@ def streamed(view: Sight, what: str, filters: Mapping[str, Json]) -> Stream | No
 
 def _sa_parts(view: Sight, sas: Sequence[SecurityAssociation]) -> Iterator[list[Record]]:
     for start in range(0, len(sas), PART_RECORDS):
-        yield [_sa_record(view, own) for own in view.plane.usage(sas[start : start + PART_RECORDS])]
+        usage = view.plane.usage(sas[start : start + PART_RECORDS])
+        yield view.resets.since(IPSEC_SA, (_sa_record(view, own) for own in usage))
 
 
 def _filter(view: Sight, word: str, value: str) -> Callable[[SecurityAssociation], bool]:
@@ -311,7 +320,6 @@ def _drops(view: Sight, filters: Mapping[str, Json]) -> list[Record]:
             "hint": TABLE[own.reason].hint,
         }
         for own in view.plane.drops()
-        if own.packets
     ]
 
 

@@ -33,9 +33,11 @@ PROTOCOL = "protocol"
 NAMES, STATIC = "names", "static"
 """The filter that holds names; and the one that `show net route` takes for all routes that somebody configured."""
 
-COUNTED = ("ltm virtual", "net ike-evt-stat", "net ike-msg-stat")
-COUNTED_TOGETHER = ("net ipsec drops", IPSEC_SA, "net ipsec traffic-selector", "net ipsec-stat")
-"""Counters that can be reset by themselves, and those of the packet process, which only go together."""
+COUNTED = (
+    *("ltm virtual", "net ike-evt-stat", "net ike-msg-stat"),
+    *("net ipsec drops", IPSEC_SA, "net ipsec traffic-selector", "net ipsec-stat"),
+)
+"""Counters that can be reset by themselves."""
 
 FILTER_WORDS = frozenset(word for own in FILTERS.values() for word in own)
 

@@ -135,7 +135,9 @@ def _objects(verb: str, rest: list[str], partial: str, session: Session) -> Iter
     elif verb == "run":
         yield from _run_words(node, left)
     elif verb == "reset-stats":
-        yield from _names(KINDS[node.path], session) if " ".join(node.path) == "ltm virtual" else ()
+        what = " ".join(node.path)
+        yield from _names(KINDS[node.path], session) if what in shows.COUNTED and what in shows.NAMED else ()
+        yield from _filter_words(node, left, session) if what in shows.COUNTED and what in shows.FILTERS else ()
     elif node.kind is not None and verb != "help":
         yield from _of_kind(verb, node.kind, left, session)
     elif verb == "list" and count:
