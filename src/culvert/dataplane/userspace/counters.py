@@ -30,7 +30,7 @@ BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 HEADER_OCTETS = 20480
 SLOT_OCTETS = 640
 SLOTS_GROWTH = 256
-SLOTS_MAX = 65536
+SLOTS_MAX = 1 << 19
 SEQUENCE_MAX = 2**64 - 1
 """What a number of the file can say; an SA that ends sooner clamps it itself."""
 SEQUENCE_JUMP = 2**20
