@@ -104,7 +104,7 @@ class Publisher:
             for start in range(0, len(shown), TOGETHER):
                 some = shown[start : start + TOGETHER]
                 self._file.handle(_record("\n".join(head + text for text in some)))
-        if len(shown) <= TOLD_MAX:
+        if len(shown) <= TOLD_MAX or not self._file:
             for text in shown:
                 LOG.info("ipsec", level=level, text=text)
         else:
