@@ -57,12 +57,13 @@ def complete(line: str, session: Session) -> tuple[str, list[Candidate]]:
     return partial, list({own.word: own for own in fitting}.values())
 
 
-def table(candidates: Sequence[Candidate]) -> str:
-    """The two columns behind `?`, in sections."""
+def table(candidates: Sequence[Candidate], width: int = 0) -> str:
+    """The two columns behind `?`, in sections, for a screen of so many columns; 0: for any."""
     sections: dict[str, list[tuple[str, str]]] = {}
     for own in candidates:
         sections.setdefault(own.section, []).append((own.word, own.help))
-    return "\n".join(line for section, rows in sections.items() for line in [f"{section}:", *columns(sorted(rows))])
+    made = {section: columns(sorted(rows), width=width) for section, rows in sections.items()}
+    return "\n".join(line for section, lines in made.items() for line in [f"{section}:", *lines])
 
 
 def shared(words: Iterable[str]) -> str:

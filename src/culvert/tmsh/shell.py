@@ -201,7 +201,7 @@ class Shell:
 
     def _tell(self, found: Sequence[completion.Candidate]) -> None:
         """The table below the line, and then the line again, as readline believes it to be there."""
-        table = completion.table(found) or "nothing fits here"
+        table = completion.table(found, shutil.get_terminal_size().columns) or "nothing fits here"
         print(f"\n{table}\n{self._shown}{readline.get_line_buffer()}", end="", flush=True)
 
 
