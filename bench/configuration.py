@@ -1,10 +1,11 @@
 """`make bench-config`: how configuration grows, from one hundred tunnels to a hundred thousand.
 
-For each size, on one gateway of a fresh lab with its real plane: the load from cold until the last tunnel's first
-packet is on the wan; one SA more; `list` of one object on an open session and as a program; `show net ipsec ipsec-sa`;
-the daemon's memory. A tunnel is two policies, two manual SAs and two selectors.
+For each size, on one gateway of a fresh lab with its real plane: `load sys config` from cold until the last tunnel's
+first packet is on the wan; one SA more; `list` of one object on an open session and as a program; `show net ipsec
+ipsec-sa`, and what another client waits meanwhile; the daemon's memory. A tunnel is two policies, two manual SAs and
+two selectors.
 
-    python -m bench.configuration [--sizes 100 1000 10000] [--write-docs]
+    python -m bench.configuration [--sizes 100 1000 10000] [--rounds 3] [--write-docs]
 """
 
 import argparse
@@ -14,23 +15,28 @@ import secrets
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from pathlib import Path
 from statistics import median
 
+from bench import scale
+from bench.scale import TITLES, Measured, Size, cell
 from culvert.control.client import Client
 from culvert.lab import program
 from culvert.lab.lab import Lab
 from culvert.lab.namespace import Namespace
 
 PREFIX = "benchconf"
-ROOT = Path(__file__).resolve().parents[1]
-PAGE = ROOT / "docs" / "scale.md"
-SIZES = (100, 1_000, 10_000)
-ROUNDS = 5
-FLOW_SECONDS = 300.0
+SIZES = (100, 1_000, 10_000, 100_000)
+ROUNDS = 3
+LARGE = 50_000
+"""So many tunnels are measured once: that takes minutes."""
+TRIES = 5
+FLOW_SECONDS = 900.0
+IPSEC_SA = "net ipsec ipsec-sa"
 BASE = """net vlan /Common/external {
     interfaces {
         wan0 { }
@@ -59,34 +65,6 @@ ltm virtual /Common/forward {
     mask any
 }
 """
-
-
-@dataclass(frozen=True, slots=True)
-class Measured:
-    """Seconds and MiB at one size."""
-
-    tunnels: int
-    objects: int
-    load: float
-    flowing: float
-    one_more: float
-    list_open: float
-    list_program: float
-    show: float
-    memory: float
-
-
-TITLES = {
-    "tunnels": "tunnels",
-    "objects": "IPsec objects",
-    "load": "`load sys config`, s",
-    "flowing": "until the last tunnel carries a packet, s",
-    "one_more": "one SA more, ms",
-    "list_open": "`list` of one object, open session, ms",
-    "list_program": "the same as a program, ms",
-    "show": "`show net ipsec ipsec-sa`, s",
-    "memory": "daemon's memory, MiB",
-}
 
 
 def text(tunnels: int) -> str:
@@ -141,30 +119,63 @@ def measure(tunnels: int) -> Measured:
 
 
 def _measured(lab: Lab, tunnels: int) -> Measured:
-    path = lab.directory / "big.conf"
-    path.write_text(text(tunnels))
+    # Where `load sys config` looks for it.
+    (lab.directory / "a.conf").write_text(text(tunnels))
     socket_path = lab.daemon("a").socket_path
-    with Client(socket_path, timeout=900.0) as client, _knocking(lab.namespace("client"), tunnels):
+    with Client(socket_path, timeout=FLOW_SECONDS) as client, _knocking(lab.namespace("client"), tunnels):
         before, started = _received(lab.namespace("wan")), time.monotonic()
-        client.call("load", text=path.read_text(), merge=False, verify=False)
+        client.call("load", merge=False, verify=False)
         load = time.monotonic() - started
         while _received(lab.namespace("wan")) < before + 3 and time.monotonic() - started < FLOW_SECONDS:
             time.sleep(0.01)
         flowing = time.monotonic() - started
-        extra = [_one_more(client, tunnels + number) for number in range(ROUNDS)]
-        listed = [_timed(lambda: _list(client, tunnels // 2)) for _ in range(ROUNDS)]
-        show = _timed(lambda: client.call("show", what="net ipsec ipsec-sa", filters={}))
+        extra = [_one_more(client, tunnels + number) for number in range(TRIES)]
+        listed = [_timed(lambda: _list(client, tunnels // 2)) for _ in range(TRIES)]
+        meanwhile, (first, whole) = _meanwhile(socket_path, tunnels // 2, lambda: _shown(client))
     return Measured(
         tunnels=tunnels,
-        objects=6 * tunnels,
         load=load,
         flowing=flowing,
         one_more=1000 * median(extra),
         list_open=1000 * median(listed),
-        list_program=1000 * median(_timed(lambda: _program(lab, tunnels // 2)) for _ in range(ROUNDS)),
-        show=show,
+        list_program=1000 * median(_timed(lambda: _program(lab, tunnels // 2)) for _ in range(TRIES)),
+        show_first=1000 * first,
+        show=whole,
+        meanwhile=1000 * meanwhile,
         memory=_memory(lab.daemon("a").pid or 0),
     )
+
+
+def _shown(client: Client) -> tuple[float, float]:
+    """Seconds until the first records of the SAs are there, and all."""
+    started = time.monotonic()
+    parts = client.stream("show", what=IPSEC_SA, filters={})
+    next(parts)
+    first = time.monotonic() - started
+    for _ in parts:
+        pass
+    return first, time.monotonic() - started
+
+
+def _meanwhile(
+    socket_path: Path, number: int, work: Callable[[], tuple[float, float]]
+) -> tuple[float, tuple[float, float]]:
+    """The longest that another client waits for one object as long as `work` goes on, and what that gives."""
+    over, waits = threading.Event(), [0.0]
+
+    def ask() -> None:
+        with Client(socket_path) as other:
+            while not over.is_set():
+                waits.append(_timed(lambda: _list(other, number)))
+
+    asking = threading.Thread(target=ask)
+    asking.start()
+    try:
+        found = work()
+    finally:
+        over.set()
+        asking.join()
+    return max(waits), found
 
 
 def _one_more(client: Client, number: int) -> float:
@@ -234,53 +245,23 @@ def _peak(pid: int) -> int:
     return 0
 
 
-def page(rows: list[Measured]) -> str:
-    """docs/scale.md"""
-    names = [own.name for own in fields(Measured)]
-    lines = [
-        "# Scale",
-        "",
-        "`make bench-config` measures how long configuration takes as it grows, on one gateway with its real plane; "
-        "`make bench-config ARGS=--write-docs` writes this page. A tunnel is two policies, two manual SAs and two "
-        "selectors.",
-        "",
-        time.strftime("%Y-%m-%d"),
-        "",
-        "| " + " | ".join(TITLES[name] for name in names) + " |",
-        "|" + "---:|" * len(names),
-        *("| " + " | ".join(_cell(getattr(own, name)) for name in names) + " |" for own in rows),
-        "",
-        "The same, divided by the number of tunnels:",
-        "",
-        "```mermaid",
-        "xychart-beta",
-        '    title "load sys config: milliseconds for each tunnel"',
-        f"    x-axis [{', '.join(f'{own.tunnels:,}'.replace(',', ' ') for own in rows)}]",
-        f'    y-axis "ms" 0 --> {max(1000 * own.flowing / own.tunnels for own in rows) * 1.2:.2f}',
-        f"    line [{', '.join(f'{1000 * own.flowing / own.tunnels:.2f}' for own in rows)}]",
-        "```",
-        "",
-    ]
-    return "\n".join(lines)
-
-
-def _cell(value: float) -> str:
-    return f"{value:,}" if isinstance(value, int) else f"{value:,.2f}" if value < 10 else f"{value:,.0f}"
-
-
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.configuration")
     parser.add_argument("--sizes", type=int, nargs="+", default=list(SIZES))
-    parser.add_argument("--write-docs", action="store_true", help="write docs/scale.md")
+    parser.add_argument("--rounds", type=int, default=ROUNDS)
+    parser.add_argument("--write-docs", action="store_true", help="write docs/scale.md and docs/scale.svg")
     options = parser.parse_args()
-    rows = []
+    sizes = []
     for tunnels in options.sizes:
-        found = measure(tunnels)
-        rows.append(found)
-        told = (f"{TITLES[own.name]}: {_cell(getattr(found, own.name))}" for own in fields(Measured))
-        print("; ".join(told), flush=True)
+        rounds = []
+        for _ in range(1 if tunnels >= LARGE else options.rounds):
+            found = measure(tunnels)
+            rounds.append(found)
+            told = (f"{TITLES[own.name]}: {cell(getattr(found, own.name))}" for own in fields(Measured))
+            print("; ".join(told), flush=True)
+        sizes.append(Size(tunnels, tuple(rounds)))
     if options.write_docs:
-        PAGE.write_text(page(rows))
+        scale.write(sizes)
     return 0
 
 

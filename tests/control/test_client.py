@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from culvert.control.client import DEFAULT_PATH, Client, default_path
+from culvert.control.client import DEFAULT_PATH, Client, Part, default_path
 from culvert.control.errors import ControlError, NotFound, Refused, SyntaxProblem, Unavailable
 from culvert.control.listener import Peer
 from culvert.control.server import Server
+from culvert.control.stream import Stream
 from tests.control.running import serving
 
 
@@ -206,3 +207,41 @@ def test_default_path(monkeypatch: pytest.MonkeyPatch) -> None:
     assert default_path() == DEFAULT_PATH == Path("/run/culvert/culvertd.sock")
     monkeypatch.setenv("CULVERT_SOCKET", "/tmp/other.sock")
     assert default_path() == Path("/tmp/other.sock")
+
+
+def parted(call: str, args: dict, peer: Peer) -> object:
+    if call == "whole":
+        return [1, 2]
+    if call == "show" and args.get("stream"):
+        return Stream(args["parts"] * 2, ([number, "x" * 50_000] for number in range(args["parts"])))
+    return answer(call, args, peer)
+
+
+def test_a_list_comes_in_parts(path: Path) -> None:
+    with serving(Server(path, parted)), Client(path) as client:
+        found = list(client.stream("show", parts=3))
+        assert [part.records[0] for part in found] == [0, 1, 2] and {part.of for part in found} == {6}
+        assert client.call("echo", a=1) == {"a": 1}
+
+
+def test_a_daemon_without_parts_gives_all_as_one(path: Path) -> None:
+    with serving(Server(path, parted)), Client(path) as client:
+        assert list(client.stream("whole")) == [Part([1, 2], 2)]
+        with pytest.raises(NotFound):
+            list(client.stream("missing"))
+
+
+def test_who_ends_it_early_can_go_on_asking(path: Path) -> None:
+    with serving(Server(path, parted)), Client(path) as client:
+        for _ in client.stream("show", parts=100):
+            break
+        assert client.call("echo", a=1) == {"a": 1}
+
+
+def test_a_call_in_between_is_not_answered_with_a_part(path: Path) -> None:
+    with serving(Server(path, parted)), Client(path) as client:
+        parts = client.stream("show", parts=100)
+        next(parts)
+        assert client.call("echo", a=1) == {"a": 1}
+        with pytest.raises(Unavailable):
+            list(parts)

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -20,9 +21,25 @@ import pytest
 from culvert.control.errors import NotFound, Unavailable
 from culvert.control.listener import Lock, Peer
 from culvert.control.server import Server, may_enter
+from culvert.control.stream import Stream
 from tests.control.running import Raw, as_other, serving
 
 NOBODY = 65534
+
+
+MADE: list[int] = []
+"""The parts that were worked out."""
+
+
+def parts(number: int, octets: int, fault: str) -> Iterator[list[object]]:
+    MADE.clear()
+    for each in range(number):
+        MADE.append(each)
+        yield [each, "x" * octets]
+    if fault == "missing":
+        raise NotFound("IPsec policy", "/Common/x")
+    if fault:
+        raise ValueError("auth-key 0x0123456789abcdef0123")
 
 
 def answer(call: str, args: dict, peer: Peer) -> object:
@@ -32,6 +49,8 @@ def answer(call: str, args: dict, peer: Peer) -> object:
         return [peer.pid, peer.uid, peer.gid, peer.user]
     if call == "big":
         return "x" * args["octets"]
+    if call == "parts":
+        return Stream(args["parts"] * 2, parts(args["parts"], args.get("octets", 1), args.get("fault", "")))
     if call == "missing":
         raise NotFound("IPsec policy", "/Common/x")
     if call == "not-json":
@@ -401,3 +420,66 @@ def _until(condition: object, seconds: float = 10.0) -> None:
     while not condition():  # type: ignore[operator]
         assert time.monotonic() < deadline, "it never came"
         time.sleep(0.01)
+
+
+def test_an_answer_in_parts_ends_with_a_result(path: Path) -> None:
+    with serving(Server(path, answer)):
+        client = Raw(path)
+        found = [client.ask(request(3, "parts", parts=2)), client.answer(), client.answer()]
+        assert found == [
+            {"id": 3, "part": [0, "x"], "of": 4},
+            {"id": 3, "part": [1, "x"], "of": 4},
+            {"id": 3, "result": []},
+        ]
+        assert client.ask(request(4, "echo")) == {"id": 4, "result": {}}
+        client.close()
+
+
+@pytest.mark.parametrize(("fault", "status"), [("missing", 404), ("boom", 500)])
+def test_what_goes_wrong_midway_ends_the_answer(path: Path, fault: str, status: int) -> None:
+    with serving(Server(path, answer)):
+        client = Raw(path)
+        assert client.ask(request(1, "parts", parts=1, fault=fault)) == {"id": 1, "part": [0, "x"], "of": 2}
+        last = client.answer()
+        assert last["error"]["http"] == status and "0x0123" not in json.dumps(last)
+        assert client.ask(request(2, "echo")) == {"id": 2, "result": {}}
+        client.close()
+
+
+def test_parts_are_made_as_they_are_read_and_others_are_answered_meanwhile(path: Path) -> None:
+    with serving(Server(path, answer, send_seconds=0.3)):
+        slow, other = Raw(path), Raw(path)
+        slow.socket.sendall(request(1, "parts", parts=200, octets=50_000))
+        assert slow.answer()["part"][0] == 0
+        time.sleep(0.5)
+        made = len(MADE)
+        assert made < 100, "nobody reads, so nothing is worked out and held"
+        assert other.ask(request(2, "echo")) == {"id": 2, "result": {}}
+        time.sleep(0.5)
+        assert len(MADE) == made
+        numbers = [slow.answer()["part"][0] for _ in range(199)]
+        assert numbers == list(range(1, 200)), "a reader who takes his time is not dropped"
+        assert slow.answer() == {"id": 1, "result": []}
+        slow.close(), other.close()
+
+
+def test_who_leaves_midway_ends_the_work(path: Path) -> None:
+    server = Server(path, answer)
+    with serving(server):
+        client = Raw(path)
+        client.socket.sendall(request(1, "parts", parts=200, octets=50_000))
+        client.answer()
+        client.close()
+        until = time.monotonic() + 5
+        while server.connections and time.monotonic() < until:
+            time.sleep(0.01)
+        assert not server.connections and len(MADE) < 200
+
+
+def test_the_daemon_can_stop_while_parts_wait(path: Path) -> None:
+    with serving(Server(path, answer)) as stop:
+        client = Raw(path)
+        client.socket.sendall(request(1, "parts", parts=200, octets=50_000))
+        client.answer()
+        stop()
+        client.close()

@@ -93,8 +93,8 @@ class Lines:
     def report(self) -> dict[str, object]:
         return {"path": "none", "level": self.level, "octets": 0, "destinations": []}
 
-    def emit(self, level: str, text: str) -> None:
-        self.lines.append(text)
+    def emit(self, level: str, *texts: str) -> None:
+        self.lines += texts
 
 
 class Desk:

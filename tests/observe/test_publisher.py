@@ -115,3 +115,23 @@ def test_a_full_disk_is_said_once_and_got_over(
     assert [record.getMessage() for record in caplog.records] == ["ipsec-log-lost"]
     assert capfd.readouterr().err == ""
     assert (tmp_path / "ipsec.log").read_text().endswith("INFO: after\n")
+
+
+def test_many_events_at_once_are_each_a_line_and_one_in_the_daemons_log(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(publishing, "TOGETHER", 70)
+    texts = [f"event\n{number} key auth-key secret{number}" for number in range(150)]
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as syslog, caplog.at_level(logging.INFO):
+        syslog.bind(str(tmp_path / "log.sock"))
+        publisher = Publisher(tmp_path / "ipsec.log", lambda: NOW, syslog=str(tmp_path / "log.sock"))
+        publisher.configure("info", [Outlet("local")])
+        publisher.emit("info", *texts)
+        publisher.emit("info")
+        publisher.close()
+        syslog.settimeout(5)
+        assert syslog.recv(4096) == b"<134>culvert: event 0 key auth-key <hidden>"
+    lines = (tmp_path / "ipsec.log").read_text().splitlines()
+    assert lines == [f"2012-06-29 16:45:14: INFO: event {number} key auth-key <hidden>" for number in range(150)]
+    (record,) = [own for own in caplog.records if own.name == "culvert.observe.publisher"]
+    assert record.fields == {"level": "info", "count": 150, "path": tmp_path / "ipsec.log"}  # type: ignore[attr-defined]

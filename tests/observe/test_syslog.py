@@ -59,3 +59,13 @@ def test_an_event_too_long_for_a_datagram_is_lost_alone(tmp_path: Path) -> None:
         assert listening.recv(4096) == b"<134>culvert: short ?"
         assert syslog.lost == 1
         syslog.close()
+
+
+def test_of_many_events_for_nobody_only_the_first_is_tried(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    syslog = LocalSyslog(str(tmp_path / "none"), "culvert")
+    tried = []
+    monkeypatch.setattr(syslog, "_opened", lambda read=syslog._opened: tried.append(1) or read())
+    syslog.send("local0", "info", *("event" for _ in range(50)))
+    assert (syslog.lost, len(tried)) == (50, 1)

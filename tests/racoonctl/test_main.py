@@ -6,9 +6,15 @@ from pathlib import Path
 import pytest
 from sealing import AUTH_KEY, CIPHER_KEY, SITE_A
 
+from culvert.control import shows
 from culvert.racoonctl import layout
-from culvert.racoonctl.main import Misuse, main, run
+from culvert.racoonctl import main as program
+from culvert.racoonctl.main import Misuse, main
 from tests.control.live import Site
+
+
+def run(words: list[str], detail: int, site: Site) -> str:
+    return "\n".join(program.run(words, detail, site))
 
 
 @pytest.fixture
@@ -30,6 +36,13 @@ def test_manual_sas_are_under_esp_and_ipsec(site: Site) -> None:
     assert lines[5].startswith("\tcreated: 2023-11-14 22:13:20\tcurrent: ")
     assert AUTH_KEY.strip('"') not in told
     assert CIPHER_KEY.strip('"') not in told
+
+
+def test_sas_of_several_parts_are_counted_down_to_zero(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shows, "PART_RECORDS", 1)
+    assert len(list(program.run(["show-sa", "esp"], 0, site))) == 2
+    counted = [line.split()[0] for line in run(["show-sa", "esp"], 0, site).splitlines() if "sadb_seq" in line]
+    assert counted == ["sadb_seq=1", "sadb_seq=0"]
 
 
 def test_nothing_is_under_ah(site: Site) -> None:

@@ -47,7 +47,10 @@ def words(site: Site, line: str, *before: str) -> list[str]:
         ("delete net ipsec ipsec-sa traffic-selector ts-o", ["ts-out"]),
         ("delete net ipsec i", ["ike-daemon", "ike-sa", "ipsec-policy", "ipsec-sa"]),
         ("modify cli transaction ", ["delete"]),
-        ("reset-stats net ", ["ike-evt-stat", "ike-msg-stat"]),
+        ("reset-stats net ", ["ike-evt-stat", "ike-msg-stat", "ipsec", "ipsec-stat"]),
+        ("reset-stats net ipsec ", ["drops", "ipsec-sa", "traffic-selector"]),
+        ("reset-stats net ipsec traffic-selector ts-o", ["ts-out"]),
+        ("reset-stats net ipsec ipsec-sa s", ["spi", "src-addr"]),
         ("reset-stats ltm virtual ", ["forward"]),
         ("show ltm virtual for", ["forward"]),
         ("create net ipsec ipsec-policy x {\nmode tunnel\nipc", ["ipcomp", "ipcomp-cpi"]),
@@ -111,3 +114,13 @@ def test_tab_fills_in_what_is_sure(site: Site) -> None:
 def test_it_never_raises(site: Site, line: str) -> None:
     for start in ("", "modify net ipsec ipsec-policy pol-out ", "create net vlan v interfaces add { "):
         completion.table(completion.complete(start + line, Session(site))[1])
+
+
+def test_help_stays_in_its_column_on_a_narrow_screen(site: Site) -> None:
+    _, found = completion.complete("create net ipsec manual-security-association x ", Session(site))
+    for width in (20, 40, 80, 120):
+        lines = completion.table(found, width).splitlines()
+        assert max(map(len, lines)) < max(width, 34)
+        words = [line.split()[0] for line in lines if line.startswith("  ") and line[2] != " "]
+        assert words == [own.split()[0] for own in completion.table(found).splitlines() if own.startswith("  ")]
+    assert "\n".join(lines) == completion.table(found)

@@ -1,9 +1,10 @@
 """Changes of lists and members: `add`, `delete`, `modify`, against what is there."""
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from typing import Any
 
 from culvert.model.fields import Edit, Field, Members, Raw, Reader, Value, Verb, Words
+from culvert.model.kind import Object, Path
 from culvert.model.passwords import MASK, Password
 from culvert.model.problems import BadItem, BadValue
 
@@ -69,3 +70,17 @@ def _refuse(names: list[str], sentence: str, *, there: bool) -> None:
         raise BadItem(f"{names[0]}: {sentence}", names[0], there=there)
     if names:
         raise BadValue(f"{', '.join(names)}: {sentence}")
+
+
+def renamed(user: Object, paths: Container[Path], old: str, new: str) -> Object:
+    """`user` with every mention of an object by its old name made one by the new."""
+    values = dict(user.values)
+    for word in {word for word, target, name in user.references() if target in paths and name == old}:
+        value = values[word]
+        if isinstance(value, str):
+            values[word] = new
+        elif isinstance(value, Mapping):
+            values[word] = dict(sorted((new if name == old else name, inner) for name, inner in value.items()))
+        else:
+            values[word] = tuple(sorted(new if name == old else name for name in value))
+    return Object(user.kind, user.name, values, user.kept, user.said)

@@ -1,10 +1,11 @@
 """The configuration as one immutable value, with the indexes that rules ask for."""
 
 from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Generic, TypeVar
 
-from culvert.model.kind import Kind, Object, Path
+from culvert.model.kind import Object, Path
 
 Key = tuple[Path, str]
 K = TypeVar("K")
@@ -20,8 +21,8 @@ class Snapshot:
     """
 
     objects: Mapping[Path, Mapping[str, Object]] = field(default_factory=dict)
-    referrers_of: Mapping[Key, frozenset[Key]] = field(default_factory=dict)
-    owners: Mapping[tuple[Path, int, object], frozenset[str]] = field(default_factory=dict)
+    referrers_of: Mapping[Key, AbstractSet[Key]] = field(default_factory=dict)
+    owners: Mapping[tuple[Path, int, object], AbstractSet[str]] = field(default_factory=dict)
 
     def get(self, path: Path, name: str) -> Object | None:
         return self.objects.get(path, {}).get(name)
@@ -48,12 +49,16 @@ class Snapshot:
 
     def referrers(self, path: Path, name: str) -> Iterable[Object]:
         """The objects that name this one, by kind and name."""
-        found = (self.get(*key) for key in sorted(self.referrers_of.get((path, name), ())))
+        found = (self.get(*key) for key in self.referrer_keys(path, name))
         return [other for other in found if other is not None]
 
-    def holders(self, kind: Kind, number: int, value: object) -> frozenset[str]:
-        """Who has `value` for the kind's unique key `number`."""
-        return self.owners.get((kind.path, number, value), frozenset())
+    def referrer_keys(self, path: Path, name: str) -> Iterable[Key]:
+        """As `referrers`, by their keys."""
+        return sorted(self.referrers_of.get((path, name), ()))
+
+    def holders(self, path: Path, number: int, value: object) -> AbstractSet[str]:
+        """Who of a kind has `value` for its unique key `number`."""
+        return self.owners.get((path, number, value), frozenset())
 
     def with_changes(self, changes: Mapping[Key, Object | None]) -> "Snapshot":
         """This snapshot with objects put in place (or, for None, taken out)."""
@@ -83,18 +88,24 @@ class Builder:
 
     def __init__(self, base: Snapshot) -> None:
         self._objects = {path: dict(own) for path, own in base.objects.items()}
-        self._referrers_of = dict(base.referrers_of)
-        self._owners = dict(base.owners)
-        self.snapshot = Snapshot(self._objects, self._referrers_of, self._owners)
+        self._referrers_of = _Index(base.referrers_of)
+        self._owners = _Index(base.owners)
+        self.snapshot = Snapshot(self._objects, self._referrers_of.sets, self._owners.sets)
 
     def put(self, key: Key, new: Object | None) -> None:
         """Put `new` in place of what `key` names, or take that out."""
         own = self._objects.setdefault(key[0], {})
         if (old := own.pop(key[1], None)) is not None:
-            _unlink(old, self._referrers_of, self._owners)
+            for _, path, name in old.references():
+                self._referrers_of.take((path, name), key)
+            for mark in _marks(old):
+                self._owners.take(mark, old.name)
         if new is not None:
             own[key[1]] = new
-            _link(new, self._referrers_of, self._owners)
+            for _, path, name in new.references():
+                self._referrers_of.add((path, name), key)
+            for mark in _marks(new):
+                self._owners.add(mark, new.name)
 
 
 def _marks(own: Object) -> Iterator[tuple[Path, int, object]]:
@@ -103,33 +114,27 @@ def _marks(own: Object) -> Iterator[tuple[Path, int, object]]:
             yield own.kind.path, number, value
 
 
-def _link(
-    own: Object,
-    referrers_of: dict[Key, frozenset[Key]],
-    owners: dict[tuple[Path, int, object], frozenset[str]],
-) -> None:
-    key = (own.kind.path, own.name)
-    for _, path, name in own.references():
-        referrers_of[path, name] = referrers_of.get((path, name), frozenset()) | {key}
-    for mark in _marks(own):
-        owners[mark] = owners.get(mark, frozenset()) | {own.name}
+class _Index(Generic[K, V]):
+    """Sets by key. Those of the base are shared with it and never changed; each that changes is copied once.
 
+    Copied for every change, the set of those who name one VLAN would make a file's time grow with their square.
+    """
 
-def _unlink(
-    own: Object,
-    referrers_of: dict[Key, frozenset[Key]],
-    owners: dict[tuple[Path, int, object], frozenset[str]],
-) -> None:
-    key = (own.kind.path, own.name)
-    for _, path, name in own.references():
-        _take(referrers_of, (path, name), key)
-    for mark in _marks(own):
-        _take(owners, mark, own.name)
+    def __init__(self, base: Mapping[K, AbstractSet[V]]) -> None:
+        self.sets: dict[K, AbstractSet[V]] = dict(base)
+        self._own: dict[K, set[V]] = {}
 
+    def add(self, key: K, value: V) -> None:
+        self._writable(key).add(value)
 
-def _take(index: dict[K, frozenset[V]], key: K, value: V) -> None:
-    left = index.get(key, frozenset()) - {value}
-    if left:
-        index[key] = left
-    else:
-        index.pop(key, None)
+    def take(self, key: K, value: V) -> None:
+        left = self._writable(key)
+        left.discard(value)
+        if not left:
+            del self.sets[key], self._own[key]
+
+    def _writable(self, key: K) -> set[V]:
+        found = self._own.get(key)
+        if found is None:
+            found = self.sets[key] = self._own[key] = set(self.sets.get(key, ()))
+        return found

@@ -6,8 +6,9 @@ commit follows the size of the change and not of the configuration.
 
 import itertools
 import re
-from collections.abc import Collection, Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 
 from culvert.config import edits
 from culvert.config.shipped import SHIPPED as SHIPPED
@@ -19,7 +20,7 @@ from culvert.model.auth import PARTITION
 from culvert.model.fields import Edit, Field, Members, Raw, Reader, Value, Words
 from culvert.model.fields import Key as KeyField
 from culvert.model.foreign import FOREIGN, KEPT
-from culvert.model.kind import Kind, Naming, Object, Path, defaults, fields_by_word
+from culvert.model.kind import Kind, Naming, Object, Path, defaults, fields_by_word, required_fields
 from culvert.model.names import partition
 from culvert.model.order import component, place
 from culvert.model.passwords import MASK, Password
@@ -31,6 +32,7 @@ from culvert.model.text import Draft
 NAMES_TOLD = 10
 """How many objects of one component a warning names."""
 
+_RANKS = {PARTITION: 0, FOLDER: 1}
 _HASHED = re.compile(r'^([ \t]+encrypted-password )(?:"\$[^"\n]*"|\$\S+)', re.MULTILINE)
 
 
@@ -95,6 +97,9 @@ class Transaction:
         full = kind.full_name(name, self._reader.folder)
         if self._now.get(kind.path, full) is not None or (draft is None and self._kept(kind, full)):
             raise Exists(kind.title, full)
+        return self._create(kind, full, raw, draft)
+
+    def _create(self, kind: Kind, full: str, raw: Mapping[str, Raw], draft: Draft | None) -> Object:
         if kind.fixed:
             raise Invalid(Problem("can't be created; the ones that exist are all there are", kind.title, full))
         return self._put(kind, full, raw, None, draft)
@@ -156,12 +161,13 @@ class Transaction:
         made = Object(kind, new, own.values, own.kept, own.said)
         self._change((kind.path, new), made)
         for user in users:
-            self._change((user.kind.path, user.name), _renamed(user, _stood_for(kind.path), old, new))
+            self._change((user.kind.path, user.name), edits.renamed(user, _stood_for(kind.path), old, new))
         return made
 
     def _kept(self, kind: Kind, name: str) -> bool:
         """Whether a stanza is kept that would be of this kind if Culvert carried out what it says."""
-        return self._now.get(FOREIGN, f"{kind.word} {name}") is not None
+        foreign = self._now.objects.get(FOREIGN)
+        return bool(foreign) and f"{kind.word} {name}" in foreign
 
     def _missing(self, kind: Kind, name: str) -> Missing | Invalid:
         return Invalid(Problem(KEPT, kind.title, name)) if self._kept(kind, name) else Missing(kind.title, name)
@@ -177,12 +183,17 @@ class Transaction:
             self._change((path, name), None)
             self._deleted.append(own)
 
-    def put(self, draft: Draft) -> Object:
-        """Create the draft's object, or modify it where it exists (a file laid over a configuration)."""
-        full = draft.kind.full_name(draft.name, self._reader.folder)
+    def put(self, draft: Draft, full: str = "") -> Object:
+        """Create the draft's object, or modify it where it exists (a file laid over a configuration).
+
+        `full`: its full name, where that is known.
+        """
+        full = full or draft.kind.full_name(draft.name, self._reader.folder)
         self._displace(draft, full)
-        exists = self._now.get(draft.kind.path, full) is not None or draft.kind.implicit
-        return (self.modify if exists else self.create)(draft.kind, full, draft.raw, draft)
+        current = self._now.get(draft.kind.path, full)
+        if current is None and not draft.kind.implicit:
+            return self._create(draft.kind, full, draft.raw, draft)
+        return self._put(draft.kind, full, draft.raw, current, draft)
 
     def check(self) -> Snapshot:
         """The new snapshot. Raises InUse, Missing or Invalid with every problem found."""
@@ -248,9 +259,10 @@ class Transaction:
             if unique.advice is not advice:
                 continue
             for value in unique.keys(own):
-                others = sorted(self._now.holders(own.kind, number, value) - {own.name})
-                if others:
-                    yield own.problem(unique.sentence.format(other=others[0]))
+                holders = self._now.holders(own.kind.path, number, value)
+                if len(holders) > 1:
+                    other = min(name for name in holders if name != own.name)
+                    yield own.problem(unique.sentence.format(other=other))
 
     def _put(
         self, kind: Kind, name: str, raw: Mapping[str, Raw], current: Object | None, draft: Draft | None
@@ -259,9 +271,9 @@ class Transaction:
         if kind.path == FOREIGN and draft is None:
             # Only a reader of files knows which stanzas are foreign.
             raise Invalid(Problem("comes with a file that is loaded, and only so", kind.title, name))
-        given = dict(raw)
+        given = raw
         if current is None and kind.complete:
-            kind.complete(name, given, self._now)
+            kind.complete(name, given := dict(raw), self._now)
         values, problems = self._values(kind, given, current, self._known.get(kind.path, name))
         problems += kind.typed(name, raw)
         if problems:
@@ -270,10 +282,11 @@ class Transaction:
         said = frozenset(word for word in current.said if word.split(" ")[0] not in raw) if current else frozenset()
         if draft:
             said |= self._said(kind, name, draft.raw, values)
+            draft.places[""] = draft.line, draft.column
         made = Object(kind, name, values, kept, said)
         if current is None and draft is None and kind.implicit and values == defaults(kind):
             return made  # It is so without being configured.
-        self._change((kind.path, name), made, {"": (draft.line, draft.column), **draft.places} if draft else None)
+        self._change((kind.path, name), made, draft.places if draft else None)
         return made
 
     def _said(self, kind: Kind, name: str, raw: Mapping[str, Raw], values: Mapping[str, Value]) -> frozenset[str]:
@@ -281,7 +294,7 @@ class Transaction:
         found = {""} if SHIPPED.get(kind.path, name) is not None else set()
         for word, given in raw.items():
             own = fields_by_word(kind)[word]
-            if values[word] == own.default and not (own.always or own.required):
+            if not (own.always or own.required) and values[word] == own.default:
                 found.add(word)
             elif isinstance(own.type, Members) and isinstance(given, list):
                 found |= {
@@ -304,22 +317,25 @@ class Transaction:
         if current is None:
             problems += [
                 Problem(f"is missing: {own.type.expects}", word=own.word)
-                for own in kind.fields
-                if own.required and own.word not in raw
+                for own in required_fields(kind)
+                if own.word not in raw
             ]
-        for own in (known[word] for word in raw if word in known):
+        for word, given in raw.items():
+            if (own := known.get(word)) is None:
+                continue
+            start = values[word]
             try:
-                # A new object's list begins empty: `profiles add { fastL4 }` names all that it shall have.
-                fresh = current is None and isinstance(raw[own.word], Edit)
-                start = edits.empty(own) if fresh else values[own.word]
-                if start is None and standing is not None and raw[own.word] == MASK:
-                    start = standing[own.word]
-                made = edits.apply(own, start, raw[own.word], self._reader)
+                if isinstance(given, Edit) and current is None:
+                    # A new object's list begins empty: `profiles add { fastL4 }` names all that it shall have.
+                    start = edits.empty(own)
+                elif start is None and standing is not None and given == MASK:
+                    start = standing[word]
+                made = edits.apply(own, start, given, self._reader)
                 # The same key again keeps its sealed text, so that nothing changes in what is saved.
-                values[own.word] = start if made == start else made
+                values[word] = start if start is not None and made == start else made
             except BadValue as error:
                 presence = _presence(own, error, current) if isinstance(error, BadItem) else None
-                problems.append(Problem(str(error), word=own.word, presence=presence))
+                problems.append(Problem(str(error), word=word, presence=presence))
         return values, problems
 
     def _change(self, key: Key, new: Object | None, places: Mapping[str, tuple[int, int]] | None = None) -> None:
@@ -336,19 +352,28 @@ class Transaction:
 
     def _neighbourhood(self) -> Iterator[Object]:
         seen: set[Key] = set()
-        for path, name in self._touched:
-            own = self._now.get(path, name)
-            before = self._base.get(path, name)
-            named = [(other, who) for subject in (own, before) if subject for _, other, who in subject.references()]
-            users = [(user.kind.path, user.name) for user in self._users(path, name)]
-            concerned = [(each.kind.path, each.name) for subject in (own, before) for each in self._concerned(subject)]
-            for key in [(path, name), *named, *users, *concerned]:
-                if key not in seen and (neighbour := self._now.get(*key)) is not None:
-                    seen.add(key)
-                    yield neighbour
+        for key in self._touched:
+            for neighbour in (key, *self._neighbours(*key)):
+                if neighbour not in seen:
+                    seen.add(neighbour)
+                    if (own := self._now.get(*neighbour)) is not None:
+                        yield own
 
-    def _concerned(self, own: Object | None) -> Iterable[Object]:
-        return own.kind.concerns(own, self._now) if own and own.kind.concerns else ()
+    def _neighbours(self, path: Path, name: str) -> Iterator[Key]:
+        """Whom an object names or named, who names it, and whose rules look at it all the same."""
+        now, before = self._now.get(path, name), self._base.get(path, name)
+        subjects = [own for own in (now, before) if own is not None]
+        for own in subjects:
+            for _, other, who in own.references():
+                yield other, who
+        for stood_for in _stood_for(path):
+            yield from self._now.referrer_keys(stood_for, name)
+        for own in subjects:
+            for each in self._concerned(own):
+                yield each.kind.path, each.name
+
+    def _concerned(self, own: Object) -> Iterable[Object]:
+        return own.kind.concerns(own, self._now) if own.kind.concerns else ()
 
     def _problems(self, own: Object, unread: Unread) -> Iterator[Problem]:
         places = self._touched.get((own.kind.path, own.name), {})
@@ -405,23 +430,10 @@ def _presence(own: Field, error: BadItem, current: Object | None) -> Presence:
     return Presence(error.there, title, f"{current.name} {error.item}".strip() if current else error.item)
 
 
-def _stood_for(path: Path) -> list[Path]:
+@cache
+def _stood_for(path: Path) -> tuple[Path, ...]:
     """The kinds by whose path an object of `path` may be named."""
-    return [path, *(kind.path for kind in KINDS.values() if kind.stand_in == path)]
-
-
-def _renamed(user: Object, paths: Container[Path], old: str, new: str) -> Object:
-    """`user` with every mention of an object by its old name made one by the new."""
-    values = dict(user.values)
-    for word in {word for word, target, name in user.references() if target in paths and name == old}:
-        value = values[word]
-        if isinstance(value, str):
-            values[word] = new
-        elif isinstance(value, Mapping):
-            values[word] = dict(sorted((new if name == old else name, inner) for name, inner in value.items()))
-        else:
-            values[word] = tuple(sorted(new if name == old else name for name in value))
-    return Object(user.kind, user.name, values, user.kept, user.said)
+    return (path, *(kind.path for kind in KINDS.values() if kind.stand_in == path))
 
 
 def _kept_values(own: Object) -> dict[str, Value]:
@@ -452,8 +464,7 @@ def _worth_saving(own: Object) -> bool:
 
 def _rank(draft: Draft) -> tuple[int, str]:
     """Partitions first, folders from the outside in, then everything else as it stands."""
-    ranks = {PARTITION: 0, FOLDER: 1}
-    rank = ranks.get(draft.kind.path, 2)
+    rank = _RANKS.get(draft.kind.path, 2)
     return rank, draft.name if rank == 1 else ""
 
 
@@ -481,7 +492,7 @@ def read_file(content: str, base: Snapshot, reader: Reader, known: Snapshot | No
             if first != draft.line:
                 raise Invalid(Problem(f"is given twice, first on line {first}", draft.kind.title, draft.name))
             if id(draft) not in broken:
-                transaction.put(draft)
+                transaction.put(draft, full)
                 continue
             problems += transaction.value_problems(draft, partly=True)
         except Invalid as error:

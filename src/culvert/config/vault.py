@@ -54,8 +54,10 @@ class Vault:
 
     def seal(self, secret: Secret) -> str:
         """`$M$xx$<base64>` of the key text; another one each time."""
-        head = f"$M${secrets.choice(_LETTERS)}{secrets.choice(_LETTERS)}$"
-        nonce = secrets.token_bytes(NONCE_OCTETS)
+        # One question to the kernel for both: a large file has tens of thousands of keys.
+        chance = secrets.token_bytes(NONCE_OCTETS + 2)
+        nonce, letters = chance[:NONCE_OCTETS], "".join(_LETTERS[octet % len(_LETTERS)] for octet in chance[-2:])
+        head = f"$M${letters}$"
         sealed = nonce + self._cipher.encrypt(nonce, secret.reveal(), head.encode())
         return head + base64.b64encode(sealed).decode("ascii")
 

@@ -13,6 +13,9 @@
 
 Whoever has a role with any right changes the own password, and nothing else of the own entry.
 
+What is shown of running things is cut to the same folders (see `seen`). The log of IPsec can't be: its lines are for
+those who see all partitions.
+
 A change is judged twice: by what is asked for, before anything else is told about it, and by what it leads to, object
 by object, however it came about (a move, a load, a name in another folder).
 
@@ -140,6 +143,15 @@ class Access:
         """Whether what has this full path is for this user's eyes; /Common is for everybody's."""
         place = partition(name)
         return self.sees_everything or f"/{place}" == COMMON or self._right(place).sees
+
+    @property
+    def sees_all_partitions(self) -> bool:
+        """Whether there is nothing that stands in a partition and is not for this user's eyes."""
+        return self.sees_everything or self._everywhere.sees
+
+    def check_sees_all(self, what: str) -> None:
+        """Raises Refused: `what` is of all partitions, and can't be told apart."""
+        self._need(self.sees_all_partitions, f"see {what}, which is of all partitions")
 
     @property
     def sees_everything(self) -> bool:

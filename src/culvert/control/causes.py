@@ -29,9 +29,14 @@ def told(error: Exception) -> ControlError:
 def _invalid(problems: Sequence[Problem]) -> ControlError:
     """All problems in one error. A single one that is about what is there or isn't has a message of the vendor's."""
     first = problems[0]
+    told: ControlError
     if len(problems) == 1 and first.presence and not first.line:
         made = errors.AlreadyExists if first.presence.there else errors.NotFound
-        return made(first.presence.title, first.presence.name)
-    told = errors.InvalidConfiguration("\n".join(map(str, problems)))
-    told.line, told.column = first.line or None, first.column or None
+        told = made(first.presence.title, first.presence.name)
+    else:
+        told = errors.InvalidConfiguration("\n".join(map(str, problems)))
+        told.line, told.column = first.line or None, first.column or None
+    told.problems = [
+        {"title": own.title, "name": own.name, "word": own.word, "sentence": own.sentence} for own in problems
+    ]
     return told

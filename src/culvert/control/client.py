@@ -4,10 +4,10 @@ import json
 import os
 import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, NamedTuple, Self
 
 from culvert.control.errors import ControlError, Refused, Unavailable
 
@@ -19,6 +19,13 @@ _CHUNK = 256 * 1024
 def default_path() -> Path:
     """The socket that CULVERT_SOCKET names, else /run/culvert/culvertd.sock."""
     return Path(os.environ.get("CULVERT_SOCKET") or DEFAULT_PATH)
+
+
+class Part(NamedTuple):
+    """Some records, of so many in all."""
+
+    records: list[Any]
+    of: int
 
 
 class Client:
@@ -33,6 +40,7 @@ class Client:
         self._socket: socket.socket | None = None
         self._received = bytearray()
         self._number = 0
+        self._is_streaming = False
 
     def __enter__(self) -> Self:
         return self
@@ -48,6 +56,7 @@ class Client:
             self._socket.close()
             self._socket = None
         self._received.clear()
+        self._is_streaming = False
 
     def call(self, name: str, /, **args: object) -> object:
         """Ask the daemon and give its result, JSON values only.
@@ -58,6 +67,26 @@ class Client:
         """
         return self._ask({"call": name, "args": args})
 
+    def stream(self, name: str, /, **args: object) -> Iterator[Part]:
+        """As `call`, for a list that comes in parts, each as soon as it is there; `timeout` holds for each.
+
+        Who ends it early drops the connection. A daemon that has no parts gives all of it as one.
+        """
+        request: dict[str, object] = {"call": name, "args": {**args, "stream": True}}
+        found = self._answer_to(self._numbered(request))
+        self._is_streaming = True
+        while "part" in found and found.get("id") == self._number:
+            try:
+                yield Part(found["part"], found["of"])
+            except BaseException:
+                self.close()
+                raise
+            found = self._answer_to(None)
+        self._is_streaming = False
+        rest = self._result(found)
+        if isinstance(rest, list) and rest:
+            yield Part(rest, len(rest))
+
     def call_as(self, credentials: Mapping[str, str], name: str, /, **args: object) -> object:
         """As `call`, for the user whom `credentials` prove: {token, address} or {username, password, address}.
 
@@ -66,22 +95,38 @@ class Client:
         return self._ask({"call": name, "args": args, "as": dict(credentials)})
 
     def _ask(self, request: dict[str, object]) -> object:
+        return self._result(self._answer_to(self._numbered(request)))
+
+    def _numbered(self, request: dict[str, object]) -> bytes:
+        if self._is_streaming:
+            # Parts of another answer would be taken for this one.
+            self.close()
         self._number += 1
         request["id"] = self._number
-        line = json.dumps(request, allow_nan=False).encode() + b"\n"
+        return json.dumps(request, allow_nan=False).encode() + b"\n"
+
+    def _answer_to(self, line: bytes | None) -> dict[str, Any]:
+        """The next line of the daemon's, after `line` if that is to be asked first. {} for what is no line of its."""
         try:
             answer = self._exchange(line)
         except BaseException:
             # What comes next on this connection would be the answer to the request that was given up.
             self.close()
             raise
-        return self._result(answer)
-
-    def _exchange(self, line: bytes) -> bytes:
-        deadline = time.monotonic() + self._timeout
-        connection = self._connected(deadline)
         try:
-            self._send(connection, line, deadline)
+            found = json.loads(answer)
+        except (ValueError, RecursionError):
+            found = None
+        return found if isinstance(found, dict) else {}
+
+    def _exchange(self, line: bytes | None) -> bytes:
+        deadline = time.monotonic() + self._timeout
+        connection = self._socket if line is None else self._connected(deadline)
+        if connection is None:
+            raise self._lost("the connection was used for something else")
+        try:
+            if line is not None:
+                self._send(connection, line, deadline)
             return self._receive(connection, deadline)
         except TimeoutError:
             raise Unavailable(
@@ -140,17 +185,13 @@ class Client:
             f"culvertd at {self._path} went away before it answered ({reason}); the request may have been carried out"
         )
 
-    def _result(self, answer: bytes) -> object:
-        try:
-            found = json.loads(answer)
-        except (ValueError, RecursionError):
-            found = None
-        if isinstance(found, dict) and "error" in found:
+    def _result(self, found: Mapping[str, Any]) -> object:
+        if "error" in found:
             if found.get("id") != self._number:
                 # Without our number the daemon speaks of the connection, and closes it.
                 self.close()
             raise ControlError.from_json(found["error"])
-        if not isinstance(found, dict) or found.get("id") != self._number or "result" not in found:
+        if found.get("id") != self._number or "result" not in found:
             self.close()
             raise Unavailable(f"what answers at {self._path} is not culvertd")
         return found["result"]

@@ -15,7 +15,7 @@ from culvert.change import Address, Forwarder, Route
 from culvert.config.snapshot import Snapshot
 from culvert.control import errors
 from culvert.dataplane.admission import Admission
-from culvert.dataplane.plane import DataPlane, SaUsage
+from culvert.dataplane.plane import Observed, SaUsage
 from culvert.ipsec import ip, overhead
 from culvert.ipsec.drops import TABLE, Reason
 from culvert.ipsec.gateway import Gateway
@@ -43,7 +43,7 @@ class Scene:
 
     snapshot: Snapshot
     intent: Intent
-    plane: DataPlane
+    plane: Observed
     now: float
 
 
@@ -68,6 +68,11 @@ def explain(scene: Scene, args: Mapping[str, Any]) -> list[Step]:
     with contextlib.suppress(_Ended):
         way.inwards() if args.get("direction") == "in" else way.outwards()
     return way.steps
+
+
+def note(step: str, sentence: str) -> Step:
+    """A step that decides nothing."""
+    return {"step": step, "verdict": NOTE, "sentence": sentence}
 
 
 class _Way:
@@ -347,7 +352,7 @@ class _Way:
         self.steps.append({"step": step, "verdict": PASS, "sentence": sentence})
 
     def _note(self, step: str, sentence: str) -> None:
-        self.steps.append({"step": step, "verdict": NOTE, "sentence": sentence})
+        self.steps.append(note(step, sentence))
 
     def _stop(self, step: str, reason: Reason, sentence: str, advice: str) -> None:
         row = TABLE[reason]

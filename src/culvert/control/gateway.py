@@ -28,6 +28,8 @@ from culvert.control import (
     operations,
     preferences,
     requests,
+    resets,
+    seen,
     shows,
     verify,
 )
@@ -41,6 +43,7 @@ from culvert.model.foreign import FOREIGN
 from culvert.model.names import COMMON
 from culvert.model.problems import Invalid
 from culvert.model.registry import KINDS
+from culvert.model.shows import NAMES
 from culvert.model.text import read as read_text
 from culvert.observe.publisher import Outlet
 from culvert.plan.delta import narrow
@@ -64,7 +67,7 @@ class Publisher(Protocol):
 
     def report(self) -> dict[str, object]: ...
 
-    def emit(self, level: str, text: str) -> None: ...
+    def emit(self, level: str, *texts: str) -> None: ...
 
 
 class Gateway:
@@ -86,6 +89,7 @@ class Gateway:
         self._retry_at = 0.0
         self._decisions = logs.Decisions()
         self._preferences = preferences.Preferences(store)
+        self._resets = resets.Resets()
         self._events: deque[tuple[float, str]] = deque(maxlen=EVENTS_KEPT)
         self._calls: dict[str, Callable[[Mapping[str, Json], Peer], Json]] = {
             "create": self._create,
@@ -323,8 +327,7 @@ class Gateway:
     def _advise(self, work: Transaction, idle: Sequence[str] = ()) -> Json:
         """What is only unwise about a change, for whoever made it and for the log."""
         warnings = [str(problem) for problem in work.advice()]
-        for warning in warnings:
-            self._publisher.emit("warning", warning)
+        self._publisher.emit("warning", *warnings)
         return {"warnings": [*warnings, *idle]}
 
     def _save(self, args: Mapping[str, Json], peer: Peer) -> Json:
@@ -398,21 +401,36 @@ class Gateway:
 
     def _show(self, args: Mapping[str, Json], peer: Peer) -> Json:
         what = str(args.get("what", ""))
+        filters = args.get("filters", {})
         if what in logs.SHOWS:
-            return logs.shown(what, args.get("filters", {}), self._publisher)
-        found = shows.show(self._sight(), what, args.get("filters", {}))
-        may = access.of(peer, self._snapshot).sees_inside
-        return [own for own in found if not str(own.get("name", "")).startswith("/") or may(own["name"])]
+            return logs.shown(what, filters, self._publisher, access.of(peer, self._snapshot))
+        view = self._seen_by(peer)
+        found = shows.streamed(view, what, filters) if args.get("stream") else None
+        return shows.show(view, what, filters) if found is None else found
 
     def _explain(self, args: Mapping[str, Json], peer: Peer) -> Json:
-        return explain.explain(explain.Scene(self._snapshot, self._intent, self._plane, self._now()), args)
+        view = self._seen_by(peer)
+        steps = explain.explain(explain.Scene(view.snapshot, view.intent, view.plane, view.now), args)
+        return [*([] if view.is_whole else [explain.note("partitions", seen.LEFT_OUT)]), *steps]
 
     def _verify(self, args: Mapping[str, Json], peer: Peer) -> Json:
-        return verify.verify(explain.Scene(self._snapshot, self._intent, self._plane, self._now()))
+        view = self._seen_by(peer)
+        found = verify.verify(explain.Scene(view.snapshot, view.intent, view.plane, view.now))
+        return [*([] if view.is_whole else [verify.note("partitions", seen.LEFT_OUT)]), *found]
+
+    def _seen_by(self, peer: Peer) -> shows.Sight:
+        allowed = access.of(peer, self._snapshot)
+        return self._sight() if allowed.sees_all_partitions else seen.cut(self._sight(), allowed.sees_inside)
 
     def _sight(self) -> shows.Sight:
         return shows.Sight(
-            self._snapshot, self._intent, self._plane, self._now(), tuple(self._events), self._trouble
+            snapshot=self._snapshot,
+            intent=self._intent,
+            plane=self._plane,
+            now=self._now(),
+            events=tuple(self._events),
+            trouble=self._trouble,
+            resets=self._resets,
         )
 
     def _delete_sas(self, args: Mapping[str, Json], peer: Peer) -> Json:
@@ -420,15 +438,20 @@ class Gateway:
         allowed = access.of(peer, self._snapshot)
         found: list[SecurityAssociation] = shows.chosen_sas(self._sight(), args.get("filters", {}))
         chosen = [sa for sa in found if allowed.acts_on(sa.label)]
-        self._plane.apply([change for sa in chosen for change in (RemoveSa(sa), AddSa(sa))])
-        for sa in chosen:
-            self._publisher.emit("info", f"purged IPsec-SA proto_id={sa.protocol.name} spi={sa.spi}.")
-            self._publisher.emit("info", logs.established(sa))
+        changes = [change for sa in chosen for change in (RemoveSa(sa), AddSa(sa))]
+        self._plane.apply(changes)
+        self._publisher.emit("info", *logs.news(changes))
         return {"reinstalled": len(chosen)}
 
     def _reset_stats(self, args: Mapping[str, Json], peer: Peer) -> Json:
-        """Counters begin at zero: all of them, or those of what `what` and `names` say."""
-        self._plane.reset_stats(shows.to_reset(self._sight(), str(args.get("what", "")), args.get("names")))
+        """Counters begin at zero: all of them, or those of what `what` and `names` or `filters` say."""
+        what, names = str(args.get("what", "")), args.get("names")
+        if what in resets.COUNTED:
+            shows.reset(self._sight(), what, args.get("filters", {}) | ({NAMES: names} if names else {}))
+            return None
+        self._plane.reset_stats(shows.to_reset(self._sight(), what, names))
+        if not what:
+            self._resets.clear()
         return None
 
     def _trust_counter_journal(self, args: Mapping[str, Json], peer: Peer) -> Json:
@@ -461,16 +484,9 @@ class Gateway:
 
     def _tell(self, changes: Sequence[Change], known: Sequence[str]) -> None:
         """The log of what was changed, and of what waits now and isn't `known` to."""
-        for change in changes:
-            if isinstance(change, AddSa):
-                self._publisher.emit("info", logs.established(change.sa))
-            elif isinstance(change, RemoveSa):
-                sa = change.sa
-                self._publisher.emit("info", f"purged IPsec-SA proto_id={sa.protocol.name} spi={sa.spi}.")
+        self._publisher.emit("info", *logs.news(changes))
         told = frozenset(known)
-        for note in self._intent.notes:
-            if note not in told:
-                self._publisher.emit("notify", note)
+        self._publisher.emit("notify", *(note for note in self._intent.notes if note not in told))
 
 
 @contextlib.contextmanager

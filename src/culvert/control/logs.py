@@ -1,10 +1,12 @@
 """What the log of IPsec is told, where it goes, and how it is shown."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
+from culvert.change import AddSa, Change, RemoveSa
 from culvert.config.snapshot import Snapshot
 from culvert.control import errors
+from culvert.control.access import Access
 from culvert.dataplane.plane import DropCount, SaUsage
 from culvert.ipsec.drops import TABLE
 from culvert.ipsec.sa import SecurityAssociation
@@ -28,7 +30,7 @@ class Source(Protocol):
 
     def tail(self, lines: int) -> list[str]: ...
 
-    def report(self) -> dict[str, object]: ...
+    def report(self) -> dict[str, Json]: ...
 
 
 def outlets(snapshot: Snapshot, publisher: str | None) -> list[Outlet]:
@@ -61,6 +63,15 @@ def told(operation: Mapping[str, Json]) -> str:
     return f"{operation.get('verb')} {operation.get('kind')} {' '.join(map(str, names))} {words}".strip()
 
 
+def news(changes: Iterable[Change]) -> Iterator[str]:
+    """Of the changes that were made, those of SAs, in words."""
+    for change in changes:
+        if isinstance(change, AddSa):
+            yield established(change.sa)
+        elif isinstance(change, RemoveSa):
+            yield f"purged IPsec-SA proto_id={change.sa.protocol.name} spi={change.sa.spi}."
+
+
 def established(sa: SecurityAssociation) -> str:
     """That an SA runs, as racoon tells it."""
     return (
@@ -69,13 +80,19 @@ def established(sa: SecurityAssociation) -> str:
     )
 
 
-def shown(what: str, filters: Mapping[str, Json], source: Source) -> list[dict[str, Json]]:
-    """`show sys log`: where events go. `show sys log ipsec`: the newest lines, as many as the filter `lines` says."""
+def shown(what: str, filters: Mapping[str, Json], source: Source, allowed: Access) -> list[dict[str, Json]]:
+    """`show sys log`: where events go. `show sys log ipsec`: the newest lines, as many as the filter `lines` says.
+
+    Raises Refused for the lines where somebody doesn't see all partitions: they tell of each, and of addresses.
+    """
     for word in filters:
         if word not in filters_of(what):
             raise errors.SyntaxProblem(f'unexpected argument "{word}"')
     if what == "sys log":
-        return [source.report()]
+        report = dict(source.report())
+        report["destinations"] = [own for own in report["destinations"] if allowed.sees_inside(own["name"])]
+        return [report]
+    allowed.check_sees_all("the log of IPsec")
     given = str(filters.get("lines", LINES_SHOWN))
     number = parse_number(given)
     if not 1 <= number <= LINES_MAX:

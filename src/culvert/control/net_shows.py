@@ -1,10 +1,11 @@
 """Shows of the network as it is configured and runs: selectors, self IPs, VLANs, routes."""
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from culvert.config.snapshot import Snapshot
-from culvert.dataplane.plane import DataPlane, LinkState, SaUsage
+from culvert.dataplane.plane import LinkState, Observed, SaUsage
 from culvert.model import net, net_ipsec
 from culvert.model.kind import Object
 from culvert.plan.intent import Intent
@@ -24,16 +25,17 @@ IKE_MESSAGES = tuple(f"{what}_{way}" for what in _IKE_MESSAGES for way in ("in",
 """The vendor's counters of IKE. Keys are typed in here and nothing is negotiated, so all of them stay zero."""
 
 
-def selectors(snapshot: Snapshot, intent: Intent, plane: DataPlane) -> list[Record]:
+def selectors(snapshot: Snapshot, intent: Intent, plane: Observed) -> list[Record]:
     """Every traffic selector, in the order in which packets meet them, with what its SAs carried."""
     reqids = {policy.label: policy.reqid for policy in intent.policies}
-    usage = plane.usage()
+    carried: defaultdict[int | None, list[SaUsage]] = defaultdict(list)
+    for each in plane.usage():
+        carried[each.sa.reqid].append(each)
     found = sorted(snapshot.all(net_ipsec.SELECTOR), key=lambda own: (own["order"], own.name))
-    return [_selector(own, reqids.get(own.name), usage) for own in found]
+    return [_selector(own, reqids.get(own.name), carried[reqids.get(own.name)]) for own in found]
 
 
-def _selector(own: Object, reqid: int | None, usage: Sequence[SaUsage]) -> Record:
-    carried = [each for each in usage if reqid is not None and each.sa.reqid == reqid]
+def _selector(own: Object, reqid: int | None, carried: Sequence[SaUsage]) -> Record:
     return {
         "name": own.name,
         "direction": own["direction"],
@@ -49,7 +51,7 @@ def _selector(own: Object, reqid: int | None, usage: Sequence[SaUsage]) -> Recor
     }
 
 
-def selves(snapshot: Snapshot, plane: DataPlane) -> list[Record]:
+def selves(snapshot: Snapshot, plane: Observed) -> list[Record]:
     """Self IPs, and whether the link below is up."""
     links = _links(snapshot, plane)
     return [
@@ -58,7 +60,7 @@ def selves(snapshot: Snapshot, plane: DataPlane) -> list[Record]:
     ]
 
 
-def vlans(snapshot: Snapshot, plane: DataPlane) -> list[Record]:
+def vlans(snapshot: Snapshot, plane: Observed) -> list[Record]:
     """VLANs with their Linux links."""
     links = _links(snapshot, plane)
     return [
@@ -99,7 +101,7 @@ def routes(snapshot: Snapshot) -> list[Record]:
     return static + connected
 
 
-def _links(snapshot: Snapshot, plane: DataPlane) -> dict[str, LinkState]:
+def _links(snapshot: Snapshot, plane: Observed) -> dict[str, LinkState]:
     """The first link of each VLAN that has one."""
     states = {link.name: link for link in plane.links()}
     named = ((own.name, next(iter(sorted(own["interfaces"])), "")) for own in snapshot.all(net.VLAN))

@@ -3,12 +3,17 @@
     {"id": 1, "call": "create", "args": {...}, "as": {...}}
     {"id": 1, "result": ...}    or    {"id": 1, "error": {"kind", "code", "severity", "message", "http"}}
 
+A list that was asked for with "stream": true among `args` may come in parts, each in a line of its own, and `result`
+is then what is left of it. Who doesn't ask gets no such lines, and a daemon that has none gives the result alone.
+
+    {"id": 1, "part": [...], "of": 20000}
+
 `as` is what proves another user: {token, address} or {username, password, address}. It may be missing.
 
 Requests of one connection are answered in order. `handle` runs in the loop's thread, one request at a time,
 because the live object is single-threaded; everything that waits for a client (a line that comes slowly, an
 answer that isn't read) waits in that client's own task. What a client can make the daemon hold is bounded:
-one line of LINE_LIMIT octets and one answer, for CONNECTIONS_MAX connections.
+one line of LINE_LIMIT octets and one answer, or one part of it, for CONNECTIONS_MAX connections.
 
 Who may talk is decided by the kernel's word on the peer (SO_PEERCRED): root, the daemon's own user, and
 members of the group `culvert`. The file mode 0660 says the same, but doesn't decide. The user of the web process, if
@@ -18,12 +23,14 @@ there is one, has a socket of its own beside it, `<path>.web`, and no other user
 import asyncio
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import aclosing
 from pathlib import Path
 from typing import NoReturn, Protocol
 
 from culvert.control.errors import ControlError, Internal, Refused, SyntaxProblem, Unavailable
 from culvert.control.listener import Listener, Lock, Peer, group_id, peer_of
+from culvert.control.stream import Stream
 from culvert.observe.log import EventLog
 
 GROUP = "culvert"
@@ -149,25 +156,29 @@ class Server:
         refusal = self._refusal(peer, web_only)
         if refusal is not None:
             LOG.warning("client-refused", pid=peer.pid, user=peer.user, reason=refusal.message)
-            await self._send(writer, _failure(None, refusal))
+            await self._send(writer, _failure(None, refusal), self._send_seconds)
             return
         while True:
             try:
                 line = await reader.readline()
             except ValueError:
                 problem = SyntaxProblem(f"a request is longer than {self._line_limit} octets")
-                await self._send(writer, _failure(None, problem))
+                await self._send(writer, _failure(None, problem), self._send_seconds)
                 return
             if not line.endswith(b"\n"):
                 return
-            await self._send(writer, await self._answer(line, peer))
-            # A client that sends many lines at once would otherwise be served to its end first.
-            await asyncio.sleep(0)
+            async with aclosing(self._answers(line, peer)) as answers:
+                async for answer, is_whole in answers:
+                    await self._send(writer, answer, self._send_seconds if is_whole else None)
+                    # A client that sends many lines at once would otherwise be served to its end first, and one that
+                    # reads many parts too.
+                    await asyncio.sleep(0)
 
-    async def _send(self, writer: asyncio.StreamWriter, answer: bytes) -> None:
+    async def _send(self, writer: asyncio.StreamWriter, answer: bytes, seconds: float | None) -> None:
+        """`seconds` None: no matter how long it isn't read. Behind a part is somebody who looks at it in a pager."""
         writer.write(answer)
         # Not wait_for: in Python 3.11 it swallows a cancellation that comes as the drain ends, and close() hangs.
-        async with asyncio.timeout(self._send_seconds):
+        async with asyncio.timeout(seconds):
             await writer.drain()
 
     def _refusal(self, peer: Peer, web_only: bool) -> ControlError | None:
@@ -181,22 +192,29 @@ class Server:
             return Unavailable(f"culvertd serves {self._connections_max} connections already; try again")
         return None
 
-    async def _answer(self, line: bytes, peer: Peer) -> bytes:
+    async def _answers(self, line: bytes, peer: Peer) -> AsyncIterator[tuple[bytes, bool]]:
+        """The lines of an answer, the last of which makes it whole."""
         number: object = None
         try:
             request = _parse(line)
             number = request.get("id")
             call, args, credentials = _call(request)
         except ControlError as error:
-            return _failure(number, error)
+            yield _failure(number, error), True
+            return
         try:
             result = await self._result(call, args, peer, credentials)
-            return json.dumps({"id": number, "result": result}, allow_nan=False).encode() + b"\n"
+            if isinstance(result, Stream):
+                for part in result.parts:
+                    yield _line({"id": number, "part": part, "of": result.total}), False
+                result = []
+            last = _line({"id": number, "result": result})
         except ControlError as error:
-            return _failure(number, error)
+            last = _failure(number, error)
         except Exception:
             LOG.exception("request-failed", call=call, pid=peer.pid, user=peer.user)
-            return _failure(number, Internal(call))
+            last = _failure(number, Internal(call))
+        yield last, True
 
     async def _result(
         self, call: str, args: dict[str, object], peer: Peer, credentials: dict[str, object] | None
@@ -244,4 +262,8 @@ def _call(request: dict[str, object]) -> tuple[str, dict[str, object], dict[str,
 
 
 def _failure(number: object, error: ControlError) -> bytes:
-    return json.dumps({"id": number, "error": error.to_json()}).encode() + b"\n"
+    return _line({"id": number, "error": error.to_json()})
+
+
+def _line(answer: dict[str, object]) -> bytes:
+    return json.dumps(answer, allow_nan=False).encode() + b"\n"

@@ -3,13 +3,15 @@
 import fnmatch
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from operator import attrgetter
 from typing import Any
 
 from culvert.config.snapshot import Snapshot
 from culvert.control import derived, errors, host_shows, net_shows, release
-from culvert.dataplane.plane import DataPlane, JournalState, SaUsage
+from culvert.control.resets import Resets
+from culvert.control.stream import PART_RECORDS, Stream
+from culvert.dataplane.plane import JournalState, Observed, SaUsage
 from culvert.ipsec.algorithms import cipher_row
 from culvert.ipsec.drops import TABLE
 from culvert.ipsec.lifetime import Limits
@@ -20,24 +22,27 @@ from culvert.model.kind import Kind, Naming, Object
 from culvert.model.names import COMMON, fits, full, is_in
 from culvert.model.problems import BadValue, Invalid
 from culvert.model.registry import KINDS
-from culvert.model.shows import COUNTED, COUNTED_TOGETHER, IPSEC_SA, NAMED, NAMES, STATIC, filters_of
+from culvert.model.shows import COUNTED, IPSEC_SA, NAMED, NAMES, PROTOCOL, STATIC, filters_of
 from culvert.model.values import ROUTE_DOMAIN_MAX, parse_address, parse_number
 from culvert.plan.intent import Intent
 
 Json = Any
 Record = dict[str, Json]
+DROPS = "net ipsec drops"
 
 
 @dataclass(frozen=True, slots=True)
 class Sight:
-    """Everything that a show may look at. `now` in seconds since the epoch."""
+    """Everything that a show may look at. `now` in seconds since the epoch. `is_whole`: nothing was left out of it."""
 
     snapshot: Snapshot
     intent: Intent
-    plane: DataPlane
+    plane: Observed
     now: float
     events: tuple[tuple[float, str], ...] = ()
     trouble: str = ""
+    is_whole: bool = True
+    resets: Resets = field(default_factory=Resets)
 
 
 def show(view: Sight, what: str, filters: Mapping[str, Json]) -> Json:
@@ -49,22 +54,27 @@ def show(view: Sight, what: str, filters: Mapping[str, Json]) -> Json:
     make = SHOWS.get(what)
     if make is None:
         raise errors.SyntaxProblem(f'unexpected argument "{what}"')
-    records = make(view, filters)
+    found = view.resets.since(what, _chosen(what, make(view, filters), filters))
+    return [own for own in found if own["packets"]] if what == DROPS else found
+
+
+def _chosen(what: str, records: list[Record], filters: Mapping[str, Json]) -> list[Record]:
     return _named_ones(KINDS[tuple(what.split())], records, filters) if what in NAMED else records
+
+
+def reset(view: Sight, what: str, filters: Mapping[str, Json]) -> None:
+    """What a show tells of the packet process is counted from now on. Raises ControlError as the show does."""
+    check_filters(what, filters)
+    view.resets.note(what, _chosen(what, SHOWS[what](view, filters), filters))
 
 
 def to_reset(view: Sight, what: str, names: Json) -> list[str] | None:
     """The virtual servers whose counters a reset is asked of; None for all counters that there are.
 
-    Raises SyntaxProblem for what has none, and for what can't be reset by itself.
+    Raises SyntaxProblem for what has none.
     """
     if not what:
         return None
-    if what in COUNTED_TOGETHER:
-        raise errors.SyntaxProblem(
-            f"{what} can't be reset by itself: the packet process sets all its counters to zero at once, and "
-            "reset-stats without more words says so to it"
-        )
     if what != " ".join(ltm.VIRTUAL):
         if what not in COUNTED:
             raise errors.SyntaxProblem(f'unexpected argument "{what.split()[-1]}"')
@@ -95,7 +105,7 @@ def _named_ones(kind: Kind, records: list[Record], filters: Mapping[str, Json]) 
 
 
 def objects(
-    snapshot: Snapshot, plane: DataPlane, kind: Kind, names: Sequence[str] | None, args: Mapping[str, Json]
+    snapshot: Snapshot, plane: Observed, kind: Kind, names: Sequence[str] | None, args: Mapping[str, Json]
 ) -> Iterator[Record]:
     """The objects of a kind that `names` (names or globs) choose, as {kind, name, properties, kept}.
 
@@ -104,12 +114,12 @@ def objects(
     if names is None or kind.naming is Naming.SINGLE:
         yield from _all(snapshot, plane, kind, args)
         return
-    found = {own.name: own for own in snapshot.all(kind.path)}
+    found = snapshot.objects.get(kind.path, {})
     links = _unconfigured(snapshot, plane, kind)
     for name in names:
         folder = str(args.get("folder") or COMMON)
         glob = any(c in name for c in "*?[")
-        chosen = _fitting(kind, found | links, name, folder, args) if glob else [_stored_name(kind, name, folder)]
+        chosen = _fitting(kind, {*found, *links}, name, folder, args) if glob else [_stored_name(kind, name, folder)]
         for own in chosen:
             if own not in found and own not in links:
                 raise errors.NotFound(kind.title, own)
@@ -127,7 +137,7 @@ def _fitting(kind: Kind, names: Iterable[str], glob: str, folder: str, args: Map
             yield name
 
 
-def _all(snapshot: Snapshot, plane: DataPlane, kind: Kind, args: Mapping[str, Json]) -> Iterator[Record]:
+def _all(snapshot: Snapshot, plane: Observed, kind: Kind, args: Mapping[str, Json]) -> Iterator[Record]:
     make = named if args.get("names_only") else record
     found = {own.name: make(own) for own in snapshot.all(kind.path) if _stands_in(kind, own.name, args)}
     others = _unconfigured(snapshot, plane, kind)
@@ -149,7 +159,7 @@ def named(own: Object) -> Record:
     return {"kind": own.kind.word, "name": own.name}
 
 
-def _unconfigured(snapshot: Snapshot, plane: DataPlane, kind: Kind) -> dict[str, Record]:
+def _unconfigured(snapshot: Snapshot, plane: Observed, kind: Kind) -> dict[str, Record]:
     """What there is of a kind though nobody configured it: links of the host, and what follows from other objects."""
     if kind.derived:
         return derived.records(snapshot, kind)
@@ -171,28 +181,40 @@ def _stored_name(kind: Kind, name: str, folder: str) -> str:
         raise errors.NotFound(kind.title, name) from None
 
 
-def _host_links(plane: DataPlane, kind: Kind) -> dict[str, Record]:
+def _host_links(plane: Observed, kind: Kind) -> dict[str, Record]:
     defaults = {own.word: own.type.raw(own.default) for own in kind.fields}
     return {link.name: {"kind": kind.word, "name": link.name, "properties": defaults} for link in plane.links()}
 
 
-def chosen_usage(view: Sight, filters: Mapping[str, Json]) -> list[SaUsage]:
-    """The SAs that the filters of `show net ipsec ipsec-sa` leave. Raises SyntaxProblem for others."""
+def chosen_sas(view: Sight, filters: Mapping[str, Json]) -> list[SecurityAssociation]:
+    """The SAs that the filters of `show net ipsec ipsec-sa` leave, by label. Raises SyntaxProblem for others."""
     check_filters(IPSEC_SA, filters)
-    usage = sorted(view.plane.usage(), key=lambda own: own.sa.label)
+    chosen = list(view.intent.sas)
     for word, value in filters.items():
         accepts = _filter(view, word, str(value))
-        usage = [own for own in usage if accepts(own.sa)]
-    return usage
+        chosen = [sa for sa in chosen if accepts(sa)]
+    return chosen
 
 
-def chosen_sas(view: Sight, filters: Mapping[str, Json]) -> list[SecurityAssociation]:
-    return [own.sa for own in chosen_usage(view, filters)]
+def streamed(view: Sight, what: str, filters: Mapping[str, Json]) -> Stream | None:
+    """The records of `show net ipsec ipsec-sa` in parts; None for any other show."""
+    if what != IPSEC_SA:
+        return None
+    chosen = chosen_sas(view, filters)
+    return Stream(len(chosen), _sa_parts(view, chosen))
+
+
+def _sa_parts(view: Sight, sas: Sequence[SecurityAssociation]) -> Iterator[list[Record]]:
+    for start in range(0, len(sas), PART_RECORDS):
+        usage = view.plane.usage(sas[start : start + PART_RECORDS])
+        yield view.resets.since(IPSEC_SA, (_sa_record(view, own) for own in usage))
 
 
 def _filter(view: Sight, word: str, value: str) -> Callable[[SecurityAssociation], bool]:
     """Whether an SA is what a filter says. All of them are in route domain 0: the plane has no other."""
     try:
+        if word == PROTOCOL:
+            return lambda sa: sa.protocol.name.lower() == value
         if word == "spi":
             spi = int(value, 0)
             return lambda sa: sa.spi == spi
@@ -229,7 +251,7 @@ def _ike_sa(view: Sight, filters: Mapping[str, Json]) -> list[Record]:
 
 
 def _ipsec_sa(view: Sight, filters: Mapping[str, Json]) -> list[Record]:
-    return [_sa_record(view, own) for own in chosen_usage(view, filters)]
+    return [_sa_record(view, own) for own in view.plane.usage(chosen_sas(view, filters))]
 
 
 def _sa_record(view: Sight, own: SaUsage) -> Record:
@@ -298,7 +320,6 @@ def _drops(view: Sight, filters: Mapping[str, Json]) -> list[Record]:
             "hint": TABLE[own.reason].hint,
         }
         for own in view.plane.drops()
-        if own.packets
     ]
 
 

@@ -151,9 +151,13 @@ class MemoryPlane:
         last = describe(packet, drop, arrived=arrived)
         self._drops[drop.reason] = DropCount(drop.reason, count, now, last)
 
-    def usage(self) -> list[SaUsage]:
+    def usage(self, sas: Collection[SecurityAssociation] | None = None) -> list[SaUsage]:
         now = self._clock()
-        return [self._usage(record, now) for record in self._gateway.sadb]
+        if sas is None:
+            return [self._usage(record, now) for record in self._gateway.sadb]
+        records = {(record.sa.direction, record.sa.key): record for record in self._gateway.sadb}
+        found = (records.get((sa.direction, sa.key)) for sa in sas)
+        return [self._usage(record, now) for record in found if record is not None]
 
     def _usage(self, record: Record, now: float) -> SaUsage:
         usage = record.usage

@@ -114,8 +114,8 @@ class JournalState:
     short: tuple[str, ...] = ()
 
 
-class DataPlane(Protocol):
-    """One mover of packets. All calls come from one thread."""
+class Observed(Protocol):
+    """What a mover of packets says of itself."""
 
     @property
     def features(self) -> Features: ...
@@ -124,21 +124,26 @@ class DataPlane(Protocol):
     def process_id(self) -> int | None:
         """The process that moves the packets; None while there is none."""
 
-    def apply(self, changes: Sequence[Change]) -> None:
-        """Make all changes, in order, or none. Raises PlaneError; the plane is then as it was."""
+    def usage(self, sas: Collection[SecurityAssociation] | None = None) -> Sequence[SaUsage]:
+        """Of all SAs, or of those of `sas` that are in service, in the order of `sas`."""
 
-    def usage(self) -> list[SaUsage]: ...
+    def drops(self) -> Sequence[DropCount]: ...
 
-    def drops(self) -> list[DropCount]: ...
+    def worker_stats(self) -> Sequence[WorkerStat]: ...
 
-    def worker_stats(self) -> list[WorkerStat]: ...
+    def links(self) -> Sequence[LinkState]: ...
 
-    def links(self) -> list[LinkState]: ...
-
-    def forwarder_stats(self) -> list[ForwarderStat]: ...
+    def forwarder_stats(self) -> Sequence[ForwarderStat]: ...
 
     def counter_journal(self) -> JournalState | None:
         """How the counter journal does; None without one."""
+
+
+class DataPlane(Observed, Protocol):
+    """One mover of packets. All calls come from one thread."""
+
+    def apply(self, changes: Sequence[Change]) -> None:
+        """Make all changes, in order, or none. Raises PlaneError; the plane is then as it was."""
 
     def trust_counter_journal(self) -> None:
         """It is in doubt no more. Raises PlaneError where that can't be kept."""

@@ -40,6 +40,9 @@ class Direction(Enum):
     IN = "in"
     OUT = "out"
 
+    # By name, as enumerations have it, it is worked out in Python; this is in the key of every table of SAs.
+    __hash__ = object.__hash__
+
 
 class Copy(Enum):
     """What a tunnel's outer header does with a bit of the inner one (RFC 4301 section 8.1)."""

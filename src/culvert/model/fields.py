@@ -20,6 +20,7 @@ from culvert.model.values import (
     KeyText,
     parse_address,
     parse_interface,
+    parse_network,
     parse_number,
 )
 
@@ -89,6 +90,8 @@ class FieldType(Protocol):
 
 
 def _text(raw: Raw) -> str:
+    if type(raw) is str:
+        return raw
     if isinstance(raw, bool) or not isinstance(raw, str | int):
         raise BadValue(f"one value is expected, not {_kind_of(raw)}")
     return str(raw)
@@ -273,11 +276,7 @@ class Prefix:
     expects: str = "address/prefix, for example 10.1.0.0/24, 10.1.0.0%1/24 or fd00:1::/64"
 
     def parse(self, raw: Raw, reader: Reader) -> Interface:
-        parsed = parse_interface(_text(raw))
-        if self.keep_host_bits or parsed.interface.ip == parsed.network.network_address:
-            return parsed
-        kept = f"{parsed.network.network_address}/{parsed.network.prefixlen}"
-        return Interface(parse_interface(kept).interface, parsed.route_domain)
+        return (parse_interface if self.keep_host_bits else parse_network)(_text(raw))
 
     def raw(self, value: Interface) -> Raw:
         text = str(value)

@@ -1,6 +1,7 @@
 """The schema of the schema: a Kind is a path, its fields and its rules; an Object is one thing of a kind."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from enum import Enum
 from functools import cache
@@ -32,6 +33,8 @@ class World(Protocol):
     def all(self, path: Path) -> "Iterable[Object]": ...
 
     def referrers(self, path: Path, name: str) -> "Iterable[Object]": ...
+
+    def holders(self, path: Path, number: int, value: object) -> AbstractSet[str]: ...
 
 
 Rule = Callable[["Object", World], Iterator[Problem]]
@@ -184,3 +187,8 @@ def defaults(kind: Kind) -> Mapping[str, Value]:
 @cache
 def fields_by_word(kind: Kind) -> Mapping[str, Field]:
     return {own.word: own for own in kind.fields}
+
+
+@cache
+def required_fields(kind: Kind) -> tuple[Field, ...]:
+    return tuple(own for own in kind.fields if own.required)

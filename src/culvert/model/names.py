@@ -2,11 +2,14 @@
 
 import fnmatch
 import re
+from functools import lru_cache
 
 from culvert.model.problems import BadValue
 
 COMMON = "/Common"
 NAME_MAX = 255
+CHECKED_KEPT = 16384
+"""Good names that are not looked at again: each stands in several objects, and is asked about in each several times."""
 RESERVED = {"all": "every object", "none": "no object"}
 _PART = re.compile(r"[A-Za-z0-9_.][A-Za-z0-9_.\- ]*")
 _LOOSE = re.compile(r"[A-Za-z0-9_.:][A-Za-z0-9_.:%/\-]*")
@@ -52,6 +55,7 @@ def is_in(name: str, folder: str, *, loose: bool = False, recursive: bool = Fals
     return place == folder or (recursive and f"{place}/".startswith(folder.rstrip("/") + "/"))
 
 
+@lru_cache(CHECKED_KEPT)
 def check(name: str, *, loose: bool = False) -> str:
     """`name` if it is a good full path, else BadValue. `loose` names may be addresses with prefixes."""
     if len(name) > NAME_MAX:

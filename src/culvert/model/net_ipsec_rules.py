@@ -19,7 +19,10 @@ POLICY = ("net", "ipsec", "ipsec-policy")
 MANUAL_SA = ("net", "ipsec", "manual-security-association")
 SELECTOR = ("net", "ipsec", "traffic-selector")
 ANY_PROTOCOL = 255
+SELF, SELF_ADDRESS = ("net", "self"), 0
+"""The kind of self IPs, and which of its unique keys is the address."""
 
+_KEY_OF = {"auth-algorithm": "auth-key", "encrypt-algorithm": "encrypt-key"}
 _WITH_PORTS = tuple(PROTOCOLS[name] for name in ("tcp", "udp", "sctp", "dccp", "udplite"))
 
 
@@ -90,10 +93,11 @@ def one_direction_for_manual_keys(policy: Object, world: World) -> Iterator[Prob
 def directions_fit_the_self_ips(policy: Object, world: World) -> Iterator[Problem]:
     """What this system sends is outbound, what it receives is inbound, whatever a selector says."""
     referrers = list(world.referrers(POLICY, policy.name))
-    own = {each["address"].address for each in world.all(("net", "self"))}
     against: dict[str, Object] = {}
     for sa in (other for other in referrers if other.kind.path == MANUAL_SA):
-        sends, receives = sa["source-address"] in own, sa["destination-address"].address in own
+        ends = sa["source-address"], sa["destination-address"].address
+        # Asked of the index: to look at all self IPs for each of all policies would take their product.
+        sends, receives = (bool(world.holders(SELF, SELF_ADDRESS, end)) for end in ends)
         if sends != receives:
             against.setdefault("in" if sends else "out", sa)
     for selector in (other for other in referrers if other.kind.path == SELECTOR):
@@ -216,25 +220,26 @@ def key_problem(key: KeyText | None, algorithm: str, octets: int) -> str:
     """What is wrong with `key` for an algorithm of `octets`; empty when it fits. Never quotes the key."""
     if octets == 0:
         return f"{algorithm} takes no key; leave it out or say none" if key else ""
+    if key is not None and key.octets(octets) is not None:
+        return ""
     allowed = f"{algorithm} needs {octets} characters, or 0x and {2 * octets} hexadecimal digits"
     if key is None:
         return f"a key is missing; {allowed}"
     text = key.secret.reveal().decode("latin-1")
-    if len(text) == octets:
-        return ""
     if not text.startswith(("0x", "0X")):
         return f"the key has {len(text)} characters; {allowed}"
     digits = text[2:]
     if not _HEXADECIMAL.fullmatch(digits):
         return f"the key begins with 0x but not only hexadecimal digits follow; {allowed}"
-    return "" if len(digits) == 2 * octets else f"the key has {len(digits)} hexadecimal digits after 0x; {allowed}"
+    return f"the key has {len(digits)} hexadecimal digits after 0x; {allowed}"
 
 
 def sa_key_is_no_weak_des_key(sa: Object, world: World) -> Iterator[Problem]:
     """RFC 2451 section 2.3: a 3DES key that is a DES key in disguise, or made of weak ones."""
-    if sa["encrypt-algorithm"] != "3des" or sa["protocol"] == "ah" or key_problem(sa["encrypt-key"], "3des", 24):
+    if sa["encrypt-algorithm"] != "3des" or sa["protocol"] == "ah":
         return
-    if sentence := weak_keys.triple_des_problem(_octets(sa["encrypt-key"], 24)):
+    key = sa["encrypt-key"] and sa["encrypt-key"].octets(24)
+    if key and (sentence := weak_keys.triple_des_problem(key.reveal())):
         yield sa.problem(f"{sentence} (RFC 2451 section 2.3); use a key from a random source", "encrypt-key")
 
 
@@ -281,11 +286,6 @@ def sa_keys_are_good(sa: Object, world: World) -> Iterator[Problem]:
         yield sa.problem("encrypt-key and auth-key are the same; use two", "encrypt-key")
 
 
-def _octets(key: KeyText, length: int) -> bytes:
-    text = key.secret.reveal()
-    return text if len(text) == length else bytes.fromhex(text[2:].decode("ascii"))
-
-
 def selector_is_consistent(selector: Object, world: World) -> Iterator[Problem]:
     """One family, one route domain per end, and ports only where the protocol has them."""
     source, destination = selector["source-address"], selector["destination-address"]
@@ -323,10 +323,9 @@ def wire_key(sa: Object) -> Iterator[object]:
 def counter_key(sa: Object) -> Iterator[object]:
     """A key that may be in one security association only."""
     for word, row in algorithm_rows(sa):
-        key = sa[word.replace("-algorithm", "-key")]
-        if row.counter and not key_problem(key, row.name, row.key_octets):
+        if row.counter and (key := _used_key(sa, word, row)) is not None:
             # Without the salt: that is no secret, and may be all that differs.
-            yield Secret(_octets(key, row.key_octets)[: -row.salt_octets])
+            yield Secret(key.reveal()[: -row.salt_octets])
 
 
 def any_key(sa: Object) -> Iterator[object]:
@@ -336,9 +335,11 @@ def any_key(sa: Object) -> Iterator[object]:
 
 def _used_keys(sa: Object) -> dict[str, Secret]:
     """The octets of each right key, however they are spelled, by property."""
-    keys = {}
-    for word, row in algorithm_rows(sa):
-        key_word = word.replace("-algorithm", "-key")
-        if row.key_octets and not key_problem(sa[key_word], row.name, row.key_octets):
-            keys[key_word] = Secret(_octets(sa[key_word], row.key_octets))
-    return keys
+    found = ((_KEY_OF[word], _used_key(sa, word, row)) for word, row in algorithm_rows(sa))
+    return {word: key for word, key in found if key is not None}
+
+
+def _used_key(sa: Object, word: str, row: AuthRow | CipherRow) -> Secret | None:
+    """The octets of the key for the algorithm under `word`, if it takes one and this fits."""
+    key = sa[_KEY_OF[word]]
+    return key.octets(row.key_octets) if key is not None and row.key_octets else None

@@ -27,16 +27,22 @@ NAMED = (
 )
 """Shows of objects, which may be asked about some of them by name."""
 
+PROTOCOL = "protocol"
+"""A filter of SAs that only racoonctl has words for: esp or ah."""
+
 NAMES, STATIC = "names", "static"
 """The filter that holds names; and the one that `show net route` takes for all routes that somebody configured."""
 
-COUNTED = ("ltm virtual", "net ike-evt-stat", "net ike-msg-stat")
-COUNTED_TOGETHER = ("net ipsec drops", IPSEC_SA, "net ipsec traffic-selector", "net ipsec-stat")
-"""Counters that can be reset by themselves, and those of the packet process, which only go together."""
+COUNTED = (
+    *("ltm virtual", "net ike-evt-stat", "net ike-msg-stat"),
+    *("net ipsec drops", IPSEC_SA, "net ipsec traffic-selector", "net ipsec-stat"),
+)
+"""Counters that can be reset by themselves."""
 
 FILTER_WORDS = frozenset(word for own in FILTERS.values() for word in own)
 
 
 def filters_of(what: str) -> frozenset[str]:
     """The filters that `show <what>` has."""
-    return frozenset(FILTERS.get(what, ())) | (frozenset((NAMES,)) if what in NAMED else frozenset())
+    hidden = {NAMES} if what in NAMED else {PROTOCOL} if what == IPSEC_SA else ()
+    return frozenset(FILTERS.get(what, ())) | frozenset(hidden)

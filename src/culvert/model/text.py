@@ -13,7 +13,7 @@ from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 
-from culvert.model import clear_keys, foreign, names, tokens
+from culvert.model import clear_keys, foreign, names, regular, tokens
 from culvert.model.fields import NONE, Edit, Field, Key, Members, Raw, Shape, Toggle, Verb, Words
 from culvert.model.kind import Kind, Naming
 from culvert.model.problems import BadSyntax, Problem
@@ -82,15 +82,31 @@ def read_all(text: str, kinds: Mapping[tuple[str, ...], Kind]) -> Reading:
     for own in strangers:
         _keep(own, reading)
     try:
-        for header, body in _stanzas(tokens.items(text)):
-            _read_stanza(header, body, kinds, reading)
-            if len(reading.problems) >= PROBLEMS_MAX:
-                reading.whole = False
-                break
+        _read_stanzas(text, kinds, reading)
     except BadSyntax as error:
         reading.problems.append(_problem(error))
         reading.whole = False
     return reading
+
+
+def _read_stanzas(text: str, kinds: Mapping[tuple[str, ...], Kind], reading: Reading) -> None:
+    """All of them, each by the quickest way that does. Raises BadSyntax where nobody can tell where the next begins."""
+    at, line = 0, 1
+    while at < len(text):
+        if found := regular.read(text, at, line, kinds):
+            places, at, last_line = found.places, found.end, found.last_line
+            reading.drafts.append(Draft(found.kind, found.name, found.raw, places, line=found.line, column=1))
+            line = last_line
+            continue
+        header, body = next(_stanzas(tokens.items(text, at, line)), ([], None))
+        if header:
+            _read_stanza(header, body, kinds, reading)
+        if body is None:
+            return
+        at, line = body.end, body.last_line
+        if len(reading.problems) >= PROBLEMS_MAX:
+            reading.whole = False
+            return
 
 
 def _read_stanza(
@@ -325,7 +341,7 @@ def _draft(
     kept = draft.kept if kind.keeps else None
     items = _without_partition(kind, body.items)
     draft.raw = properties(kind.fields, items, draft.places, kept=kept, errors=errors)
-    hidden = next(clear_keys.problems("\n".join(draft.kept), 0, of_ipsec=False), None)
+    hidden = next(clear_keys.problems("\n".join(draft.kept), 0, of_ipsec=False), None) if draft.kept else None
     if hidden is not None:
         errors.append(BadSyntax(f"{hidden.word}: {hidden.sentence}", first.line, first.column))
     return draft

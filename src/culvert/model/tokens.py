@@ -29,9 +29,13 @@ class Word(NamedTuple):
 
 
 class Block(NamedTuple):
+    """`end` and `last_line`: where the text goes on behind it."""
+
     items: "tuple[Word | Block, ...]"
     line: int
     column: int
+    end: int = 0
+    last_line: int = 0
 
 
 Token = Word | Block
@@ -64,18 +68,19 @@ def refuse_octets(text: str) -> None:
 
 def parse(text: str) -> tuple[Token, ...]:
     """The tokens of `text`; blocks hold theirs. Raises BadSyntax with line and column."""
+    refuse_octets(text)
     return tuple(items(text))
 
 
-def items(text: str) -> Iterator[Token]:
-    """The outermost tokens of `text`, each as soon as it is whole, so that a reader may stop early.
+def items(text: str, begin: int = 0, first_line: int = 1) -> Iterator[Token]:
+    """The outermost tokens of `text` from `begin` on, which is in `first_line` and no comment's beginning.
 
-    Raises BadSyntax with line and column; a block that no word announces is one too.
+    Each comes as soon as it is whole, so that a reader may stop early. Raises BadSyntax with line and column; a block
+    that no word announces is one too.
     """
-    refuse_octets(text)
     stack: list[tuple[int, int, list[Token]]] = []
     announced = False
-    for sort, value, line, column in _scan(text):
+    for sort, value, line, column, end in _scan(text, begin, first_line):
         if sort == "open":
             if len(stack) >= DEPTH_MAX:
                 raise BadSyntax(f"braces nested more than {DEPTH_MAX} deep", line, column)
@@ -88,7 +93,7 @@ def items(text: str) -> Iterator[Token]:
             if not stack:
                 raise BadSyntax('unexpected "}"', line, column)
             opened_line, opened_column, inner = stack.pop()
-            token = Block(tuple(inner), opened_line, opened_column)
+            token = Block(tuple(inner), opened_line, opened_column, end, line)
         else:
             token = Word(value, line, column, sort == "quoted")
         if stack:
@@ -108,12 +113,12 @@ def quote(text: str) -> str:
     return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
-def _scan(text: str) -> Iterator[tuple[str, str, int, int]]:
-    line, line_start = 1, 0
-    first = _FIRST_COMMENT.match(text)
-    begin = first.end() if first else 0
-    if first:
-        line, line_start = 1 + text.count("\n", 0, begin), text.rfind("\n", 0, begin) + 1
+def _scan(text: str, begin: int, line: int) -> Iterator[tuple[str, str, int, int, int]]:
+    """Sort, value, line, column, and where the text goes on."""
+    if not begin and (comment := _FIRST_COMMENT.match(text)):
+        begin = comment.end()
+        line += text.count("\n", 0, begin)
+    line_start = text.rfind("\n", 0, begin) + 1
     for found in _TOKEN.finditer(text, begin):
         sort = str(found.lastgroup)
         value = found[sort]
@@ -126,6 +131,7 @@ def _scan(text: str) -> Iterator[tuple[str, str, int, int]]:
             raise BadSyntax("a double quote is never closed", line, start - line_start + 1)
         else:
             quoted = sort == "quoted"
-            yield sort, _ESCAPED.sub(r"\1", value[1:-1]) if quoted else value, line, start - line_start + 1
+            word = _ESCAPED.sub(r"\1", value[1:-1]) if quoted else value
+            yield sort, word, line, start - line_start + 1, found.end()
             if quoted and (newlines := value.count("\n")):
                 line, line_start = line + newlines, start + value.rfind("\n") + 1

@@ -1,6 +1,7 @@
 """Values that are more than text: addresses with a route domain, prefixes, virtual destinations, keys."""
 
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, field
 from functools import lru_cache
 from ipaddress import (
     IPv4Address,
@@ -22,6 +23,7 @@ ROUTE_DOMAIN_MAX = 65534
 ANY_WORDS: dict[str, IPAddress] = {"any": IPv4Address(0), "any6": IPv6Address(0)}
 
 
+_HEXADECIMAL = re.compile(rb"0[xX]((?:[0-9a-fA-F]{2})+)")
 PARSED_KEPT = 16384
 """Addresses that are not parsed again: in a configuration of many tunnels each stands in several objects."""
 
@@ -48,14 +50,15 @@ class Interface:
 
     interface: IPInterface
     route_domain: int = 0
+    address: Address = field(init=False, repr=False, compare=False)
+    """Made once: rules and indexes ask for it again and again."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "address", Address(self.interface.ip, self.route_domain))
 
     @property
     def network(self) -> IPNetwork:
         return self.interface.network
-
-    @property
-    def address(self) -> Address:
-        return Address(self.interface.ip, self.route_domain)
 
     def __str__(self) -> str:
         return f"{self.interface.ip}{_suffix(self.route_domain)}/{self.interface.network.prefixlen}"
@@ -81,6 +84,17 @@ class KeyText:
 
     secret: Secret
     sealed: str
+    _digits: Secret | None = field(init=False, repr=False, compare=False)
+    """What the text means if it is 0x and hexadecimal digits."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_digits", _digits(self.secret.reveal()))
+
+    def octets(self, length: int) -> Secret | None:
+        """The key of so many octets that the text means, by the rules of setkey(8); None where it means none."""
+        if len(self.secret) == length:
+            return self.secret
+        return self._digits if self._digits is not None and len(self._digits) == length else None
 
     def __eq__(self, other: object) -> bool:
         # The same key sealed twice gives two texts; it is still the same key.
@@ -91,6 +105,11 @@ class KeyText:
 
     def __repr__(self) -> str:
         return "KeyText(...)"
+
+
+def _digits(text: bytes) -> Secret | None:
+    found = _HEXADECIMAL.fullmatch(text)
+    return Secret(bytes.fromhex(found[1].decode("ascii"))) if found else None
 
 
 @lru_cache(PARSED_KEPT)
@@ -120,6 +139,17 @@ def parse_interface(text: str) -> Interface:
         raise BadValue(f'"{text}": the prefix length must be a number from 0 to {width}')
     family = IPv4Interface if width == 32 else IPv6Interface
     return Interface(family((int(address.ip), int(prefix) if slash else width)), address.route_domain)
+
+
+@lru_cache(PARSED_KEPT)
+def parse_network(text: str) -> Interface:
+    """As `parse_interface`, the host bits cut off. Raises BadValue."""
+    parsed = parse_interface(text)
+    first = parsed.network.network_address
+    if parsed.address.ip == first:
+        return parsed
+    kept = parse_interface(f"{first}/{parsed.network.prefixlen}")
+    return Interface(kept.interface, parsed.route_domain)
 
 
 def parse_number(text: str) -> int:

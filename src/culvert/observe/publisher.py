@@ -18,6 +18,10 @@ from culvert.observe.syslog import LocalSyslog
 LEVELS = ("error", "warning", "notify", "info", "debug", "debug2")
 FILE_OCTETS = 10 * 1024 * 1024
 FILES_KEPT = 3
+TOGETHER = 1000
+"""Events that come at once and are written in one piece."""
+TOLD_MAX = 100
+"""If more come at once, the daemon's own log says how many, and in which file they are."""
 LINE_OCTETS = 400
 """How much of the file is read for each line that is asked for."""
 LOG = EventLog("culvert.observe.publisher")
@@ -88,17 +92,25 @@ class Publisher:
             return self._syslog
         return kept.pop(outlet.remote, None) or RemoteSyslog(outlet.remote, self._now)
 
-    def emit(self, level: str, text: str) -> None:
-        """Write one event of `level` (of LEVELS), if that level is on. Line ends in `text` become spaces."""
+    def emit(self, level: str, *texts: str) -> None:
+        """Write events of `level` (of LEVELS), if that level is on. Line ends in a text become spaces."""
         if LEVELS.index(level) > LEVELS.index(self._level):
             return
-        shown = one_line(redact(text))
         moment = datetime.fromtimestamp(self._now(), UTC).strftime("%Y-%m-%d %H:%M:%S")
-        LOG.info("ipsec", level=level, text=shown)
+        head = f"{moment}: {level.upper()}: "
+        shown = [one_line(redact(text)) for text in texts]
         if self._file:
-            self._file.handle(_record(f"{moment}: {level.upper()}: {shown}"))
+            # Many lines as one record, so that the file is looked at once: a load has an event for each of its SAs.
+            for start in range(0, len(shown), TOGETHER):
+                some = shown[start : start + TOGETHER]
+                self._file.handle(_record("\n".join(head + text for text in some)))
+        if len(shown) <= TOLD_MAX or not self._file:
+            for text in shown:
+                LOG.info("ipsec", level=level, text=text)
+        else:
+            LOG.info("ipsec-events", level=level, count=len(shown), path=self._path)
         for outlet, taker in self._outlets:
-            taker.send(outlet.facility, _SEVERITIES.get(level, outlet.severity), shown)
+            taker.send(outlet.facility, _SEVERITIES.get(level, outlet.severity), *shown)
 
     def tail(self, lines: int) -> list[str]:
         """The newest lines of the file, oldest first."""

@@ -54,9 +54,12 @@ class RemoteSyslog:
         family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
         self._datagrams = None if address.stream else socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
 
-    def send(self, facility: str, severity: str, text: str) -> None:
-        """One event. Never waits and never raises."""
-        octets = line(self.address, facility, severity, text, self._now(), self._hostname)
+    def send(self, facility: str, severity: str, *texts: str) -> None:
+        """Events. Never waits and never raises."""
+        for text in texts:
+            self._send(line(self.address, facility, severity, text, self._now(), self._hostname))
+
+    def _send(self, octets: bytes) -> None:
         if self._stream is not None:
             self._stream.put(octets)
         elif self._datagrams is not None:

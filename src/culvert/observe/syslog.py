@@ -18,16 +18,22 @@ class LocalSyslog:
         self._path = path
         self._ident = ident
         self._socket: socket.socket | None = None
+        self._is_absent = False
+        """When it was last tried, nobody was there."""
         self.lost = 0
 
-    def send(self, facility: str, severity: str, text: str) -> None:
-        """One event: `facility` of FACILITIES, `severity` of SEVERITIES. Counts it in `lost` when it can't go out."""
+    def send(self, facility: str, severity: str, *texts: str) -> None:
+        """Events: `facility` of FACILITIES, `severity` of SEVERITIES. Counts in `lost` those that can't go out."""
         priority = SysLogHandler.facility_names[facility] << 3 | SEVERITIES.index(severity)
-        octets = f"<{priority}>{self._ident}: {text}".encode("utf-8", "replace")
-        # A second time where a socket was open: the daemon may have been restarted, and its socket be another one.
-        again = self._socket is not None
-        if not self._sent(octets) and not (again and self._sent(octets)):
-            self.lost += 1
+        for number, text in enumerate(texts):
+            octets = f"<{priority}>{self._ident}: {text}".encode("utf-8", "replace")
+            # A second time where a socket was open: the daemon may have been restarted, and its socket be another one.
+            again = self._socket is not None
+            if not self._sent(octets) and not (again and self._sent(octets)):
+                self.lost += 1
+                if self._is_absent:
+                    self.lost += len(texts) - number - 1
+                    return
 
     def close(self) -> None:
         """Let the socket go; a later send opens it again."""
@@ -40,7 +46,8 @@ class LocalSyslog:
             if self._socket is None:
                 self._socket = self._opened()
             self._socket.send(octets)
-        except OSError:
+        except OSError as error:
+            self._is_absent = isinstance(error, FileNotFoundError | ConnectionRefusedError)
             self.close()
             return False
         return True

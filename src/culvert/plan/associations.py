@@ -1,6 +1,7 @@
 """Manual security associations and their policies, as the SAs that they mean."""
 
 from collections.abc import Iterable, Iterator, Mapping
+from functools import lru_cache
 
 from culvert.change import Link
 from culvert.config.snapshot import Snapshot
@@ -24,6 +25,9 @@ from culvert.model.kind import Object
 from culvert.plan import keys
 
 LINK_MTU_DEFAULT = 1500
+_LIMITS = tuple(f"{prefix}lifetime-{unit}" for prefix in ("soft-", "") for unit in ("seconds", "bytes", "packets"))
+"""The properties behind a Lifetime, in the order of its limits."""
+SHARED_KEPT = 1024
 UNCUT = 65535
 """The MTU of a tunnel device that leaves all cutting to the packet process."""
 
@@ -109,24 +113,28 @@ def _association(own: Object, policy: Object, direction: Direction, reqid: int, 
 
 
 def _header_rules(policy: Object) -> HeaderRules:
+    return _shared_rules(policy["dscp"], policy["ecn"], policy["df-bit"], policy["hop-limit"], policy["flow-label"])
+
+
+@lru_cache(SHARED_KEPT)
+def _shared_rules(dscp: int, ecn: str, df_bit: str, hop_limit: int, flow_label: str) -> HeaderRules:
+    """One value for all SAs whose policies say the same: most of tens of thousands do."""
     return HeaderRules(
-        dscp=None if policy["dscp"] < 0 else policy["dscp"],
-        ecn=policy["ecn"] == "copy",
-        dont_fragment=Copy(policy["df-bit"]),
-        hops=policy["hop-limit"] or None,
-        flow_label=policy["flow-label"] == "copy",
+        dscp=None if dscp < 0 else dscp,
+        ecn=ecn == "copy",
+        dont_fragment=Copy(df_bit),
+        hops=hop_limit or None,
+        flow_label=flow_label == "copy",
     )
 
 
 def _lifetime(own: Object) -> Lifetime:
-    soft, hard = (
-        Limits(
-            seconds=own[f"{prefix}lifetime-seconds"],
-            octets=own[f"{prefix}lifetime-bytes"],
-            packets=own[f"{prefix}lifetime-packets"],
-        )
-        for prefix in ("soft-", "")
-    )
+    return _shared_lifetime(*(own[word] for word in _LIMITS))
+
+
+@lru_cache(SHARED_KEPT)
+def _shared_lifetime(*limits: int) -> Lifetime:
+    soft, hard = (Limits(seconds=own[0], octets=own[1], packets=own[2]) for own in (limits[:3], limits[3:]))
     return Lifetime(soft, hard)
 
 

@@ -59,6 +59,8 @@ def steps(old: Intent, new: Intent) -> list[Change]:
 def _difference(
     old: tuple[T, ...], new: tuple[T, ...], again: Callable[[Any], bool] = lambda own: False
 ) -> tuple[list[T], list[T]]:
+    if not old or not new:
+        return list(old), list(new)
     before, after = set(old), set(new)
     gone = [own for own in old if own not in after or again(own)]
     come = [own for own in new if own not in before or again(own)]

@@ -3,9 +3,11 @@
 The tables of IKE are real and have no rows while no IKE runs. SAs are printed as setkey(8) does.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
+
+from culvert.control.client import Part
 
 Record = Mapping[str, Any]
 NO_SAS = "No SAD entries."
@@ -42,14 +44,16 @@ def internal(records: Sequence[Record]) -> str:
     return "\n".join([header, *rows])
 
 
-def associations(records: Sequence[Record], now: float, process: int) -> str:
-    """The SADB: one paragraph for each SA."""
-    lines = [
-        line
-        for number, own in enumerate(records)
-        for line in _association(own, now, process, len(records) - 1 - number)
-    ]
-    return "\n".join(lines) or NO_SAS
+def associations(parts: Iterable[Part], now: float, process: int) -> Iterator[str]:
+    """The SADB: one paragraph for each SA, those of a part together. They are counted down, as setkey does."""
+    number = 0
+    for records, of in parts:
+        lines = []
+        for number, own in enumerate(records, number + 1):  # noqa: B020 -- goes on where the last part ended
+            lines += _association(own, now, process, of - number)
+        yield "\n".join(lines)
+    if not number:
+        yield NO_SAS
 
 
 def _association(own: Record, now: float, process: int, left: int) -> list[str]:

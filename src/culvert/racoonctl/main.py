@@ -1,14 +1,17 @@
 """`racoonctl [-l...] COMMAND PROTOCOL`: SAs shown, flushed and deleted as the vendor's users are used to."""
 
+import contextlib
+import os
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from culvert.control.client import Client
+from culvert.control.client import Client, Part
 from culvert.control.errors import ControlError
+from culvert.model.shows import IPSEC_SA, PROTOCOL
 from culvert.racoonctl import layout
 
 USAGE = """usage:
@@ -36,6 +39,8 @@ SHORT = {
     "se": "show-event",
 }
 OF_IKE = frozenset({"show-schedule", "establish-sa", "vpn-connect", "vpn-disconnect", "show-event", "reload-config"})
+INTERRUPTED = 130
+"""What a shell calls the exit of a program that ctrl-C ended."""
 PROTOCOLS = ("isakmp", "ipsec", "ah", "esp", "internal")
 
 
@@ -43,6 +48,8 @@ class Caller(Protocol):
     """Whoever carries calls to the daemon."""
 
     def call(self, name: str, /, **args: object) -> Any: ...
+
+    def stream(self, name: str, /, **args: object) -> Iterator[Part]: ...
 
 
 class Misuse(Exception):
@@ -66,25 +73,30 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(USAGE, end="", file=sys.stderr)
             return 1
         with Client(options.socket) as client:
-            answer = run(options.words, options.detail, client)
+            for piece in run(options.words, options.detail, client):
+                print(piece, flush=True)
     except (Misuse, ControlError) as error:
         print(error.text if isinstance(error, ControlError) else str(error), file=sys.stderr)
         return 1
-    if answer:
-        print(answer)
+    except BrokenPipeError:
+        _give_up_output()
+        return 1
+    except KeyboardInterrupt:
+        return INTERRUPTED
     return 0
 
 
-def run(words: Sequence[str], detail: int, client: Caller) -> str:
-    """One command; what it prints. Raises Misuse or ControlError."""
+def run(words: Sequence[str], detail: int, client: Caller) -> Iterable[str]:
+    """One command; what it prints, by lines that belong together. Raises Misuse or ControlError, also midway."""
     command = SHORT.get(words[0], words[0])
     if command == "show-sa":
         return _show(_protocol(words), detail, client)
     if command == "flush-sa":
         _flush(_protocol(words), client)
-        return ""
+        return ()
     if command == "delete-sa":
-        return _delete(list(words[1:]), client)
+        _delete(list(words[1:]), client)
+        return ()
     if command in OF_IKE:
         raise Misuse(f"racoonctl: {command} is of IKE, which doesn't run here")
     raise Misuse(f"Invalid command [{words[0]}]")
@@ -114,48 +126,45 @@ def _protocol(words: Sequence[str]) -> str:
     return words[1]
 
 
-def _show(protocol: str, detail: int, client: Caller) -> str:
+def _show(protocol: str, detail: int, client: Caller) -> Iterable[str]:
     if protocol == "isakmp":
-        return layout.isakmp(client.call("show", what="net ipsec ike-sa"), detail)
+        return [layout.isakmp(client.call("show", what="net ipsec ike-sa"), detail)]
     if protocol == "internal":
-        return layout.internal(client.call("show", what="net ipsec ike-sa"))
+        return [layout.internal(client.call("show", what="net ipsec ike-sa"))]
     (process, *_) = client.call("show", what="sys tmm-info") or [{}]
-    return layout.associations(_associations(protocol, client), time.time(), process.get("process") or 0)
+    parts = client.stream("show", what=IPSEC_SA, filters=_of(protocol))
+    return layout.associations(parts, time.time(), process.get("process") or 0)
 
 
-def _associations(protocol: str, client: Caller) -> list[Mapping[str, Any]]:
-    found = client.call("show", what="net ipsec ipsec-sa")
-    return [own for own in found if protocol in ("ipsec", own["protocol"])]
+def _of(protocol: str) -> dict[str, object]:
+    return {} if protocol == "ipsec" else {PROTOCOL: protocol}
 
 
 def _flush(protocol: str, client: Caller) -> None:
     """SAs of IKE there are none; manual ones come back from the configuration at once, their counters going on."""
     if protocol in ("esp", "ah", "ipsec"):
-        for own in _associations(protocol, client):
-            client.call("delete-sas", filters=_filters(own))
+        client.call("delete-sas", filters=_of(protocol))
 
 
-def _delete(words: list[str], client: Caller) -> str:
+def _delete(words: list[str], client: Caller) -> None:
     """`delete-sa esp inet SOURCE DESTINATION`; `isakmp` is accepted and finds nothing."""
     if not words or words[0] not in ("isakmp", "esp", "ah"):
         raise Misuse("racoonctl: delete-sa wants esp, ah or isakmp, then inet or inet6, source and destination")
     ends = [word for word in words[1:] if word not in ("inet", "inet6")]
     if len(ends) != 2:
         raise Misuse("racoonctl: insufficient arguments")
-    found = [
-        own
-        for own in ([] if words[0] == "isakmp" else _associations(words[0], client))
-        if [own["source"], own["destination"]] == ends
-    ]
-    if not found:
+    filters = {PROTOCOL: words[0], "src-addr": ends[0], "dst-addr": ends[1]}
+    if words[0] == "isakmp" or not client.call("show", what=IPSEC_SA, filters=filters):
         raise Misuse(f"racoonctl: there is no such SA: {words[0]} {ends[0]} {ends[1]}")
-    for own in found:
-        client.call("delete-sas", filters=_filters(own))
-    return ""
+    client.call("delete-sas", filters=filters)
 
 
-def _filters(own: Mapping[str, Any]) -> dict[str, object]:
-    return {"spi": str(own["spi"]), "src-addr": own["source"], "dst-addr": own["destination"]}
+def _give_up_output() -> None:
+    """Who read our output is gone; what is left in its buffer would be tried, and complained about, at the end."""
+    with contextlib.suppress(OSError, ValueError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
 
 
 if __name__ == "__main__":

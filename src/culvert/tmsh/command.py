@@ -40,7 +40,7 @@ VERBS = {
     "mv": Verb(changes.move, "Give an object another name or folder"),
     "pwd": Verb(navigation.pwd, "Show the folder"),
     "quit": Verb(navigation.quit_, "Leave the shell"),
-    "reset-stats": Verb(host.reset_stats, "Set all counters to zero, or those of virtual servers"),
+    "reset-stats": Verb(host.reset_stats, "Set counters to zero: all, or some"),
     "restart": Verb(host.restart, "Restart a service"),
     "run": Verb(host.run, "Run a program"),
     "save": Verb(files.save, "Save the configuration"),

@@ -57,12 +57,13 @@ def complete(line: str, session: Session) -> tuple[str, list[Candidate]]:
     return partial, list({own.word: own for own in fitting}.values())
 
 
-def table(candidates: Sequence[Candidate]) -> str:
-    """The two columns behind `?`, in sections."""
+def table(candidates: Sequence[Candidate], width: int = 0) -> str:
+    """The two columns behind `?`, in sections, for a screen of so many columns; 0: for any."""
     sections: dict[str, list[tuple[str, str]]] = {}
     for own in candidates:
         sections.setdefault(own.section, []).append((own.word, own.help))
-    return "\n".join(line for section, rows in sections.items() for line in [f"{section}:", *columns(sorted(rows))])
+    made = {section: columns(sorted(rows), width=width) for section, rows in sections.items()}
+    return "\n".join(line for section, lines in made.items() for line in [f"{section}:", *lines])
 
 
 def shared(words: Iterable[str]) -> str:
@@ -135,7 +136,9 @@ def _objects(verb: str, rest: list[str], partial: str, session: Session) -> Iter
     elif verb == "run":
         yield from _run_words(node, left)
     elif verb == "reset-stats":
-        yield from _names(KINDS[node.path], session) if " ".join(node.path) == "ltm virtual" else ()
+        what = " ".join(node.path)
+        yield from _names(KINDS[node.path], session) if what in shows.COUNTED and what in shows.NAMED else ()
+        yield from _filter_words(node, left, session) if what in shows.COUNTED and what in shows.FILTERS else ()
     elif node.kind is not None and verb != "help":
         yield from _of_kind(verb, node.kind, left, session)
     elif verb == "list" and count:

@@ -1,10 +1,13 @@
 """How `show` looks: records in, the vendor's layouts out."""
 
+import itertools
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import textwrap
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from culvert.model.names import COMMON, relative
+from culvert.model.shows import IPSEC_SA
 from culvert.model.tokens import quote
 from culvert.tmsh import host_format
 from culvert.tmsh.table import Options, moment, number, table
@@ -12,16 +15,36 @@ from culvert.tmsh.table import Options, moment, number, table
 Record = Mapping[str, Any]
 RULE = 77
 STAT_RULE = 67
+SA_TITLE = "IPsec::SecurityAssociations"
 """How long the rules of the manual's samples are, whatever stands between them."""
 
 
 def lay_out(what: str, records: Sequence[Record], options: Options) -> str:
     """The text of `show <what>`; with the option json, the records themselves, with field-fmt those in braces."""
+    return "\n".join(pieces(what, [records], options))
+
+
+def pieces(what: str, parts: Iterable[Sequence[Record]], options: Options) -> Iterator[str]:
+    """The same by lines that belong together, of records that come in parts: the first as soon as one is there."""
     if "json" in options:
-        return json.dumps(list(records), indent=2)
+        return _json_pieces(parts)
     if "field-fmt" in options:
-        return "\n".join(_fields(what, number, own) for number, own in enumerate(records))
-    return LAYOUTS[what](records, options)
+        numbers = itertools.count()
+        return ("\n".join(_fields(what, next(numbers), own) for own in records) for records in parts)
+    if what == IPSEC_SA:
+        return _ipsec_sa(parts, options)
+    return iter([LAYOUTS[what]([own for records in parts for own in records], options)])
+
+
+def _json_pieces(parts: Iterable[Sequence[Record]]) -> Iterator[str]:
+    """As json.dumps writes a list, which has a comma behind each item but the last."""
+    held = ""
+    for records in parts:
+        made = [textwrap.indent(json.dumps(own, indent=2), "  ") for own in records]
+        if made:
+            yield "[" if not held else f"{held},"
+            held = ",\n".join(made)
+    yield from (held, "]") if held else ("[]",)
 
 
 def _fields(what: str, number: int, own: Record) -> str:
@@ -45,11 +68,17 @@ def _field(word: str, value: Any) -> Iterator[str]:
         yield f"{head} {'none' if value is None or value == '' else quote(str(value))}"
 
 
-def _ipsec_sa(records: Sequence[Record], options: Options) -> str:
-    lines = ["IPsec::SecurityAssociations"]
-    for own in records:
-        lines += _sa_details(own) if "all-properties" in options else [_sa_line(own)]
-    return "\n".join([*lines, f"Total records returned: {len(records)}"])
+def _ipsec_sa(parts: Iterable[Sequence[Record]], options: Options) -> Iterator[str]:
+    total = 0
+    for records in parts:
+        # The title not before there are records: it is no beginning for an error.
+        lines = [] if total else [SA_TITLE]
+        for own in records:
+            lines += _sa_details(own) if "all-properties" in options else [_sa_line(own)]
+        total += len(records)
+        if records:
+            yield "\n".join(lines)
+    yield f"Total records returned: {total}" if total else f"{SA_TITLE}\nTotal records returned: 0"
 
 
 def _sa_line(own: Record) -> str:
@@ -194,7 +223,7 @@ def _journal(own: Record | None) -> Iterator[str]:
 
 
 LAYOUTS: Mapping[str, Callable[[Sequence[Record], Options], str]] = {
-    "net ipsec ipsec-sa": _ipsec_sa,
+    IPSEC_SA: lambda records, options: "\n".join(_ipsec_sa([records], options)),
     "net ipsec ike-sa": _ike_sa,
     "net ipsec-stat": _ipsec_stat,
     "net ipsec drops": _drops,

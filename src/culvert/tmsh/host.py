@@ -8,8 +8,7 @@ from culvert.control.errors import Refused
 from culvert.model import shows
 from culvert.model.names import full
 from culvert.model.problems import BadSyntax
-from culvert.tmsh import tree
-from culvert.tmsh.selection import ALL
+from culvert.tmsh import selection, tree
 from culvert.tmsh.session import Session
 from culvert.tmsh.words import Words, unexpected
 
@@ -38,12 +37,15 @@ def reset_stats(words: Words, session: Session) -> str:
         return ""
     node = tree.walk(words, session.module, "reset-stats")
     what = " ".join(node.path)
-    if what not in (*shows.COUNTED, *shows.COUNTED_TOGETHER):
+    if what not in shows.COUNTED:
         raise unexpected(words.take()) if words else BadSyntax(f"{what} has no counters of its own")
+    if what in shows.FILTERS:
+        session.call("reset-stats", what=what, filters=selection.filters(words, what, session))
+        return ""
     names = words.leading() if what in shows.NAMED else []
-    words.skip(len(names) if what not in shows.COUNTED_TOGETHER else len(words.leading()))
+    words.skip(len(names))
     words.end()
-    if names == [ALL]:
+    if names == [selection.ALL]:
         names = []
     session.call("reset-stats", what=what, names=[full(name, session.folder) for name in names])
     return ""

@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import os
 import sys
 from collections.abc import Iterable, Sequence
 from io import TextIOWrapper
@@ -14,13 +15,17 @@ from culvert.tmsh.script import join, split, statements
 from culvert.tmsh.session import Session
 from culvert.tmsh.shell import Shell
 
+INTERRUPTED = 130
+"""What a shell calls the exit of a program that ctrl-C ended."""
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The exit status: 0 when every command worked, else 1."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     options = _options(given)
     _take_any_octet()
-    session = Session(Client(Path(options.socket) if options.socket else None), secret=password.ask)
+    client = Client(Path(options.socket) if options.socket else None)
+    session = Session(client, stream=client.stream, tell=_print_all, secret=password.ask)
     if options.c is not None:
         return run_all(split(options.c), session)
     if options.words:
@@ -62,10 +67,26 @@ def run_all(commands: Iterable[str], session: Session) -> int:
             print(error.text, file=sys.stderr, flush=True)
             status = 1
         except BrokenPipeError:
+            _give_up_output()
             return 1
+        except KeyboardInterrupt:
+            return INTERRUPTED
         if session.over:
             break
     return status
+
+
+def _print_all(pieces: Iterable[str]) -> None:
+    for piece in pieces:
+        print(piece, flush=True)
+
+
+def _give_up_output() -> None:
+    """Who read our output is gone; what is left in its buffer would be tried, and complained about, at the end."""
+    with contextlib.suppress(OSError, ValueError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """Where one is: folders, modules, the way out; and help."""
 
+import textwrap
 from collections.abc import Iterable
 
 from culvert.control.errors import NotFound
@@ -12,6 +13,8 @@ from culvert.tmsh.session import Session
 from culvert.tmsh.words import Words
 
 ROOT_FOLDER = "/"
+NARROWEST = 24
+"""Columns of a screen that are worth a column of their own for text."""
 
 
 def cd(words: Words, session: Session) -> str:
@@ -85,11 +88,24 @@ def help_(words: Words, session: Session) -> str:
     return "\n".join(line.rstrip() for line in lines)
 
 
-def columns(rows: Iterable[tuple[str, str]], indent: str = "  ") -> list[str]:
-    """Two columns: words, and two or more spaces behind them what they mean."""
+def columns(rows: Iterable[tuple[str, str]], indent: str = "  ", width: int = 0) -> list[str]:
+    """Two columns: words, and two or more spaces behind them what they mean.
+
+    On a screen of so many columns that stays in its column, or goes below the word where too little is left for one.
+    """
     found = list(rows)
-    width = max((len(word) for word, _ in found), default=0)
-    return [f"{indent}{word:<{width}}  {help}".rstrip() for word, help in found]
+    first = len(indent) + max((len(word) for word, _ in found), default=0) + 2
+    if not width:
+        return [f"{indent + word:<{first}}{help}".rstrip() for word, help in found]
+    if width - first >= NARROWEST:
+        return [line for word, help in found for line in _wrapped(f"{indent + word:<{first}}", help, width)]
+    return [line for word, help in found for line in (indent + word, *_wrapped(3 * indent, help, width))]
+
+
+def _wrapped(head: str, text: str, width: int) -> list[str]:
+    # One less: a full last column makes some terminals begin another line.
+    made = textwrap.wrap(text, max(width - 1 - len(head), 1), break_on_hyphens=False) or [""]
+    return [head + made[0] if made[0] else head.rstrip(), *(" " * len(head) + line for line in made[1:])]
 
 
 def _usage(kind: Kind) -> list[str]:

@@ -1,9 +1,10 @@
 """What one user of the shell is in the middle of: the folder, the module and an open transaction."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from culvert.control.client import Part
 from culvert.control.errors import Refused
 from culvert.model.kind import Kind, Path
 from culvert.model.names import COMMON
@@ -51,6 +52,10 @@ class Session:
     threshold: int = 0
     confirm: Callable[[str], bool] = lambda question: True
     secret: Callable[[str], str] = no_terminal
+    stream: Callable[..., Iterator[Part]] | None = None
+    """As `call`, for answers in parts; None where every answer is taken whole."""
+    tell: Callable[[Iterator[str]], None] = lambda pieces: None
+    """Takes the text of an answer in parts: whole lines, without the last one's end."""
 
     def look(self) -> None:
         """Ask the daemon who we are and what is preferred. Raises ControlError."""

@@ -5,17 +5,17 @@ rancid, expect scripts) is then the prompt, what they typed and the answer, with
 """
 
 import contextlib
+import itertools
 import readline
 import shutil
 import signal
-import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import FrameType
 
 from culvert.control.errors import ControlError
-from culvert.tmsh import command, completion
+from culvert.tmsh import command, completion, paging
 from culvert.tmsh.keys import without_keys
 from culvert.tmsh.script import is_open, split
 from culvert.tmsh.session import Session
@@ -72,6 +72,7 @@ class Shell:
         prefer = self._session.preference
         self._session.threshold = int(prefer("display-threshold", 0))
         self._session.confirm = _confirmed
+        self._session.tell = self._tell_all
         readline.set_history_length(int(prefer("history-file-size", 0)))
         readline.parse_and_bind(f"set editing-mode {'vi' if prefer('keymap') == 'vi' else 'emacs'}")
         self._forget()
@@ -133,15 +134,25 @@ class Shell:
                 return
 
     def _write(self, answer: str) -> None:
-        if not answer:
-            return
-        is_long = answer.count("\n") + 1 >= shutil.get_terminal_size().lines
-        pages = is_long and self._session.preference("pager") == ENABLED
-        less = shutil.which("less") if pages else None
-        if less is None:
-            print(answer, flush=True)
-        else:
-            subprocess.run([less, "-EX"], input=answer.encode(), check=False)
+        if answer:
+            self._tell_all(iter([answer]))
+
+    def _tell_all(self, pieces: Iterator[str]) -> None:
+        """An answer that comes in pieces, by pages if it is longer than the screen."""
+        less = shutil.which("less") if self._session.preference("pager") == ENABLED else None
+        held: list[str] = []
+        lines = 0
+        for piece in pieces:
+            if less is None:
+                print(piece, flush=True)
+                continue
+            held.append(piece)
+            lines += piece.count("\n") + 1
+            if lines >= shutil.get_terminal_size().lines:
+                paging.show([less, "-EX"], itertools.chain(held, pieces))
+                return
+        if held:
+            print("\n".join(held), flush=True)
 
     def prompt(self) -> str:
         """`root@(gw-a)(cfg-sync Standalone)(Active)(/Common)(tmos.net)# `, of the parts that are preferred."""
@@ -190,7 +201,7 @@ class Shell:
 
     def _tell(self, found: Sequence[completion.Candidate]) -> None:
         """The table below the line, and then the line again, as readline believes it to be there."""
-        table = completion.table(found) or "nothing fits here"
+        table = completion.table(found, shutil.get_terminal_size().columns) or "nothing fits here"
         print(f"\n{table}\n{self._shown}{readline.get_line_buffer()}", end="", flush=True)
 
 

@@ -1,7 +1,7 @@
 """`show`: what runs, in the vendor's layouts or as records."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from culvert.model import shows
 from culvert.model.kind import Naming
@@ -38,6 +38,7 @@ RUNNING = "running-config"
 RUNNING_SHORTEST = 4
 """Letters of it that are enough; fewer begin other words."""
 AUDIT = "sys log audit"
+STREAMED = (shows.IPSEC_SA,)
 ALONE = ("sys log ipsec", AUDIT)
 """What has to be asked for by itself: a log has no end."""
 
@@ -63,18 +64,33 @@ def _one(what: str, words: Words, session: Session) -> str:
     filters: dict[str, object] = dict(selection.filters(words, what, session, tuple(OPTIONS), options))
     if names:
         filters[shows.NAMES] = names
+    return _told(_pieces(what, filters, _completed(options, session), session), session)
+
+
+def _pieces(what: str, filters: Mapping[str, object], options: set[str], session: Session) -> Iterator[str]:
+    """The text of one show; in parts of which the first comes early, if there may be much of it."""
+    if session.stream is not None and what in STREAMED:
+        return layout.pieces(what, (own.records for own in session.stream("show", what=what, filters=filters)), options)
     records = session.call("audit", **filters) if what == AUDIT else session.call("show", what=what, filters=filters)
-    return layout.lay_out(what, records, _completed(options, session))
+    return layout.pieces(what, [records], options)
+
+
+def _told(pieces: Iterator[str], session: Session) -> str:
+    if session.stream is None:
+        return "\n".join(pieces)
+    session.tell(pieces)
+    return ""
 
 
 def _module(node: tree.Node, words: Words, session: Session) -> str:
     """Everything that a module shows, one after the other."""
     options = set[str]()
     selection.filters(words, "", session, tuple(OPTIONS), options)
-    found = {what: session.call("show", what=what, filters={}) for what in _below(node) if what not in ALONE}
+    shown = [what for what in _below(node) if what not in ALONE]
     if "json" in options:
-        return json.dumps(found, indent=2)
-    return "\n".join(layout.lay_out(what, records, _completed(options, session)) for what, records in found.items())
+        return json.dumps({what: session.call("show", what=what, filters={}) for what in shown}, indent=2)
+    completed = _completed(options, session)
+    return _told((piece for what in shown for piece in _pieces(what, {}, completed, session)), session)
 
 
 def _below(node: tree.Node) -> list[str]:

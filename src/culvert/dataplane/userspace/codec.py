@@ -8,6 +8,7 @@ from dataclasses import is_dataclass
 from enum import Enum
 from functools import cache
 from ipaddress import IPv4Address, IPv4Network, ip_address, ip_network
+from operator import attrgetter
 from types import NoneType
 from typing import Any, NamedTuple, get_args, get_type_hints
 
@@ -62,6 +63,8 @@ def _codec_of_union(kinds: tuple[Any, ...]) -> Codec:
 
 def _optional(kinds: tuple[Any, ...]) -> Codec:
     codec = codec_of(kinds[0]) if len(kinds) == 1 else _codec_of_union(kinds)
+    if codec.emit is _same:
+        return codec
     return Codec(
         lambda value: None if value is None else codec.emit(value),
         lambda content: None if content is None else codec.parse(content),
@@ -70,9 +73,15 @@ def _optional(kinds: tuple[Any, ...]) -> Codec:
 
 def _codec_of_dataclass(kind: Any) -> Codec:
     fields = {name: codec_of(each) for name, each in get_type_hints(kind).items()}
+    # Most fields travel as they are: those are taken all at once, for a configuration has hundreds of thousands.
+    names, values = tuple(fields), attrgetter(*fields)
+    changed = [(name, codec.emit) for name, codec in fields.items() if codec.emit is not _same]
 
     def emit(value: Any) -> dict[str, Any]:
-        return {name: codec.emit(getattr(value, name)) for name, codec in fields.items()}
+        found = dict(zip(names, values(value), strict=True)) if len(names) > 1 else {names[0]: values(value)}
+        for name, out in changed:
+            found[name] = out(found[name])
+        return found
 
     def parse(content: dict[str, Any]) -> Any:
         if content.keys() != fields.keys():

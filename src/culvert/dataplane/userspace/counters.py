@@ -17,7 +17,7 @@ import mmap
 import os
 import struct
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
@@ -30,7 +30,7 @@ BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 HEADER_OCTETS = 20480
 SLOT_OCTETS = 640
 SLOTS_GROWTH = 256
-SLOTS_MAX = 65536
+SLOTS_MAX = 1 << 19
 SEQUENCE_MAX = 2**64 - 1
 """What a number of the file can say; an SA that ends sooner clamps it itself."""
 SEQUENCE_JUMP = 2**20
@@ -254,22 +254,23 @@ class CountersFile(Counters):
         if not self.numbers[at]:
             self.times[at] = now
 
-    def slot_for(self, identity: bytes, direction: Direction, in_use: set[bytes]) -> int:
-        """The slot of this identity: the one that it had before, or a new one."""
+    def slot_for(self, identity: bytes, direction: Direction, in_use: Iterable[bytes]) -> int:
+        """The slot of this identity: the one that it had before, or a new one.
+
+        `in_use` is looked at only when all slots are taken.
+        """
         slot = self._slots.get(identity)
         if slot is None:
             slot = self._slots[identity] = self._new_slot(in_use)
             start = self.base(slot)
-            for index in range(_SLOT_NUMBERS):
-                self.numbers[start + index] = 0
-            self._memory[start * 8 : start * 8 + 16] = identity
+            self._memory[start * 8 : start * 8 + SLOT_OCTETS] = identity.ljust(SLOT_OCTETS, b"\0")
             self.numbers[start + DIRECTION] = _OUT if direction is Direction.OUT else _IN
         return slot
 
-    def _new_slot(self, in_use: set[bytes]) -> int:
+    def _new_slot(self, in_use: Iterable[bytes]) -> int:
         slot: int = self.numbers[_SLOTS]
         if slot >= SLOTS_MAX:
-            return self._oldest_unused(in_use)
+            return self._oldest_unused(set(in_use))
         if self.base(slot + 1) * 8 > len(self._memory):
             _allocate(self._path, self.fd, len(self._memory) + SLOTS_GROWTH * SLOT_OCTETS)
             self.refresh()

@@ -73,13 +73,13 @@ class Block(NamedTuple):
     owner: bytes
 
 
-def key_name(sa: SecurityAssociation) -> bytes:
-    """What the blocks of an outbound SA are kept by."""
+def key_name(sa: SecurityAssociation, identity: bytes | None = None) -> bytes:
+    """What the blocks of an outbound SA are kept by. `identity`: its own, where that is known."""
     if sa.protocol is Protocol.ESP and CIPHERS[sa.cipher].counter:
         return sa.cipher_key.digest(b"counter")[:16]
     if sa.protocol is Protocol.AH and auth_row(sa.auth).counter:
         return sa.auth_key.digest(b"counter")[:16]
-    return sa.identity()
+    return sa.identity() if identity is None else identity
 
 
 def is_counter_mode(sa: SecurityAssociation) -> bool:

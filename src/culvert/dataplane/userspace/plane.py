@@ -55,6 +55,7 @@ from culvert.dataplane.userspace.steering import REASONS, Steering, forwarder_co
 from culvert.dataplane.userspace.wanted import Wanted, udp_port
 from culvert.dataplane.userspace.watch import Events, Watch
 from culvert.ipsec.drops import Reason
+from culvert.ipsec.sa import SecurityAssociation
 
 BREATH_SECONDS = 0.02
 """Pause between two repairs, so that a busy routing daemon next to us doesn't keep us busy too."""
@@ -380,8 +381,7 @@ class UserspacePlane:
                 heard = self._watch.hear()
                 self._repair(Events(process=True, host=True, steering=heard.steering))
                 self._note_counts(now)
-                readings = (self._slots.reading(sa) for sa in self._wanted.sas.values())
-                self._sentences += self._notices.lives(readings, now)
+                self._sentences += self._notices.lives(self._slots.watched(), now)
                 self._sentences += self._notices.audit(self._drops(self._counts))
             return _taken(self._sentences)
 
@@ -398,10 +398,9 @@ class UserspacePlane:
 
     # Reports
 
-    def usage(self) -> list[SaUsage]:
+    def usage(self, sas: Collection[SecurityAssociation] | None = None) -> list[SaUsage]:
         with self._lock:
-            now = self._clock()
-            return [self._slots.usage(sa, now) for sa in self._wanted.sas.values()]
+            return list(self._slots.usages(self._wanted.sas.values() if sas is None else sas, self._clock()))
 
     def drops(self) -> list[DropCount]:
         with self._lock:

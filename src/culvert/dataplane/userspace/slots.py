@@ -1,6 +1,8 @@
 """The parent's side of what the counters file says of each SA."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from itertools import chain
+from typing import NamedTuple
 
 from culvert.change import AddSa, RemoveSa
 from culvert.dataplane.notices import Reading
@@ -14,30 +16,45 @@ from culvert.ipsec.sa import Direction, SaKey, SecurityAssociation
 NO_SLOT = -1
 
 
+class _Known(NamedTuple):
+    sa: SecurityAssociation
+    identity: bytes
+    slot: int
+
+
 class Slots:
-    """Which slot each SA has. An SA's identity is a digest of its keys, so it isn't worked out for every report."""
+    """Which slot each SA has. An SA's identity is a digest of its keys, so it is worked out once and kept."""
 
     def __init__(self, counters: CountersFile, journal: Journal | None) -> None:
         self._counters = counters
         self._journal = journal
-        self._known: dict[tuple[Direction, SaKey], int] = {}
+        self._known: dict[tuple[Direction, SaKey], _Known] = {}
         self._names: dict[SaKey, bytes] = {}
         """Which blocks are whose, of outbound SAs."""
 
-    def of(self, changes: Sequence[wire.PacketChange], others: Iterable[SecurityAssociation]) -> list[int]:
+    def of(self, changes: Sequence[wire.PacketChange], others: Collection[SecurityAssociation]) -> list[int]:
         """For each change the slot of its SA, or -1. `others`: SAs whose slots nobody else may get."""
-        in_use = {sa.identity() for sa in others}
+        mine: set[bytes] = set()
         slots = []
         for change in changes:
             slot = NO_SLOT
             if isinstance(change, AddSa | RemoveSa):
-                sa = change.sa
-                slot = self._counters.slot_for(sa.identity(), sa.direction, in_use)
-                in_use.add(sa.identity())
+                identity = self._identity(change.sa)
+                # Nobody works the identities of all others out as long as there are slots that were never used.
+                in_use = chain(mine, map(self._identity, others))
+                slot = self._counters.slot_for(identity, change.sa.direction, in_use)
+                mine.add(identity)
+                name = change.sa.direction, change.sa.key
                 if isinstance(change, AddSa):
-                    self._known[sa.direction, sa.key] = slot
+                    self._known[name] = _Known(change.sa, identity, slot)
+                else:
+                    self._known.pop(name, None)
             slots.append(slot)
         return slots
+
+    def _identity(self, sa: SecurityAssociation) -> bytes:
+        known = self._known.get((sa.direction, sa.key))
+        return known.identity if known is not None and known.sa is sa else sa.identity()
 
     def leases(self, changes: Sequence[wire.PacketChange], slots: Sequence[int]) -> list[Lease]:
         """What is known of the numbers of every outbound SA that is added, before `begin`.
@@ -54,7 +71,8 @@ class Slots:
         return leases
 
     def _lease(self, journal: Journal, sa: SecurityAssociation, slot: int) -> Lease:
-        name, owner = key_name(sa), sa.identity()
+        owner = self._identity(sa)
+        name = key_name(sa, owner)
         self._names[sa.key] = name
         block = journal.blocks.get(name, Block(0, NOBODY))
         if self._counters.is_new(slot) or block.owner not in (owner, NOBODY):
@@ -72,6 +90,13 @@ class Slots:
         blocks = self._journal.blocks if self._journal is not None else {}
         return blocks.get(self._names[sa.key], Block(0, NOBODY)).last
 
+    def watched(self) -> Iterator[Reading]:
+        """Of the SAs in service those whose life has limits, or whose sequence numbers are half used."""
+        numbers = self._counters.numbers
+        for sa, _, slot in self._known.values():
+            if sa.lifetime or 2 * numbers[self._counters.base(slot) + file.SEQUENCE] >= sa.sequence_max:
+                yield self.reading(sa)
+
     def reading(self, sa: SecurityAssociation) -> Reading:
         base = self._base(sa)
         numbers = self._counters.numbers
@@ -83,19 +108,26 @@ class Slots:
             numbers[base + file.LIFE_PACKETS],
         )
 
-    def usage(self, sa: SecurityAssociation, now: float) -> SaUsage:
-        base = self._base(sa)
+    def usages(self, sas: Collection[SecurityAssociation], now: float) -> Iterator[SaUsage]:
+        """Of those of these SAs that are in service."""
+        for sa in sas:
+            if (sa.direction, sa.key) in self._known:
+                yield self._usage(sa, now)
+
+    def _usage(self, sa: SecurityAssociation, now: float) -> SaUsage:
+        known = self._known[sa.direction, sa.key]
+        base = self._counters.base(known.slot)
         numbers, times = self._counters.numbers, self._counters.times
         reading = self.reading(sa)
         return SaUsage(
-            sa=sa,
+            sa=known.sa,
             worker=0,
             packets=numbers[base + file.PACKETS],
             octets=numbers[base + file.OCTETS],
             sequence=reading.sequence,
             created=reading.created,
             last_use=times[base + file.LAST_USE],
-            drops=self._counters.slot_drops(self._known[sa.direction, sa.key]),
+            drops=self._counters.slot_drops(known.slot),
             state=reading.state(now),
             life_octets=reading.life_octets,
             life_packets=reading.life_packets,
@@ -104,4 +136,4 @@ class Slots:
         )
 
     def _base(self, sa: SecurityAssociation) -> int:
-        return self._counters.base(self._known[sa.direction, sa.key])
+        return self._counters.base(self._known[sa.direction, sa.key].slot)

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import TypeVar
 
 from culvert.change import (
@@ -35,9 +36,12 @@ Key = TypeVar("Key")
 Value = TypeVar("Value")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Wanted:
-    """Never changed in place. The dictionaries keep the order in which things were asked for."""
+    """Never changed in place, so what follows from all SAs is worked out once.
+
+    The dictionaries keep the order in which things were asked for.
+    """
 
     links: dict[str, Link] = field(default_factory=dict)
     addresses: dict[Address, None] = field(default_factory=dict)
@@ -67,7 +71,12 @@ class Wanted:
 
     def _edit(self, change: Change) -> None:
         """Only for the copy that `after` is still making."""
+        # Those of which there may be tens of thousands come first.
         match change:
+            case AddSa(sa):
+                _put(change, self.sas, (sa.direction, sa.key), sa)
+            case AddPolicy(policy):
+                _put(change, self.policies, policy, None)
             case AddLink(link):
                 _put(change, self.links, link.name, link)
             case RemoveLink(link):
@@ -84,12 +93,8 @@ class Wanted:
                 _put(change, self.forwarders, forwarder, None)
             case RemoveForwarder(forwarder):
                 _take(change, self.forwarders, forwarder)
-            case AddPolicy(policy):
-                _put(change, self.policies, policy, None)
             case RemovePolicy(policy):
                 _take(change, self.policies, policy)
-            case AddSa(sa):
-                _put(change, self.sas, (sa.direction, sa.key), sa)
             case RemoveSa(sa):
                 _take(change, self.sas, (sa.direction, sa.key))
 
@@ -103,12 +108,13 @@ class Wanted:
             udp_ports=frozenset(each.port for each in self.udp_ports),
         )
 
-    @property
+    @cached_property
     def udp_ports(self) -> frozenset[UdpPort]:
         """Where ESP in UDP arrives."""
-        return frozenset(port for sa in self.sas.values() if (port := udp_port(sa)) is not None)
+        in_udp = (sa for sa in self.sas.values() if sa.encapsulation is not None)
+        return frozenset(port for sa in in_udp if (port := udp_port(sa)) is not None)
 
-    @property
+    @cached_property
     def esp_links(self) -> frozenset[str]:
         """Links with an address that plain ESP arrives at."""
         ends = {sa.destination for sa in self.sas.values() if is_steered(sa)}

@@ -16,6 +16,7 @@ from culvert.ipsec.spd import Policy
 PacketChange = AddSa | RemoveSa | AddPolicy | RemovePolicy
 """The changes that concern the packet process."""
 
+_ENCODE = json.JSONEncoder(separators=(",", ":")).encode
 LINE_OCTETS_MAX = 256 * 1024 * 1024
 
 _SA = codec_of(SecurityAssociation)
@@ -77,14 +78,12 @@ def emit(message: Message) -> bytes:
     """The line, with its newline."""
     match message:
         case Apply(changes, slots, leases, replace):
-            content: dict[str, Any] = {
-                "apply": [_emit_change(change) for change in changes],
-                "slots": list(slots),
-                "leases": [list(lease) for lease in leases],
-                "replace": replace,
-            }
+            rest = _ENCODE({"slots": list(slots), "leases": [list(lease) for lease in leases], "replace": replace})
+            # Each change by itself: all of them as dictionaries would take more memory than the configuration.
+            told = ",".join([_ENCODE(_emit_change(change)) for change in changes])
+            return f'{{"apply":[{told}],{rest[1:]}\n'.encode()
         case Reset():
-            content = {"reset": True}
+            content: dict[str, Any] = {"reset": True}
         case Hello():
             content = {"hello": True}
         case Welcome(pid, version, names):
@@ -93,7 +92,7 @@ def emit(message: Message) -> bytes:
             content = {"end": True}
         case Reply(failed, sentence):
             content = {"failed": failed, "sentence": sentence}
-    return json.dumps(content, separators=(",", ":")).encode() + b"\n"
+    return _ENCODE(content).encode() + b"\n"
 
 
 def parse(line: bytes) -> Message:

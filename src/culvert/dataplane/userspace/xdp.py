@@ -206,7 +206,7 @@ class FastLinks:
 
     def __init__(self, choice: str) -> None:
         """`choice`: RAW or XDP."""
-        self._is_chosen = choice == XDP
+        self.is_chosen = choice == XDP
         self._sas = -1
         self._routes = -1
         self._links: list[FastLink] = []
@@ -238,7 +238,7 @@ class FastLinks:
         return self._asked != self._indexed(names)
 
     def _indexed(self, names: Iterable[str]) -> frozenset[tuple[str, int]]:
-        if not self._is_chosen:
+        if not self.is_chosen:
             return frozenset()
         indices = {name: index for index, name in socket.if_nameindex()}
         return frozenset((name, indices[name]) for name in names if name in indices)

@@ -1,0 +1,212 @@
+"""docs/scale.md and docs/scale.svg: how configuration grows, out of what `bench.configuration` measured."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields
+from math import ceil, floor, log10
+from pathlib import Path
+from statistics import median
+
+from bench.machine import described
+
+PAGE = Path(__file__).resolve().parents[1] / "docs" / "scale.md"
+OBJECTS = 6
+"""IPsec objects of a tunnel: policy, SA and selector, for each direction."""
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """One round at one size, in the units of TITLES."""
+
+    tunnels: int
+    load: float
+    flowing: float
+    one_more: float
+    list_open: float
+    list_program: float
+    show_first: float
+    show: float
+    meanwhile: float
+    memory: float
+
+
+TITLES = {
+    "tunnels": "tunnels",
+    "load": "`load sys config`, s",
+    "flowing": "until the last tunnel carries a packet, s",
+    "one_more": "one SA more, ms",
+    "list_open": "`list` of one object, open session, ms",
+    "list_program": "the same as a program, ms",
+    "show_first": "`show net ipsec ipsec-sa`: first records, ms",
+    "show": "all of it, s",
+    "meanwhile": "another client waits meanwhile, ms at most",
+    "memory": "peak memory of daemon and packet process, MiB",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """All rounds at one size."""
+
+    tunnels: int
+    rounds: tuple[Measured, ...]
+
+    def middle(self, name: str) -> float:
+        return float(median(getattr(own, name) for own in self.rounds))
+
+    def spread(self, name: str) -> tuple[float, float]:
+        found = [getattr(own, name) for own in self.rounds]
+        return min(found), max(found)
+
+
+def cell(value: float) -> str:
+    return f"{value:,}" if isinstance(value, int) else f"{value:,.2f}" if value < 10 else f"{value:,.0f}"
+
+
+def write(sizes: Sequence[Size]) -> None:
+    """Both files."""
+    PAGE.write_text(page(sizes))
+    PAGE.with_suffix(".svg").write_text(drawn(sizes))
+
+
+def page(sizes: Sequence[Size]) -> str:
+    """docs/scale.md"""
+    machine = described()
+    names = [own.name for own in fields(Measured) if own.name != "tunnels"]
+    head = ["", *(f"{own.tunnels:,} tunnels" for own in sizes)]
+    rows = [[TITLES[name], *(_spread(own, name) for own in sizes)] for name in names]
+    rows.append(["ms for each tunnel, until it carries a packet", *(f"{_each(own):.2f}" for own in sizes)])
+    base = min(map(_each, sizes))
+    rows.append(["the same, as a ratio to the least", *(f"{_each(own) / base:.2f}" for own in sizes)])
+    table = ["| " + " | ".join(row) + " |" for row in (head, *rows)]
+    table.insert(1, "|---|" + "---:|" * len(sizes))
+    return "\n".join([
+        "# Scale",
+        "",
+        "`make bench-config` measures how long configuration takes as it grows, on one gateway with its real plane: "
+        "nftables, TUN and the native packet process. `make bench-config ARGS=--write-docs` writes this page.",
+        "",
+        "A tunnel is two policies, two manual SAs and two selectors, six IPsec objects; keys stand in clear in the file, "
+        "so each is sealed as it is read. `load sys config` begins on a daemon that has nothing, and a ping knocks at "
+        "the last tunnel until it gets through.",
+        "",
+        f"{machine['processor']}, {machine['cores']} cores, Linux {machine['kernel']}, {machine['date']}. Medians, and "
+        "the least and the most where a size was measured more than once.",
+        "",
+        *table,
+        "",
+        "![How loading grows](scale.svg)",
+        "",
+        PROSE,
+    ])
+
+
+def _each(size: Size) -> float:
+    return 1000 * size.middle("flowing") / size.tunnels
+
+
+def _spread(size: Size, name: str) -> str:
+    middle = cell(size.middle(name))
+    if len(size.rounds) == 1:
+        return middle
+    least, most = map(cell, size.spread(name))
+    return middle if least == most else f"{middle} ({least} to {most})"
+
+
+PROSE = """"""
+
+_LEFT, _TOP, _WIDTH, _HEIGHT, _GAP = 64, 64, 330, 230, 96
+_STYLE = """
+ text { font: 12.5px system-ui, sans-serif; fill: #24292f }
+ .small { font-size: 11px; fill: #57606a }
+ .title { font-weight: 600 }
+ .ground { fill: #ffffff }
+ .grid { stroke: #d0d7de; stroke-width: 1 }
+ .linear { stroke: #57606a; stroke-width: 1.2; stroke-dasharray: 4 4; fill: none }
+ .flowing { stroke: #0969da; fill: none; stroke-width: 2 } .flowing-dot { fill: #0969da }
+ .load { stroke: #bc4c00; fill: none; stroke-width: 2 } .load-dot { fill: #bc4c00 }
+ @media (prefers-color-scheme: dark) {
+  text { fill: #e6edf3 } .small { fill: #9198a1 } .ground { fill: #0d1117 } .grid { stroke: #30363d }
+  .linear { stroke: #9198a1 } .flowing { stroke: #58a6ff } .flowing-dot { fill: #58a6ff }
+  .load { stroke: #f0883e } .load-dot { fill: #f0883e }
+ }
+"""
+_SERIES = (("load", "load sys config returns"), ("flowing", "the last tunnel carries a packet"))
+
+
+@dataclass(frozen=True, slots=True)
+class _Axis:
+    """A scale by powers of ten, over `length` from `start` on; downwards a negative length."""
+
+    start: float
+    length: float
+    low: int
+    high: int
+
+    @classmethod
+    def over(cls, values: Sequence[float], start: float, length: float) -> "_Axis":
+        low, high = floor(log10(min(values)) + 0.01), ceil(log10(max(values)) - 0.01)
+        return cls(start, length, low, max(high, low + 1))
+
+    def at(self, value: float) -> float:
+        return self.start + self.length * (log10(value) - self.low) / (self.high - self.low)
+
+    @property
+    def ticks(self) -> list[float]:
+        return [10.0**power for power in range(self.low, self.high + 1)]
+
+
+def drawn(sizes: Sequence[Size]) -> str:
+    """The whole SVG: seconds by tunnels, and milliseconds for each tunnel."""
+    width, height = _LEFT + 2 * _WIDTH + _GAP + 30, _TOP + _HEIGHT + 76
+    seconds = {name: [own.middle(name) for own in sizes] for name, _ in _SERIES}
+    each = {name: [1000 * value / own.tunnels for value, own in zip(seconds[name], sizes, strict=True)]
+            for name, _ in _SERIES}
+    body = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}" '
+        'role="img" aria-label="How loading grows with the number of tunnels">',
+        f"<style>{_STYLE}</style>", f'<rect class="ground" width="{width}" height="{height}" rx="6"/>',
+        *_panel(_LEFT, "Seconds", sizes, seconds, grows=True),
+        *_panel(_LEFT + _WIDTH + _GAP, "Milliseconds for each tunnel", sizes, each, grows=False),
+    ]
+    for number, (name, title) in enumerate(_SERIES):
+        x = _LEFT + 250 * number
+        body += [f'<circle class="{name}-dot" cx="{x}" cy="{height - 16}" r="4"/>', _text(x + 10, height - 12, title)]
+    x = _LEFT + 250 * len(_SERIES)
+    body += [f'<line class="linear" x1="{x}" x2="{x + 24}" y1="{height - 16}" y2="{height - 16}"/>',
+             _text(x + 30, height - 12, "linear growth")]
+    return "\n".join([*body, "</svg>"]) + "\n"
+
+
+def _panel(
+    left: float, title: str, sizes: Sequence[Size], lines: dict[str, list[float]], *, grows: bool
+) -> Iterator[str]:
+    across = _Axis.over([own.tunnels for own in sizes], left, _WIDTH)
+    up = _Axis.over([value for values in lines.values() for value in values], _TOP + _HEIGHT, -_HEIGHT)
+    yield _text(left, _TOP - 22, title, "title")
+    for tick in across.ticks:
+        x = across.at(tick)
+        yield f'<line class="grid" x1="{x:.1f}" x2="{x:.1f}" y1="{_TOP}" y2="{_TOP + _HEIGHT}"/>'
+        yield _text(x, _TOP + _HEIGHT + 18, f"{tick:,.0f}", "small", "middle")
+    for tick in up.ticks:
+        y = up.at(tick)
+        yield f'<line class="grid" x1="{left}" x2="{left + _WIDTH}" y1="{y:.1f}" y2="{y:.1f}"/>'
+        yield _text(left - 8, y + 4, f"{tick:g}", "small", "end")
+    first, last = sizes[0].tunnels, sizes[-1].tunnels
+    start = lines["flowing"][0]
+    end = start * last / first if grows else start
+    points = [(across.at(first), up.at(start)), (across.at(last), max(up.at(end), _TOP))]
+    yield _line("linear", points)
+    for name, values in lines.items():
+        points = [(across.at(own.tunnels), up.at(value)) for own, value in zip(sizes, values, strict=True)]
+        yield _line(name, points)
+        yield from (f'<circle class="{name}-dot" cx="{x:.1f}" cy="{y:.1f}" r="4"/>' for x, y in points)
+    for (x, y), value in zip(points, lines["flowing"], strict=True):
+        yield _text(x, y - 10, cell(value), "small", "middle")
+
+
+def _line(kind: str, points: Sequence[tuple[float, float]]) -> str:
+    return f'<polyline class="{kind}" points="{" ".join(f"{x:.1f},{y:.1f}" for x, y in points)}"/>'
+
+
+def _text(x: float, y: float, words: str, kind: str = "", anchor: str = "start") -> str:
+    return f'<text x="{x:.1f}" y="{y:.1f}" class="{kind}" text-anchor="{anchor}">{words}</text>'
