@@ -167,6 +167,7 @@ def _displays() -> dict[str, Json]:
 
 def _identity() -> dict[str, Json]:
     found: dict[str, Json] = {}
+    path: tuple[str, ...]
     for path, ending in (
         *((("sys", word), "stats") for word in ("version", "ready", "mcp-state", "clock")),
         *((("cm", word), "stats") for word in ("sync-status", "failover-status")),
