@@ -38,7 +38,10 @@ Value = TypeVar("Value")
 
 @dataclass(frozen=True, kw_only=True)
 class Wanted:
-    """Never changed in place, so what follows from all SAs is worked out once. The dictionaries keep the order in which things were asked for."""
+    """Never changed in place, so what follows from all SAs is worked out once.
+
+    The dictionaries keep the order in which things were asked for.
+    """
 
     links: dict[str, Link] = field(default_factory=dict)
     addresses: dict[Address, None] = field(default_factory=dict)
