@@ -163,7 +163,7 @@ class Transaction:
 
     def _kept(self, kind: Kind, name: str) -> bool:
         """Whether a stanza is kept that would be of this kind if Culvert carried out what it says."""
-        foreign = self._now.objects.get(FOREIGN)
+        foreign = self._now.objects.get(FOREIGN, {})
         return bool(foreign) and f"{kind.word} {name}" in foreign
 
     def _missing(self, kind: Kind, name: str) -> Missing | Invalid:
