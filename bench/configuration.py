@@ -123,12 +123,14 @@ def _measured(lab: Lab, tunnels: int) -> Measured:
     (lab.directory / "a.conf").write_text(text(tunnels))
     socket_path = lab.daemon("a").socket_path
     with Client(socket_path, timeout=FLOW_SECONDS) as client, _knocking(lab.namespace("client"), tunnels):
+        spent = _spent(lab.daemon("a").pid or 0)
         before, started = _received(lab.namespace("wan")), time.monotonic()
         client.call("load", merge=False, verify=False)
         load = time.monotonic() - started
         while _received(lab.namespace("wan")) < before + 3 and time.monotonic() - started < FLOW_SECONDS:
             time.sleep(0.01)
         flowing = time.monotonic() - started
+        spent = _spent(lab.daemon("a").pid or 0) - spent
         extra = [_one_more(client, tunnels + number) for number in range(TRIES)]
         listed = [_timed(lambda: _list(client, tunnels // 2)) for _ in range(TRIES)]
         meanwhile, (first, whole) = _meanwhile(socket_path, tunnels // 2, lambda: _shown(client))
@@ -136,6 +138,7 @@ def _measured(lab: Lab, tunnels: int) -> Measured:
         tunnels=tunnels,
         load=load,
         flowing=flowing,
+        spent=spent,
         one_more=1000 * median(extra),
         list_open=1000 * median(listed),
         list_program=1000 * median(_timed(lambda: _program(lab, tunnels // 2)) for _ in range(TRIES)),
@@ -236,6 +239,21 @@ def _memory(pid: int) -> float:
     """Peak of the daemon and its packet process together, MiB."""
     children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
     return sum(_peak(process) for process in [pid, *map(int, children)]) / 1024
+
+
+def _spent(pid: int) -> float:
+    """Seconds of processor time of the daemon, of those that it waited for, and of its packet process."""
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    ticks = [field for process in [pid, *map(int, children)] for field in _ticks(process)]
+    return sum(ticks) / os.sysconf("SC_CLK_TCK")
+
+
+def _ticks(pid: int) -> list[int]:
+    """In user mode and in the kernel, of its own and of children that it waited for."""
+    try:
+        return [int(word) for word in Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:15]]
+    except OSError:
+        return []
 
 
 def _peak(pid: int) -> int:

@@ -20,6 +20,7 @@ class Measured:
     tunnels: int
     load: float
     flowing: float
+    spent: float
     one_more: float
     list_open: float
     list_program: float
@@ -33,6 +34,7 @@ TITLES = {
     "tunnels": "tunnels",
     "load": "`load sys config`, s",
     "flowing": "until the last tunnel carries a packet, s",
+    "spent": "processor time of both, with nft and the packet process, s",
     "one_more": "one SA more, ms",
     "list_open": "`list` of one object, open session, ms",
     "list_program": "the same as a program, ms",
@@ -85,9 +87,9 @@ def page(sizes: Sequence[Size]) -> str:
         "`make bench-config` measures how long configuration takes as it grows, on one gateway with its real plane: "
         "nftables, TUN and the native packet process. `make bench-config ARGS=--write-docs` writes this page.",
         "",
-        "A tunnel is two policies, two manual SAs and two selectors, six IPsec objects; keys stand in clear in the file, "
-        "so each is sealed as it is read. `load sys config` begins on a daemon that has nothing, and a ping knocks at "
-        "the last tunnel until it gets through.",
+        "A tunnel is two policies, two manual SAs and two selectors, six IPsec objects; keys stand in clear in the "
+        "file, so each is sealed as it is read. `load sys config` begins on a daemon that has nothing, and a ping "
+        "knocks at the last tunnel until it gets through.",
         "",
         f"{machine['processor']}, {machine['cores']} cores, Linux {machine['kernel']}, {machine['date']}. Medians, and "
         "the least and the most where a size was measured more than once.",

@@ -99,14 +99,16 @@ def test_all_of_it_goes_through_a_pipe(socket: Path) -> None:
     assert done.stdout.splitlines()[-1] == f"Total records returned: {SAS + 2}"
 
 
-@pytest.mark.parametrize("keys", ["q", "\x03q", "  \x03q"])
-def test_a_pager_is_left_whenever_one_likes(socket: Path, tmp_path: Path, keys: str) -> None:
+@pytest.mark.parametrize("keys", [["q"], ["\x03", "q"], [" ", " ", "\x03", "q"]])
+def test_a_pager_is_left_whenever_one_likes(socket: Path, tmp_path: Path, keys: list[str]) -> None:
     terminal = Terminal(socket, tmp_path)
     try:
         terminal.until(PROMPT)
         first = terminal.type("show net ipsec ipsec-sa all-properties\n", r"\n:")
         assert "IPsec::SecurityAssociations" in first
-        told = terminal.type(keys, PROMPT)
+        for key in keys[:-1]:
+            terminal.type(key, r"\n:")
+        told = terminal.type(keys[-1], PROMPT)
         assert "Traceback" not in told and "culvertd" not in told
         assert "/Common" in terminal.type("pwd\n"), "and the shell goes on"
         terminal.type("quit\n", "")

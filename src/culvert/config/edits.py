@@ -3,7 +3,7 @@
 from collections.abc import Container, Mapping
 from typing import Any
 
-from culvert.model.fields import Edit, Field, Members, Raw, Reader, Value, Verb, Words
+from culvert.model.fields import Edit, Field, Key, Members, Raw, Reader, Value, Verb, Words
 from culvert.model.kind import Object, Path
 from culvert.model.passwords import MASK, Password
 from culvert.model.problems import BadItem, BadValue
@@ -84,3 +84,11 @@ def renamed(user: Object, paths: Container[Path], old: str, new: str) -> Object:
         else:
             values[word] = tuple(sorted(new if name == old else name for name in value))
     return Object(user.kind, user.name, values, user.kept, user.said)
+
+
+def kept_values(own: Object) -> dict[str, Value]:
+    """Defaults, but for what has none, or is never shown: that stays where nothing is given in its place."""
+    return {
+        each.word: own[each.word] if each.required or isinstance(each.type, Key | Password) else each.default
+        for each in own.kind.fields
+    }

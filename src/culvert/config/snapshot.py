@@ -5,6 +5,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
+from culvert.config.overlay import copied
 from culvert.model.kind import Object, Path
 
 Key = tuple[Path, str]
@@ -29,8 +30,7 @@ class Snapshot:
 
     def all(self, path: Path) -> Iterable[Object]:
         """The objects of one kind, by name."""
-        own = self.objects.get(path, {})
-        return [own[name] for name in sorted(own)]
+        return [own for _, own in sorted(self.objects.get(path, {}).items())]
 
     def some(self, path: Path, names: Iterable[str] | None) -> Iterable[Object]:
         """Those objects of one kind that are called `names`, in that order; all for None."""
@@ -87,7 +87,7 @@ class Builder:
     """A snapshot in the making: one copy of the base, changed in place by its only owner."""
 
     def __init__(self, base: Snapshot) -> None:
-        self._objects = {path: dict(own) for path, own in base.objects.items()}
+        self._objects = {path: copied(own) for path, own in base.objects.items()}
         self._referrers_of = _Index(base.referrers_of)
         self._owners = _Index(base.owners)
         self.snapshot = Snapshot(self._objects, self._referrers_of.sets, self._owners.sets)
@@ -121,7 +121,7 @@ class _Index(Generic[K, V]):
     """
 
     def __init__(self, base: Mapping[K, AbstractSet[V]]) -> None:
-        self.sets: dict[K, AbstractSet[V]] = dict(base)
+        self.sets = copied(base)
         self._own: dict[K, set[V]] = {}
 
     def add(self, key: K, value: V) -> None:

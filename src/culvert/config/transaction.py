@@ -18,12 +18,11 @@ from culvert.config.unread import Unread
 from culvert.model import text
 from culvert.model.auth import PARTITION
 from culvert.model.fields import Edit, Field, Members, Raw, Reader, Value, Words
-from culvert.model.fields import Key as KeyField
 from culvert.model.foreign import FOREIGN, KEPT
 from culvert.model.kind import Kind, Naming, Object, Path, defaults, fields_by_word, required_fields
 from culvert.model.names import partition
 from culvert.model.order import component, place
-from culvert.model.passwords import MASK, Password
+from culvert.model.passwords import MASK
 from culvert.model.problems import BadItem, BadValue, Invalid, Presence, Problem
 from culvert.model.registry import KINDS
 from culvert.model.sys import FOLDER
@@ -121,7 +120,9 @@ class Transaction:
         current = self._now.get(kind.path, full)
         if current is None and not kind.implicit:
             raise Missing(kind.title, full)
-        start = SHIPPED.get(kind.path, full) or (current and Object(kind, full, _kept_values(current), current.kept))
+        start = SHIPPED.get(kind.path, full)
+        if start is None and current is not None:
+            start = Object(kind, full, edits.kept_values(current), current.kept)
         if start and current:
             edited = {word: current[word] for word, given in raw.items() if isinstance(given, Edit)}
             start = Object(kind, full, {**start.values, **edited}, start.kept, start.said)
@@ -166,7 +167,7 @@ class Transaction:
 
     def _kept(self, kind: Kind, name: str) -> bool:
         """Whether a stanza is kept that would be of this kind if Culvert carried out what it says."""
-        foreign = self._now.objects.get(FOREIGN)
+        foreign = self._now.objects.get(FOREIGN, {})
         return bool(foreign) and f"{kind.word} {name}" in foreign
 
     def _missing(self, kind: Kind, name: str) -> Missing | Invalid:
@@ -434,14 +435,6 @@ def _presence(own: Field, error: BadItem, current: Object | None) -> Presence:
 def _stood_for(path: Path) -> tuple[Path, ...]:
     """The kinds by whose path an object of `path` may be named."""
     return (path, *(kind.path for kind in KINDS.values() if kind.stand_in == path))
-
-
-def _kept_values(own: Object) -> dict[str, Value]:
-    """Defaults, but for what has none, or is never shown: that stays where nothing is given in its place."""
-    return {
-        each.word: own[each.word] if each.required or isinstance(each.type, KeyField | Password) else each.default
-        for each in own.kind.fields
-    }
 
 
 def saved_text(snapshot: Snapshot) -> str:

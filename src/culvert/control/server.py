@@ -23,7 +23,7 @@ there is one, has a socket of its own beside it, `<path>.web`, and no other user
 import asyncio
 import json
 import os
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
 from pathlib import Path
 from typing import NoReturn, Protocol
@@ -192,7 +192,7 @@ class Server:
             return Unavailable(f"culvertd serves {self._connections_max} connections already; try again")
         return None
 
-    async def _answers(self, line: bytes, peer: Peer) -> AsyncIterator[tuple[bytes, bool]]:
+    async def _answers(self, line: bytes, peer: Peer) -> AsyncGenerator[tuple[bytes, bool]]:
         """The lines of an answer, the last of which makes it whole."""
         number: object = None
         try:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from culvert.change import (
     AddAddress,
@@ -53,15 +53,10 @@ class Wanted:
 
     def after(self, changes: Sequence[Change]) -> "Wanted":
         """What is wanted after these changes. PlaneError for one that contradicts what there is."""
-        copy = Wanted(
-            links=dict(self.links),
-            addresses=dict(self.addresses),
-            routes=dict(self.routes),
-            forwarders=dict(self.forwarders),
-            policies=dict(self.policies),
-            sas=dict(self.sas),
-            tunnel_mtu=self.tunnel_mtu,
-        )
+        # What no change is about is not copied: one SA more would otherwise cost a look at all there is.
+        kinds = {_FIELDS[type(change)] for change in changes if not isinstance(change, SetTunnelMtu)}
+        own: dict[str, Any] = {name: dict(getattr(self, name)) for name in kinds}
+        copy = replace(self, **own)
         for change in changes:
             if isinstance(change, SetTunnelMtu):
                 copy = replace(copy, tunnel_mtu=change.new)
@@ -122,13 +117,21 @@ class Wanted:
 
     def guarding_both(self, later: "Wanted") -> "Wanted":
         """The rules for the time of the change itself: what either of the two protects is protected."""
-        return replace(
-            later,
-            links={**self.links, **later.links},
-            addresses={**self.addresses, **later.addresses},
-            policies={**self.policies, **later.policies},
-            sas={**self.sas, **later.sas},
-        )
+        names = ("links", "addresses", "policies", "sas")
+        pairs = ((name, getattr(self, name), getattr(later, name)) for name in names)
+        merged: dict[str, Any] = {name: {**before, **after} for name, before, after in pairs if before is not after}
+        return replace(later, **merged) if merged else later
+
+
+_FIELDS: dict[type, str] = {
+    **dict.fromkeys((AddLink, RemoveLink), "links"),
+    **dict.fromkeys((AddAddress, RemoveAddress), "addresses"),
+    **dict.fromkeys((AddRoute, RemoveRoute), "routes"),
+    **dict.fromkeys((AddForwarder, RemoveForwarder), "forwarders"),
+    **dict.fromkeys((AddPolicy, RemovePolicy), "policies"),
+    **dict.fromkeys((AddSa, RemoveSa), "sas"),
+}
+"""What each change is about."""
 
 
 def udp_port(sa: SecurityAssociation) -> UdpPort | None:
