@@ -1,6 +1,8 @@
 # Every target makes its own set-up: see tools/setup. Nothing is done twice.
 SHELL := /bin/bash
 BIN := .venv/bin
+# As many processes as processors, by the rules of tests/conftest.py.
+SPREAD := -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 .DEFAULT_GOAL := help
 .PHONY: help demo lab test test-kernel test-clients test-api check bench bench-config bench-rest bench-twin fuzz fuzz-engine soak mutants clean
 
@@ -22,7 +24,7 @@ lab: ## the same two sites, left up for you to play with (root)
 
 test: ## every test; those that need root or a tool that is not there say so (root)
 	@tools/setup dev
-	@$(BIN)/pytest $(ARGS)
+	@$(BIN)/pytest $(SPREAD) $(ARGS)
 
 test-kernel: ## against a real Linux kernel in a small virtual machine (minutes; --short, --row NAME, --write-docs)
 	@tools/setup run

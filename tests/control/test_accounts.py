@@ -212,6 +212,7 @@ def test_a_wrong_password_and_a_wrong_name_are_the_same(house: Guarded) -> None:
             assert (type(told), told.text, told.http) == (Unauthorized, "Authentication failed.", 401)
 
 
+@pytest.mark.alone
 def test_nobody_takes_as_long_as_somebody(house: Guarded) -> None:
     house.root("create", kind="auth user", name="slow", properties={
         "password": PASSWORD, "partition-access": [{"name": "all-partitions", "role": "guest"}],

@@ -237,6 +237,7 @@ def test_it_may_be_read_while_it_is_written(tmp_path: Path) -> None:
     house.close()
 
 
+@pytest.mark.alone
 def test_an_answer_waits_for_the_disk_and_the_others_do_not(house: Guarded, monkeypatch: pytest.MonkeyPatch) -> None:
     slow = os.fdatasync
     monkeypatch.setattr(os, "fdatasync", lambda descriptor: (time.sleep(0.1), slow(descriptor)))

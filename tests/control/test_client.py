@@ -116,6 +116,7 @@ def test_a_refusal_is_told_even_when_the_daemon_never_reads(path: Path) -> None:
         client.call("echo", text="x" * 1_000_000)
 
 
+@pytest.mark.alone
 def test_a_slow_daemon_is_given_up_and_its_late_answer_not_believed(path: Path) -> None:
     with serving(Server(path, answer)), Client(path, timeout=0.3) as client:
         started = time.monotonic()

@@ -68,6 +68,7 @@ def test_credentials_that_are_none(path: Path, credentials: object) -> None:
         client.close()
 
 
+@pytest.mark.alone
 def test_a_slow_answer_holds_up_nobody_else(path: Path) -> None:
     with serving(Server(path, answer, door=Echo())):
         slow, fast = Raw(path), Raw(path)

@@ -66,6 +66,7 @@ def test_a_stream_counts_octets_and_comes_back(monkeypatch: pytest.MonkeyPatch) 
     assert sender.lost >= 1
 
 
+@pytest.mark.alone
 def test_nobody_there_costs_no_time() -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

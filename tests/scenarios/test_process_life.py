@@ -32,6 +32,7 @@ def kill_daemon(sites: Sites, node: str) -> None:
     wait_until(lambda: sites.lab.daemon(node).pid is None)
 
 
+@pytest.mark.alone
 def test_packets_flow_while_the_daemon_is_down_and_while_it_comes_back(sites: Sites) -> None:
     sites.tell("a", "save sys config")
     process = sites.tmm("a")
@@ -65,6 +66,7 @@ def test_a_successor_applies_what_changed_meanwhile(sites: Sites) -> None:
     wait_until(sites.is_healthy)
 
 
+@pytest.mark.alone
 def test_a_packet_process_that_is_killed_is_back_in_a_moment(sites: Sites) -> None:
     tally = WanTally()
     process = sites.tmm("a")

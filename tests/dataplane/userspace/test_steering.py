@@ -144,6 +144,7 @@ def test_kernel_takes_a_forwarder_on_no_link(namespace: Namespace) -> None:
     assert forwarder_counter(NOWHERE.label) in namespace.inside(nftables.counters)  # type: ignore[operator]
 
 
+@pytest.mark.alone
 @pytest.mark.network
 def test_ten_thousand_selectors_load_fast(namespace: Namespace) -> None:
     policies = [

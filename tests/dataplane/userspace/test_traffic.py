@@ -256,6 +256,7 @@ def never_in_clear(wan: Wan, gateway: Gateway, seconds: float = 1.0) -> None:
         assert not sniffer.clear(), f"in clear, behind {gateway.name}"
 
 
+@pytest.mark.alone
 def test_packet_process_killed(wan: Wan) -> None:
     wan.start()
     with (
@@ -315,6 +316,7 @@ def test_damage_by_hand_is_repaired(wan: Wan, damage: str) -> None:
     assert wan.a.do("plane.tick(0)")
 
 
+@pytest.mark.alone
 def test_flushed_nftables_come_back_at_once(wan: Wan) -> None:
     """No rule of ours is left to stop anything: the time without is what counts."""
     wan.start()
