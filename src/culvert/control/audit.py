@@ -12,7 +12,7 @@ import contextlib
 import errno
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
@@ -132,6 +132,10 @@ class Audit:
                     break
         return [_parsed(own) for own in found[-lines:]]
 
+    def fault(self, lines: Sequence[Json]) -> str:
+        """What is wrong with the newest lines, as `tail` gave them; "" if nothing is."""
+        return chain.fault_of(lines, self._head)
+
     def close(self) -> None:
         self._pool.shutdown(wait=True)
         self.sync()
@@ -231,13 +235,14 @@ class Audited:
             self._audit.note(name, peer.user, origin(peer, peer.address), told_call(name, args), result)
         return answer
 
-    def _shown(self, args: dict[str, Json], peer: Peer) -> list[Json]:
-        """The newest lines, as many as `lines` says."""
+    def _shown(self, args: dict[str, Json], peer: Peer) -> Json:
+        """The newest lines, as many as `lines` says; with `checked`, as {lines, fault}: the first that isn't whole."""
         self._carry_out("audit", args, peer)
         given = str(args.get("lines", LINES_SHOWN))
         if not 1 <= parse_number(given) <= LINES_MAX:
             raise errors.SyntaxProblem(f'"{given}" is not allowed for lines; allowed: a number from 1 to {LINES_MAX}')
-        return self._audit.tail(int(given))
+        lines = self._audit.tail(int(given))
+        return {"lines": lines, "fault": self._audit.fault(lines)} if args.get("checked") else lines
 
 
 def told_call(name: str, args: Mapping[str, Json]) -> str:
