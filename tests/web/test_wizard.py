@@ -43,7 +43,7 @@ def peer(tmp_path: Path) -> Iterator[Site]:
 
 def press(visitor: Visitor, action: str = "finished", **changes: str) -> Looked:
     given = {word.replace("_", "-"): value for word, value in changes.items()}
-    return visitor.look(HERE, {**FORM, **given, "action": action})
+    return visitor.look(HERE, {**FORM, **given, "do": action})
 
 
 def secrets_of(site: Site, name: str) -> tuple[bytes, ...]:

@@ -67,11 +67,14 @@ class Visitor:
         self.calls.append((name, args))
         return json.loads(json.dumps(self.inside.ask(name, credentials, **json.loads(json.dumps(args)))))
 
+    @property
+    def session(self) -> Session:
+        return Session(self, self.token, HOME)  # type: ignore[arg-type]
+
     def look(self, url: str, form: Mapping[str, str | list[str]] | None = None, **headers: str) -> Looked:
         """A page; with `form`, what comes of sending it."""
         parts = urlsplit(url)
-        csrf = Session(self, self.token, HOME).csrf  # type: ignore[arg-type]
-        content = urlencode({"csrf": csrf, **form}, doseq=True).encode() if form is not None else b""
+        content = urlencode({"csrf": self.session.csrf, **form}, doseq=True).encode() if form is not None else b""
         given = {"cookie": f"__Host-culvert={self.token}", "content-type": "application/x-www-form-urlencoded"}
         given |= {name.replace("_", "-"): value for name, value in headers.items()}
         segments = tuple(part for part in parts.path.split("/") if part)

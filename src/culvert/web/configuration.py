@@ -1,5 +1,6 @@
 """System > Configuration: what runs and what is saved, history, differences, the way back, and files in and out."""
 
+import hmac
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,13 +13,14 @@ from culvert.model import clear_keys
 from culvert.rest.exchange import Answer, BadRequest, not_found
 from culvert.web.diffs import Difference, difference
 from culvert.web.rendering import framed, render
-from culvert.web.visit import Visit, advised, download, elsewhere, news, page
+from culvert.web.visit import Visit, download, elsewhere, page
 
 Json = Any
 HERE = "/configuration"
 TITLE = "Configuration"
 RUNNING, SAVED = "running", "saved"
 MERGE, REPLACE = "merge", "replace"
+ADVICE_MOST = 1500
 _PLACED = re.compile(r"line (\d+), column (\d+): (.*)", re.DOTALL)
 
 
@@ -77,11 +79,22 @@ def _main(visit: Visit) -> Answer:
         refused=refused,
         generations=generations,
         never_saved=not generations,
-        backup=visit.asked("backup"),
-        number=visit.asked("number"),
-        **news(visit),
+        **_news(visit),
     )
     return page(text)
+
+
+def _told(visit: Visit, said: str, number: str, backup: str = "", warnings: Sequence[str] = ()) -> dict[str, str]:
+    """What was done, as parameters of the page that comes next; signed, so that nobody else's link puts words there."""
+    words = {"said": said, "number": number, "backup": backup, "advice": "\n".join(warnings)[:ADVICE_MOST]}
+    return words | {"sign": visit.session.sign("\0".join(words.values()))}
+
+
+def _news(visit: Visit) -> dict[str, str]:
+    """What the page before has to tell."""
+    words = {word: visit.asked(word) for word in ("said", "number", "backup", "advice")}
+    genuine = hmac.compare_digest(visit.session.sign("\0".join(words.values())).encode(), visit.asked("sign").encode())
+    return words if genuine else dict.fromkeys(words, "")
 
 
 def _generations(visit: Visit) -> list[dict[str, Json]]:
@@ -100,7 +113,7 @@ def _save(visit: Visit) -> Answer:
     if not visit.posts:
         return elsewhere(HERE)
     made = visit.session.call("save")
-    return elsewhere(HERE, {"said": "saved", "number": str(made["generation"])})
+    return elsewhere(HERE, _told(visit, "saved", str(made["generation"])))
 
 
 def _difference(visit: Visit) -> Answer:
@@ -132,8 +145,7 @@ def _rollback(visit: Visit) -> Answer:
         return elsewhere(HERE)
     if visit.posts:
         made = visit.session.call("load", text=wanted, merge=False, verify=False)
-        told = {"said": "rolled-back", "number": which, "backup": str(made["backup"])}
-        return elsewhere(HERE, told | advised(visit, made["warnings"]))
+        return elsewhere(HERE, _told(visit, "rolled-back", which, str(made["backup"]), made["warnings"]))
     faults, warnings = verified(visit, wanted, REPLACE)
     text = framed(
         visit.session,
@@ -185,7 +197,7 @@ def _upload(visit: Visit) -> Answer:
     if not visit.posts:
         return _uploaded(visit)
     try:
-        return _brought(visit, visit.form.one("text").replace("\r\n", "\n"), visit.form.one("action"))
+        return _brought(visit, visit.form.one("text").replace("\r\n", "\n"), visit.form.one("do"))
     except ControlError as error:
         return _uploaded(visit, trouble=error.message)
 
@@ -210,8 +222,7 @@ def _brought(visit: Visit, text: str, how: str) -> Answer:
 
 
 def _done(visit: Visit, how: str, made: Mapping[str, Json]) -> Answer:
-    said = {"said": f"{how}d", "backup": str(made["backup"])} | advised(visit, made["warnings"])
-    answer = elsewhere(HERE, said)
+    answer = elsewhere(HERE, _told(visit, f"{how}d", "", str(made["backup"]), made["warnings"]))
     if not visit.is_part:
         return answer
     return Answer(b"", 200, {"HX-Redirect": answer.headers["Location"]}, answer.media)

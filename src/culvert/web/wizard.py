@@ -38,7 +38,7 @@ class Wizard:
         suites = suites_of(visit)
         if not visit.posts:
             return _drawn(visit, suites, _start(visit), None)
-        action = visit.form.one("action")
+        action = visit.form.one("do")
         if action == "cancel":
             return elsewhere("/map")
         sheet = wizard_sheet.sheet_of(visit.form)
