@@ -1,7 +1,7 @@
 """System > Logs: the log of IPsec, by level and text, renewed when wanted, and as a file."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
@@ -115,5 +115,5 @@ def _is_grave(own: Event, levels: Sequence[str], least: str) -> bool:
 def _daemon(visit: Visit) -> dict[str, Json]:
     """The level and the publisher, as the ike-daemon object has them."""
     found = visit.session.call("list", kind=DAEMON, folder="/", recursive=True)
-    own = next((each["properties"] for each in found if each["kind"] == DAEMON), {})
+    own: Mapping[str, Json] = next((each["properties"] for each in found if each["kind"] == DAEMON), {})
     return {"level": own.get("log-level", ""), "publisher": own.get("log-publisher", "none")}

@@ -169,11 +169,11 @@ def tell(sheet: Sheet, wish: Wish, error: ControlError) -> None:
     """What culvertd found wrong, at the fields that it came from."""
     places = dict(_places(wish))
     if not error.problems:
-        word = places.get(("", _named(error.message), ""), "")
-        if word:
-            sheet.wrong(word, error.message)
-        else:
+        place = places.get(("", _named(error.message), ""))
+        if place is None:
             sheet.others.append(error.message)
+        else:
+            sheet.wrong(place, error.message)
         return
     first: dict[str, str] = {}
     for own in error.problems:
