@@ -35,14 +35,14 @@ class Browser:
         _, found = self.ask("/login", {"username": "admin", "password": gateway.password})
         self._cookie = found["Set-Cookie"].partition(";")[0]
 
-    def ask(self, path: str, form: Mapping[str, str] | None = None) -> tuple[str, Mapping[str, str]]:
+    def ask(self, path: str, form: Mapping[str, str] | None = None) -> tuple[str, http.client.HTTPMessage]:
         headers = {"Cookie": self._cookie, "Content-Type": "application/x-www-form-urlencoded"}
         body = None if form is None else urlencode(form)
         self._connection.request("GET" if form is None else "POST", path, body, headers)
         answer = self._connection.getresponse()
         text = answer.read().decode()
         assert answer.status in (200, 303), (answer.status, text)
-        return text, dict(answer.headers)
+        return text, answer.headers
 
     def close(self) -> None:
         self._connection.close()
