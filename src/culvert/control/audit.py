@@ -221,7 +221,9 @@ class Audited:
     def call(self, name: str, args: dict[str, Json], peer: Peer) -> Json:
         """One request. Raises ControlError."""
         if name == "audit":
-            return self._shown(args, peer)
+            lines = self._shown(args, peer)
+            # With what is wrong with them, for who wants them `checked`.
+            return {"lines": lines, "fault": self._audit.fault(lines)} if args.get("checked") else lines
         if name not in CHANGING or args.get("validate_only") or (name == "load" and args.get("verify")):
             return self._carry_out(name, args, peer)
         result = "failed"
@@ -235,14 +237,13 @@ class Audited:
             self._audit.note(name, peer.user, origin(peer, peer.address), told_call(name, args), result)
         return answer
 
-    def _shown(self, args: dict[str, Json], peer: Peer) -> Json:
-        """The newest lines, as many as `lines` says; with `checked`, as {lines, fault}: the first that isn't whole."""
+    def _shown(self, args: dict[str, Json], peer: Peer) -> list[Json]:
+        """The newest lines, as many as `lines` says."""
         self._carry_out("audit", args, peer)
         given = str(args.get("lines", LINES_SHOWN))
         if not 1 <= parse_number(given) <= LINES_MAX:
             raise errors.SyntaxProblem(f'"{given}" is not allowed for lines; allowed: a number from 1 to {LINES_MAX}')
-        lines = self._audit.tail(int(given))
-        return {"lines": lines, "fault": self._audit.fault(lines)} if args.get("checked") else lines
+        return self._audit.tail(int(given))
 
 
 def told_call(name: str, args: Mapping[str, Json]) -> str:
