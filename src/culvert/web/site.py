@@ -8,6 +8,7 @@ from culvert.control.errors import ControlError, Unauthorized
 from culvert.rest.door import Door
 from culvert.rest.exchange import Answer, BadRequest, Request, not_allowed, not_found
 from culvert.web import login, session
+from culvert.web.account import Account
 from culvert.web.audit import AuditLog
 from culvert.web.configuration import Configuration
 from culvert.web.login import Login, to_login
@@ -34,6 +35,7 @@ class Site:
         self._door = door
         self._login = Login(door)
         self._pages: Mapping[str, Pages] = {
+            "account": Account(),
             "audit": AuditLog(),
             "configuration": Configuration(),
             "logs": Logs(),
