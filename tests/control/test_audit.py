@@ -128,6 +128,22 @@ def test_who_may_read_it(house: Guarded) -> None:
         assert "a number from 1 to 1000" in house.refused("audit", None, ME, lines=lines).text
 
 
+def test_who_asks_is_told_whether_the_newest_lines_are_whole(house: Guarded) -> None:
+    house.root("create", **POLICY)
+    assert house.ask("audit", basic("ann"), checked=True)["fault"] == ""
+    found = house.ask("audit", basic("ann"), lines=2, checked=True)
+    assert (found["fault"], [own["call"] for own in found["lines"]]) == ("", ["create", "login"])
+    path = house.directory / "log" / "audit.log"
+    lines = path.read_text().splitlines(keepends=True)
+    path.write_text("".join([*lines[:-2], lines[-2].replace("root", "ann"), lines[-1]]))
+    assert f"number {len(lines) - 1} was changed" in house.ask("audit", basic("ann"), lines=2, checked=True)["fault"]
+    path.write_text("".join(lines[:-1]))
+    assert "the end was cut off" in house.ask("audit", basic("ann"), checked=True)["fault"]
+    path.write_text("")
+    assert "the end was cut off" in house.ask("audit", basic("ann"), checked=True)["fault"]
+
+
+
 def test_tmsh_shows_it(house: Guarded) -> None:
     house.site.call = lambda name, /, **args: house.root(name, **args)  # type: ignore[method-assign]
     lines = house.site.tmsh("show sys log audit lines 1").splitlines()

@@ -8,7 +8,7 @@ last line>` and the chain goes on in the next. The number and hash of the newest
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -147,6 +147,19 @@ def _fault(record: Mapping[str, Any], head: Head) -> str:
     if record.get("previous") != head.hash:
         return f"number {number} was put in, or the one before it was changed"
     return ""
+
+
+def fault_of(records: Sequence[Mapping[str, Any]], end: Head) -> str:
+    """The first thing that is wrong with consecutive lines, of which the last makes `end`; "" if nothing is."""
+    head: Head | None = None
+    for record in records:
+        if not isinstance(record.get("number"), int):
+            return f"the line behind number {head.number} is damaged" if head else "the first line is damaged"
+        fault = _fault(record, head or Head(record["number"] - 1, str(record.get("previous"))))
+        if fault:
+            return fault
+        head = _head(record)
+    return tail_fault(head or Head(), end) if records or end.number else ""
 
 
 def tail_fault(head: Head, known: Head | None) -> str:

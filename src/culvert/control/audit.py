@@ -12,7 +12,7 @@ import contextlib
 import errno
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
@@ -132,6 +132,10 @@ class Audit:
                     break
         return [_parsed(own) for own in found[-lines:]]
 
+    def fault(self, lines: Sequence[Json]) -> str:
+        """What is wrong with the newest lines, as `tail` gave them; "" if nothing is."""
+        return chain.fault_of(lines, self._head)
+
     def close(self) -> None:
         self._pool.shutdown(wait=True)
         self.sync()
@@ -217,7 +221,9 @@ class Audited:
     def call(self, name: str, args: dict[str, Json], peer: Peer) -> Json:
         """One request. Raises ControlError."""
         if name == "audit":
-            return self._shown(args, peer)
+            lines = self._shown(args, peer)
+            # With what is wrong with them, for who wants them `checked`.
+            return {"lines": lines, "fault": self._audit.fault(lines)} if args.get("checked") else lines
         if name not in CHANGING or args.get("validate_only") or (name == "load" and args.get("verify")):
             return self._carry_out(name, args, peer)
         result = "failed"

@@ -13,10 +13,16 @@ from culvert.web import menu, visit
 from culvert.web.session import Session, who
 
 ASSETS = {
+    "audit.css": "text/css; charset=utf-8",
+    "configuration.css": "text/css; charset=utf-8",
+    "configuration.js": "text/javascript; charset=utf-8",
     "culvert.css": "text/css; charset=utf-8",
     "culvert.js": "text/javascript; charset=utf-8",
     "htmx-2.0.11.min.js": "text/javascript; charset=utf-8",
     "culvert.svg": "image/svg+xml",
+    "logs.css": "text/css; charset=utf-8",
+    "wizard.css": "text/css; charset=utf-8",
+    "wizard.js": "text/javascript; charset=utf-8",
 }
 """What a page may load: files of this package, by name."""
 

@@ -8,10 +8,15 @@ from culvert.control.errors import ControlError, Unauthorized
 from culvert.rest.door import Door
 from culvert.rest.exchange import Answer, BadRequest, Request, not_allowed, not_found
 from culvert.web import login, session
+from culvert.web.account import Account
+from culvert.web.audit import AuditLog
+from culvert.web.configuration import Configuration
 from culvert.web.login import Login, to_login
+from culvert.web.logs import Logs
 from culvert.web.objects import Objects, Suggestions
 from culvert.web.rendering import ASSETS, asset, framed, render
 from culvert.web.visit import HEADERS, Form, Visit, elsewhere, form_of, page
+from culvert.web.wizard import Wizard
 
 METHODS = ("GET", "HEAD", "POST")
 FOR_EVER = "public, max-age=31536000, immutable"
@@ -29,7 +34,15 @@ class Site:
     def __init__(self, door: Door) -> None:
         self._door = door
         self._login = Login(door)
-        self._pages: Mapping[str, Pages] = {"objects": Objects(), "suggest": Suggestions()}
+        self._pages: Mapping[str, Pages] = {
+            "account": Account(),
+            "audit": AuditLog(),
+            "configuration": Configuration(),
+            "logs": Logs(),
+            "objects": Objects(),
+            "suggest": Suggestions(),
+            "wizard": Wizard(),
+        }
 
     def answer(self, request: Request) -> Answer:
         """Never raises for what a client can do."""
