@@ -15,6 +15,10 @@ from culvert.web.session import Session, who
 ASSETS = {
     "culvert.css": "text/css; charset=utf-8",
     "culvert.js": "text/javascript; charset=utf-8",
+    "checklist.css": "text/css; charset=utf-8",
+    "copy.js": "text/javascript; charset=utf-8",
+    "diagnostics.css": "text/css; charset=utf-8",
+    "path.css": "text/css; charset=utf-8",
     "htmx-2.0.11.min.js": "text/javascript; charset=utf-8",
     "culvert.svg": "image/svg+xml",
 }

@@ -8,10 +8,13 @@ from culvert.control.errors import ControlError, Unauthorized
 from culvert.rest.door import Door
 from culvert.rest.exchange import Answer, BadRequest, Request, not_allowed, not_found
 from culvert.web import login, session
+from culvert.web.checklist import Checklist
+from culvert.web.diagnostics import Diagnostics
 from culvert.web.login import Login, to_login
 from culvert.web.objects import Objects, Suggestions
 from culvert.web.rendering import ASSETS, asset, framed, render
 from culvert.web.visit import HEADERS, Form, Visit, elsewhere, form_of, page
+from culvert.web.why import Why
 
 METHODS = ("GET", "HEAD", "POST")
 FOR_EVER = "public, max-age=31536000, immutable"
@@ -29,7 +32,13 @@ class Site:
     def __init__(self, door: Door) -> None:
         self._door = door
         self._login = Login(door)
-        self._pages: Mapping[str, Pages] = {"objects": Objects(), "suggest": Suggestions()}
+        self._pages: Mapping[str, Pages] = {
+            "checklist": Checklist(),
+            "diagnostics": Diagnostics(),
+            "objects": Objects(),
+            "suggest": Suggestions(),
+            "why": Why(),
+        }
 
     def answer(self, request: Request) -> Answer:
         """Never raises for what a client can do."""
