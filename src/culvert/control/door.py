@@ -1,14 +1,20 @@
 """What stands between the socket and the gateway: who asks, whether the web process may, and the record of it."""
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Protocol
 
 from culvert.control.accounts import Accounts
-from culvert.control.audit import Audit, Audited
+from culvert.control.audit import Audit
 from culvert.control.errors import Refused
 from culvert.control.listener import Peer
 
 Json = Any
+
+
+class Calls(Protocol):
+    """Who answers all calls but those about logins."""
+
+    def call(self, name: str, args: dict[str, Json], peer: Peer) -> Json: ...
 
 
 class Door:
@@ -20,7 +26,7 @@ class Door:
     def __init__(
         self,
         accounts: Accounts,
-        gateway: Audited,
+        gateway: Calls,
         audit: Audit,
         settle: Callable[[], None],
         web: int | None = None,

@@ -8,6 +8,7 @@ from culvert.control.errors import ControlError, Unauthorized
 from culvert.rest.door import Door
 from culvert.rest.exchange import Answer, BadRequest, Request, not_allowed, not_found
 from culvert.web import login, session
+from culvert.web.capture import Capture
 from culvert.web.checklist import Checklist
 from culvert.web.diagnostics import Diagnostics
 from culvert.web.login import Login, to_login
@@ -33,6 +34,7 @@ class Site:
         self._door = door
         self._login = Login(door)
         self._pages: Mapping[str, Pages] = {
+            "capture": Capture(),
             "checklist": Checklist(),
             "diagnostics": Diagnostics(),
             "objects": Objects(),
