@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from culvert.control.errors import ControlError, NotFound, SyntaxProblem, Unavailable
+from culvert.control.errors import ControlError, NotFound, Refused, SyntaxProblem, Unavailable
 from culvert.rest.exchange import Answer, BadRequest, not_allowed, not_found
 from culvert.web.rendering import framed, render
 from culvert.web.visit import Visit, download, elsewhere, page
@@ -108,7 +108,7 @@ def _wrong(error: ControlError | None) -> tuple[str, str]:
 
 
 def _done(visit: Visit) -> Answer:
-    action = visit.form.one("action")
+    action = visit.form.one("do")
     if action == "stop":
         visit.session.call("capture-stop")
         return elsewhere(ADDRESS)
@@ -117,7 +117,7 @@ def _done(visit: Visit) -> Answer:
     given = {word: visit.form.one(word, default).strip()[:100] for word, default in DEFAULTS.items()}
     try:
         visit.session.call("capture-start", **_asked(given))
-    except (NotFound, SyntaxProblem, Unavailable) as error:
+    except (NotFound, Refused, SyntaxProblem, Unavailable) as error:
         return _drawn(visit, visit.session.call("capture-state"), given, error)
     return elsewhere(ADDRESS)
 

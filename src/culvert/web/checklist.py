@@ -184,7 +184,7 @@ def _probe(selector: Mapping[str, Json]) -> dict[str, Json]:
 
 def _done(visit: Visit) -> Answer:
     """What a button asks for. Raises ControlError."""
-    action = visit.form.one("action")
+    action = visit.form.one("do")
     if action == "log-level" and visit.form.one("level") in LEVELS:
         level = visit.form.one("level")
         operation = {"verb": "modify", "kind": DAEMON_KIND, "names": [DAEMON], "properties": {"log-level": level}}

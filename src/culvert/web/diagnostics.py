@@ -86,7 +86,7 @@ def _text(visit: Visit, view: View) -> Answer:
 
 
 def _done(visit: Visit) -> Answer:
-    if visit.form.one("action") == "log-level":
+    if visit.form.one("do") == "log-level":
         operation = {
             "verb": "modify",
             "kind": IKE_DAEMON_KIND.word,
@@ -95,7 +95,7 @@ def _done(visit: Visit) -> Answer:
         }
         advice = advised(visit, visit.session.call("transaction", operations=[operation])["warnings"])
         return elsewhere(ADDRESS, {"show": "ike-daemon", "said": "updated", "name": DAEMON, **advice})
-    if visit.form.one("action") != "delete" and not visit.form.one("sa"):
+    if visit.form.one("do") != "delete" and not visit.form.one("sa"):
         raise BadRequest(400, "This page has no such button.")
     count = associations.delete(visit)
     return elsewhere(
