@@ -23,7 +23,9 @@ from culvert.control.errors import ControlError
 from culvert.lab.namespace import Namespace
 from tests.control.guarded import Guarded
 
-ESP = Ether(src="02:00:00:00:00:01", dst="02:00:00:00:00:02") / IP(src="3.3.3.3", dst="2.2.2.2", proto=50) / (b"\1" * 100)
+ESP = (
+    Ether(src="02:00:00:00:00:01", dst="02:00:00:00:00:02") / IP(src="3.3.3.3", dst="2.2.2.2", proto=50) / (b"\1" * 100)
+)
 HTTPS = Ether(src="02:00:00:00:00:01", dst="02:00:00:00:00:02") / IP(src="3.3.3.3", dst="2.2.2.2") / TCP(dport=443)
 ROLES = {
     "admin": "decrypted", "resource-admin": "outer", "user-manager": "outer", "auditor": "outer",

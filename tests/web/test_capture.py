@@ -16,7 +16,9 @@ from culvert.lab.namespace import Namespace
 from culvert.rest.exchange import Answer
 from tests.web.visits import Visits, site_a
 
-ESP = Ether(src="02:00:00:00:00:01", dst="02:00:00:00:00:02") / IP(src="3.3.3.3", dst="2.2.2.2", proto=50) / (b"\1" * 99)
+ESP = (
+    Ether(src="02:00:00:00:00:01", dst="02:00:00:00:00:02") / IP(src="3.3.3.3", dst="2.2.2.2", proto=50) / (b"\1" * 99)
+)
 ORDER = {"do": "start", "where": "/Common/external", "kind": "esp", "seconds": "5", "packets": "2", "snap": "65535"}
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="network namespaces need root")
 

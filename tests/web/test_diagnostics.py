@@ -44,7 +44,8 @@ def test_filters_of_security_associations(visits: Visits) -> None:
 
 
 def test_a_filter_stays_one_word_of_the_command(visits: Visits) -> None:
-    answer = visits.ask("GET", "/diagnostics/text?show=ipsec-sa&traffic-selector=x%22%20;%20delete%20net%20ipsec%20ipsec-sa")
+    typed = "x%22%20;%20delete%20net%20ipsec%20ipsec-sa"
+    answer = visits.ask("GET", f"/diagnostics/text?show=ipsec-sa&traffic-selector={typed}")
     assert answer.status == 404
     assert "Total records returned: 2" in visits.open("/diagnostics/text?show=ipsec-sa")
 
@@ -60,8 +61,9 @@ def test_pages_of_many(visits: Visits) -> None:
     site = visits.house.site
     for number in range(30):
         site.tmsh(
-            f"create net ipsec manual-security-association more-{number:02} spi {5000 + number} source-address 2.2.2.2 "
-            f"destination-address 3.3.3.3 auth-key 12345678901234567890 encrypt-key 1234567890123456 ipsec-policy pol-out"
+            f"create net ipsec manual-security-association more-{number:02} spi {5000 + number} "
+            "source-address 2.2.2.2 destination-address 3.3.3.3 ipsec-policy pol-out "
+            "auth-key 12345678901234567890 encrypt-key 1234567890123456"
         )
     first = visits.open("/diagnostics?src-addr=2.2.2.2")
     assert len(names(first)) == 25

@@ -126,15 +126,21 @@ def test_a_drops_last_packet_as_a_question(last: str, address: str) -> None:
             "/objects/net/self/new?address=3.3.3.3%2F&vlan=%2FCommon%2Fexternal",
         ),
         ("look at the cable; show net interface lan0", "/objects/net/interface/lan0"),
-        ("give sa out a new SPI and new keys, on both sides", "/objects/net/ipsec/manual-security-association/~Common~sa%20out"),
-        ("modify net ipsec traffic-selector ts one source-address ...", "/objects/net/ipsec/traffic-selector/~Common~ts%20one"),
+        (
+            "give sa out a new SPI and new keys, on both sides",
+            "/objects/net/ipsec/manual-security-association/~Common~sa%20out",
+        ),
+        (
+            "modify net ipsec traffic-selector ts one source-address ...",
+            "/objects/net/ipsec/traffic-selector/~Common~ts%20one",
+        ),
         ("modify net ipsec ipsec-policy NAME tunnel-local-address 1.1.1.1", "/objects/net/ipsec/ipsec-policy"),
         ("create net route NAME network 3.3.3.3 gw GATEWAY", "/objects/net/route/new?network=3.3.3.3"),
         ("on the peer: show net ipsec drops; compare keys", None),
         ("let ICMP reach the sender", None),
         ("create net nonsense NAME", None),
     ],
-)  # fmt: skip
+)
 def test_advice_leads_to_the_page_where_it_can_be_followed(advice: str, address: str | None) -> None:
     found = remedies.of(advice)
     assert [own.address for own in found] == ([] if address is None else [address])
