@@ -67,7 +67,7 @@ def _association(own: Mapping[str, Json]) -> Association:
     return Association(
         own=own,
         link=remedies.to_object("net ipsec manual-security-association", own["name"]),
-        verdict=STATES.get(own["state"], "note"),
+        verdict=STATES.get(own["state"], "aside"),
         key=f"{own['spi']} {own['source']} {own['destination']}",
         properties=tuple(_properties(own).items()),
     )

@@ -45,7 +45,7 @@ ABOUT = {
     ),
     "MTU": ("Packets of 1280 octets, which every IPv6 host may send, fit through.", Link("VLANs", "/objects/net/vlan")),
     "traffic": ("Packets went out, and others came back.", Link("IPsec stats", "/diagnostics?show=ipsec-stat")),
-    "drops": ("No packet died.", Link("Drops", "/diagnostics?show=drops")),
+    "drops": ("Packets that died, by reason.", Link("Drops", "/diagnostics?show=drops")),
     "log": ("Events of IPsec go to a destination.", Link("Log Publishers", "/objects/sys/log-config/publisher")),
 }
 
