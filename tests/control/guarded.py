@@ -10,12 +10,14 @@ from argon2 import PasswordHasher
 
 from culvert.control.accounts import Accounts
 from culvert.control.audit import Audit, Audited
+from culvert.control.captures import Captures
 from culvert.control.door import Door
 from culvert.control.errors import ControlError
 from culvert.control.first_password import FirstPassword
 from culvert.control.listener import Peer
 from culvert.control.new_passwords import NewPasswords
 from culvert.control.verifier import Verifier
+from culvert.dataplane.userspace.marks import TUN_NAME
 from tests.control.live import ME, NOW, Site
 
 WEB_UID = 4242
@@ -33,7 +35,7 @@ def basic(user: str, password: str = PASSWORD, address: str = HOME) -> dict[str,
 class Guarded:
     """A site, and what stands before it. `ask` is a request of the web process."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, tun: str = TUN_NAME) -> None:
         self.directory = directory
         self.site = Site(directory)
         self.seconds = 1000.0
@@ -53,8 +55,11 @@ class Guarded:
         self.passwords = NewPasswords(
             lambda: self.site.gateway.snapshot, self.accounts, self.verifier, lambda own: CHEAP.hash(own.reveal())
         )
+        self.captures = Captures(
+            self.audited.call, self.audit, lambda: self.site.gateway.snapshot, directory, lambda work: None, tun=tun
+        )
         self.door = Door(
-            *(self.accounts, self.audited, self.audit, self.passwords),
+            *(self.accounts, self.captures, self.audit, self.passwords),
             lambda: self.first.settle(self.site.gateway.snapshot),
             WEB_UID,
         )
@@ -88,6 +93,7 @@ class Guarded:
         return (self.directory / "log" / "audit.log").read_text()
 
     def close(self) -> None:
+        self.captures.close()
         self.site.close()
         self.verifier.close()
         self.audit.close()

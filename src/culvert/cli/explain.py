@@ -1,10 +1,8 @@
 """`culvert explain`: the way of one packet through the running gateway, in words."""
 
 import argparse
-import contextlib
 import itertools
 import json
-import struct
 import sys
 from collections.abc import Mapping, Sequence
 from ipaddress import IPv4Address, IPv6Address, ip_address
@@ -14,12 +12,11 @@ from typing import Any
 from culvert.cli import capture
 from culvert.control.client import Client
 from culvert.control.errors import ControlError
-from culvert.model.services import PROTOCOLS, SERVICES
+from culvert.model.packet import BadPacket, PacketWords, built
 
 IPAddress = IPv4Address | IPv6Address
 MARKS = {"pass": "ok", "note": "..", "stop": "XX"}
-TCP, UDP, ICMP, ICMPV6 = 6, 17, 1, 58
-HOPS = 64
+FROM_PORT = "40000"
 
 
 class Misuse(Exception):
@@ -63,7 +60,7 @@ def _options(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--to", dest="destination", type=_address, metavar="ADDRESS", help="destination address")
     parser.add_argument("--protocol", default="tcp", help="name or number (default: tcp)")
     parser.add_argument("--port", default="0", help="destination port, name or number; of ICMP the code")
-    parser.add_argument("--from-port", default="40000", help="source port; of ICMP the type (default for ICMP: echo)")
+    parser.add_argument("--from-port", default=FROM_PORT, help="source port; of ICMP the type (default for ICMP: echo)")
     parser.add_argument("--size", type=int, default=100, help="octets of the packet (default: 100)")
     parser.add_argument("--df", action="store_true", help="the packet may not be cut")
     parser.add_argument("--in", dest="inwards", action="store_true", help="out of a tunnel, into this side")
@@ -93,45 +90,23 @@ def _captured(path: Path, number: int) -> bytes:
 
 
 def _built(options: argparse.Namespace) -> bytes:
-    """A packet of these words; its checksums are zero, since nobody looks at them."""
-    source, destination = options.source, options.destination
-    if source is None or destination is None:
+    if options.source is None or options.destination is None:
         raise Misuse("--from and --to, or --capture, are needed")
-    if source.version != destination.version:
-        raise Misuse(f"{source} and {destination} are of different families")
-    protocol = _number(
-        options.protocol, {**PROTOCOLS, "icmp": ICMP if source.version == 4 else ICMPV6}, 255, "protocol"
+    is_echo = options.from_port == FROM_PORT
+    words = PacketWords(
+        source=str(options.source),
+        destination=str(options.destination),
+        protocol=options.protocol,
+        port=options.port,
+        from_port=options.from_port,
+        kind="" if is_echo else options.from_port,
+        code=options.port,
+        size=str(options.size),
+        df=options.df,
     )
-    upper = _upper(protocol, options)
-    header = 20 if source.version == 4 else 40
-    if not header + len(upper) <= options.size <= 65535:
-        raise Misuse(f"--size {options.size} is not allowed; allowed: {header + len(upper)} to 65535")
-    payload = upper.ljust(options.size - header, b"\0")
-    if source.version == 6:
-        head = struct.pack("!IHBB", 6 << 28, len(payload), protocol, HOPS)
-        return b"".join((head, source.packed, destination.packed, payload))
-    flags = 0x4000 if options.df else 0
-    head = struct.pack("!BBHHHBBH", 0x45, 0, options.size, 1, flags, HOPS, protocol, 0)
-    return b"".join((head, source.packed, destination.packed, payload))
-
-
-def _upper(protocol: int, options: argparse.Namespace) -> bytes:
-    port = _number(options.port, SERVICES, 65535, "port")
-    other = _number(options.from_port, SERVICES, 65535, "from-port")
-    if protocol in (ICMP, ICMPV6):
-        echo = 8 if protocol == ICMP else 128
-        kind = echo if options.from_port == "40000" else other
-        return struct.pack("!BBHI", kind & 0xFF, port & 0xFF, 0, 0)
-    if protocol == TCP:
-        return struct.pack("!HHIIBBHHH", other, port, 0, 0, 0x50, 0x02, 65535, 0, 0)
-    if protocol == UDP:
-        return struct.pack("!HHHH", other, port, 8, 0)
-    return b""
-
-
-def _number(word: str, names: Mapping[str, int], most: int, what: str) -> int:
-    with contextlib.suppress(ValueError):
-        number = names[word] if word in names else int(word)
-        if 0 <= number <= most:
-            return number
-    raise Misuse(f"--{what} {word} is not allowed; allowed: a name or a number from 0 to {most}")
+    try:
+        return built(words)
+    except BadPacket as error:
+        # Of ICMP the ports' options say type and code.
+        option = {"type": "from-port", "code": "port"}.get(error.word, error.word)
+        raise Misuse(f"--{option} {error}" if option else str(error)) from None

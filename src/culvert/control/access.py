@@ -1,15 +1,15 @@
 """Who may do what: the roles of `auth user`, partition by partition.
 
-| role           | sees        | changes                       | resets, SAs | files, restarts     | host's shell |
-|----------------|-------------|-------------------------------|-------------|---------------------|--------------|
-| admin          | everything  | everything                    | yes         | save, load, restart | shell bash   |
-| resource-admin | everything  | everything but users          | yes         | save, load, restart | no           |
-| user-manager   | everything  | users below resource-admin    | no          | save                | no           |
-| manager        | its folders | what stands in its partitions | yes         | save                | no           |
-| operator       | its folders | enabled, descriptions         | yes         | no                  | no           |
-| auditor        | everything  | nothing                       | no          | no                  | no           |
-| guest          | its folders | nothing                       | no          | no                  | no           |
-| no-access      | nothing     | nothing                       | no          | no                  | no           |
+| role           | sees        | changes                       | resets, SAs | files, restarts     | captures  | shell |
+|----------------|-------------|-------------------------------|-------------|---------------------|-----------|-------|
+| admin          | everything  | everything                    | yes         | save, load, restart | decrypted | bash  |
+| resource-admin | everything  | everything but users          | yes         | save, load, restart | outer     | no    |
+| user-manager   | everything  | users below resource-admin    | no          | save                | outer     | no    |
+| manager        | its folders | what stands in its partitions | yes         | save                | no        | no    |
+| operator       | its folders | enabled, descriptions         | yes         | no                  | no        | no    |
+| auditor        | everything  | nothing                       | no          | no                  | outer     | no    |
+| guest          | its folders | nothing                       | no          | no                  | no        | no    |
+| no-access      | nothing     | nothing                       | no          | no                  | no        | no    |
 
 Whoever has a role with any right changes the own password, and nothing else of the own entry.
 
@@ -42,6 +42,7 @@ from culvert.model.registry import KINDS
 Json = Any
 READS = ("list", "show", "describe", "folder", "access", "explain", "verify")
 RESTARTS = ("restart-tmm", "trust-counter-journal")
+CAPTURES = ("capture-start", "capture-state", "capture-read", "capture-stop")
 CHANGES = ("create", "modify", "delete", "transaction")
 SWITCHES = frozenset({"enabled", "description"})
 
@@ -57,10 +58,11 @@ class Rights:
     loads: bool = False
     shell: bool = False
     sees: bool = True
+    decrypts: bool = False
 
 
 ROLES: Mapping[str, Rights] = {
-    "admin": Rights(True, "everything", True, True, True, True),
+    "admin": Rights(True, "everything", True, True, True, True, decrypts=True),
     "resource-admin": Rights(True, "but-users", True, True, True),
     "user-manager": Rights(True, "users", saves=True),
     "manager": Rights(changes="folders", acts=True, saves=True),
@@ -96,6 +98,9 @@ class Access:
             self._need(self._everywhere.acts, f"run {call}")
         elif call in RESTARTS:
             self._need(self._everywhere.loads, f"run {call}")
+        elif call in CAPTURES:
+            self._need(any(own.sees_all for own in self._rights()), "capture packets")
+            self._need(self.may_decrypt or not args.get("decrypted"), "capture what the tunnels carry in clear")
         elif call == "save":
             self._need(any(own.saves for own in self._rights()), "save the configuration")
         elif call == "load":
@@ -165,6 +170,11 @@ class Access:
     def may_users(self) -> bool:
         """Whether this user changes users, and so passwords, of others."""
         return self._everywhere.changes in ("everything", "users")
+
+    @property
+    def may_decrypt(self) -> bool:
+        """Whether captures may be of what the tunnels carry in clear."""
+        return self._everywhere.decrypts
 
     @property
     def may_shell(self) -> bool:

@@ -1,15 +1,21 @@
 """What stands between the socket and the gateway: who asks, whether the web process may, and the record of it."""
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Protocol
 
 from culvert.control.accounts import Accounts
-from culvert.control.audit import Audit, Audited
+from culvert.control.audit import Audit
 from culvert.control.errors import ControlError, Refused
 from culvert.control.listener import Peer
 from culvert.control.new_passwords import NewPasswords
 
 Json = Any
+
+
+class Calls(Protocol):
+    """Who answers all calls but those about logins."""
+
+    def call(self, name: str, args: dict[str, Json], peer: Peer) -> Json: ...
 
 
 class Door:
@@ -21,7 +27,7 @@ class Door:
     def __init__(
         self,
         accounts: Accounts,
-        gateway: Audited,
+        gateway: Calls,
         audit: Audit,
         passwords: NewPasswords,
         settle: Callable[[], None],

@@ -25,11 +25,14 @@ from culvert.ipsec.sa import Direction, IPAddress, Mode, Protocol, SecurityAssoc
 from culvert.ipsec.selector import ICMP_BASE, Flow, PortRange, Selector
 from culvert.ipsec.spd import Policy, Spd
 from culvert.ipsec.verdict import Deliver, Drop, Send
-from culvert.model import net_ipsec
+from culvert.model import ltm, net, net_ipsec
+from culvert.model.kind import Kind
 from culvert.plan.intent import Intent
 
 Step = dict[str, Any]
+Named = tuple[Kind, str]
 PASS, STOP, NOTE = "pass", "stop", "note"
+SELECTOR, ASSOCIATION = net_ipsec.TRAFFIC_SELECTOR_KIND, net_ipsec.MANUAL_SA_KIND
 FINGERPRINT_ROUNDS = 20_000
 SPI_AT: Mapping[int, int] = {NextHeader.ESP: 0, NextHeader.AH: 4}
 """Where the SPI stands in each protocol's header (RFC 4303 section 2, RFC 4302 section 2)."""
@@ -54,8 +57,8 @@ class _Ended(Exception):
 def explain(scene: Scene, args: Mapping[str, Any]) -> list[Step]:
     """The steps of one packet. `args`: `packet` in hex; `direction` out (clear, from this side) or in (from a tunnel).
 
-    A step: `step`, `verdict` (pass, stop or note), `sentence`; of a stop also `reason` (a word of drops.py), and
-    `try`, what to change. Raises SyntaxProblem for what is no IP packet.
+    A step: `step`, `verdict` (pass, stop or note), `sentence`, `objects` (the {kind, name} of each that it speaks of);
+    of a stop also `reason` (a word of drops.py), and `try`, what to change. Raises SyntaxProblem for what is no packet.
     """
     try:
         packet = bytes.fromhex(str(args.get("packet", "")))
@@ -72,7 +75,7 @@ def explain(scene: Scene, args: Mapping[str, Any]) -> list[Step]:
 
 def note(step: str, sentence: str) -> Step:
     """A step that decides nothing."""
-    return {"step": step, "verdict": NOTE, "sentence": sentence}
+    return {"step": step, "verdict": NOTE, "sentence": sentence, "objects": []}
 
 
 class _Way:
@@ -110,6 +113,7 @@ class _Way:
                 f"inbound selector {_short(entering.policy.label)} matches it: "
                 "from there it has to come protected, and it came in clear",
                 "protect it on the other side",
+                (SELECTOR, entering.policy.label),
             )
         self._forwarding(entering)
         policy = self._spd.lookup(Direction.OUT, self._flow)
@@ -163,7 +167,8 @@ class _Way:
             self._stop("security association", Reason.NO_SA_IN, f"no inbound SA has SPI {spi}(0x{spi:x})", advice)
             return
         name = _short(usage.sa.label)
-        self._pass("security association", f"{name}: SPI {spi}(0x{spi:x}), key {fingerprint(usage.sa)}")
+        about = (ASSOCIATION, usage.sa.label)
+        self._pass("security association", f"{name}: SPI {spi}(0x{spi:x}), key {fingerprint(usage.sa)}", about)
         trial = Gateway(os.urandom)
         for policy in self._scene.intent.policies:
             trial.add_policy(policy)
@@ -189,10 +194,14 @@ class _Way:
             link = next((own for own in self._scene.intent.links if own.name == at.link), None)
             vlan = f"VLAN {_short(link.label)} (link {at.link})" if link else f"link {at.link}"
             self._note(
-                "arrival", f"{self._flow.source} is in {at.interface.network}, on {vlan}, self IP {_short(at.label)}"
+                "arrival",
+                f"{self._flow.source} is in {at.interface.network}, on {vlan}, self IP {_short(at.label)}",
+                *([(net.VLAN_KIND, link.label)] if link else []),
+                (net.SELF_KIND, at.label),
             )
         elif route := _best_route(self._scene.intent.routes, self._flow.source):
-            self._note("arrival", f"{self._flow.source} is behind route {_short(route.label)}")
+            about = (net.ROUTE_KIND, route.label)
+            self._note("arrival", f"{self._flow.source} is behind route {_short(route.label)}", about)
         else:
             self._note(
                 "arrival", f"{self._flow.source} is in no network that this gateway knows: answers can't find back"
@@ -202,15 +211,20 @@ class _Way:
         """What the virtual servers say, nearest first when none accepts."""
         accepting = next((own for own in self._scene.intent.forwarders if not _why_not(own, self._flow)), None)
         if dropped is None:
-            name = _short(accepting.label) if accepting else "as an answer"
-            self._pass("virtual server", f"{name} accepts it" if accepting else "accepted as an answer to a flow")
+            if accepting is None:
+                self._pass("virtual server", "accepted as an answer to a flow")
+            else:
+                about = (ltm.VIRTUAL_KIND, accepting.label)
+                self._pass("virtual server", f"{_short(accepting.label)} accepts it", about)
             return
         if dropped.reason is not Reason.NOT_FORWARDED:
             return
         near = sorted(self._scene.intent.forwarders, key=lambda own: len(_why_not(own, self._flow)))
         for own in near[:NEAREST_MAX]:
             self._note(
-                "virtual server", f"{_short(own.label)} doesn't accept it: {'; '.join(_why_not(own, self._flow))}"
+                "virtual server",
+                f"{_short(own.label)} doesn't accept it: {'; '.join(_why_not(own, self._flow))}",
+                (ltm.VIRTUAL_KIND, own.label),
             )
         version6 = self._flow.destination.version == 6
         wildcard = "::.any mask any6" if version6 else "0.0.0.0:any mask any"
@@ -227,13 +241,15 @@ class _Way:
             self._note("traffic selector", f"{len(before)} with a lower order were asked first and don't match")
         own = self._scene.snapshot.get(net_ipsec.SELECTOR, policy.label)
         by = f", ipsec-policy {_short(own['ipsec-policy'])}" if own else ""
-        self._pass("traffic selector", f"{_short(policy.label)} (order {policy.order}) matches{by}")
+        about = [(SELECTOR, policy.label), *([(net_ipsec.IPSEC_POLICY_KIND, str(own["ipsec-policy"]))] if own else [])]
+        self._pass("traffic selector", f"{_short(policy.label)} (order {policy.order}) matches{by}", *about)
         if policy.action.value == "discard":
             self._stop(
                 "traffic selector",
                 Reason.DISCARD,
                 f"{_short(policy.label)} discards what it matches",
                 f"modify net ipsec traffic-selector {_short(policy.label)} action protect",
+                (SELECTOR, policy.label),
             )
 
     def _association(
@@ -256,6 +272,7 @@ class _Way:
             f"{_short(sa.label)}: SPI {sa.spi}(0x{sa.spi:x}), {sa.protocol.name.lower()} "
             f"{sa.mode.value}, {sa.cipher}/{sa.auth}, key {fingerprint(sa)}, sequence {usage.sequence}, "
             f"{usage.packets} packets",
+            (ASSOCIATION, sa.label),
         )
         if usage.state is State.DEAD:
             self._stop(
@@ -263,6 +280,7 @@ class _Way:
                 expired,
                 f"{_short(sa.label)} is behind its hard lifetime",
                 f"give {_short(sa.label)} and its peer a new SPI and new keys",
+                (ASSOCIATION, sa.label),
             )
         if policy.bundle_ah and self._usage(policy, direction, Protocol.AH) is None:
             self._stop("security association", Reason.NO_BUNDLE_SA, "the AH SA of the bundle is missing", wanted)
@@ -301,6 +319,7 @@ class _Way:
                 f"no outbound selector matches, but its answers would have to come "
                 f"protected ({_short(leaving.policy.label)}): it doesn't leave in clear",
                 self._advice(Direction.OUT),
+                (SELECTOR, leaving.policy.label),
             )
         self._tell_nearest(Direction.OUT)
         self._note("traffic selector", "no outbound selector matches: it leaves IN CLEAR")
@@ -322,7 +341,8 @@ class _Way:
         by = f" through {route.gateway}" if route and not connected and route.gateway else ""
         if state == "down":
             self._stop("route", Reason.SEND_FAILED, f"link {link} is down", "look at show net interface")
-        self._pass("route", f"{what} leaves to {to} {via}{by}")
+        about = [] if connected or route is None else [(net.ROUTE_KIND, route.label)]
+        self._pass("route", f"{what} leaves to {to} {via}{by}", *about)
 
     # words
 
@@ -334,7 +354,8 @@ class _Way:
 
     def _tell_nearest(self, direction: Direction) -> None:
         for policy, why in self._nearest(direction)[:NEAREST_MAX]:
-            self._note("traffic selector", f"{_short(policy.label)} doesn't match: {'; '.join(why)}")
+            about = (SELECTOR, policy.label)
+            self._note("traffic selector", f"{_short(policy.label)} doesn't match: {'; '.join(why)}", about)
 
     def _nearest(self, direction: Direction) -> list[tuple[Policy, list[str]]]:
         found = [(own, selector_mismatch(own.selector, self._flow)) for own in self._spd.policies(direction)]
@@ -348,25 +369,21 @@ class _Way:
         policy, why = near[0]
         return f"modify net ipsec traffic-selector {_short(policy.label)} {why[0].split()[0]} ..."
 
-    def _pass(self, step: str, sentence: str) -> None:
-        self.steps.append({"step": step, "verdict": PASS, "sentence": sentence})
+    def _pass(self, step: str, sentence: str, *about: Named) -> None:
+        self._tell(step, PASS, sentence, about)
 
-    def _note(self, step: str, sentence: str) -> None:
-        self.steps.append(note(step, sentence))
+    def _note(self, step: str, sentence: str, *about: Named) -> None:
+        self._tell(step, NOTE, sentence, about)
 
-    def _stop(self, step: str, reason: Reason, sentence: str, advice: str) -> None:
+    def _stop(self, step: str, reason: Reason, sentence: str, advice: str, *about: Named) -> None:
         row = TABLE[reason]
-        self.steps.append(
-            {
-                "step": step,
-                "verdict": STOP,
-                "sentence": sentence,
-                "reason": row.word,
-                "meaning": row.sentence,
-                "try": advice,
-            }
-        )
+        self._tell(step, STOP, sentence, about)
+        self.steps[-1] |= {"reason": row.word, "meaning": row.sentence, "try": advice}
         raise _Ended
+
+    def _tell(self, step: str, verdict: str, sentence: str, about: Sequence[Named]) -> None:
+        objects = [{"kind": kind.word, "name": name} for kind, name in about]
+        self.steps.append({"step": step, "verdict": verdict, "sentence": sentence, "objects": objects})
 
 
 def fingerprint(sa: SecurityAssociation) -> str:

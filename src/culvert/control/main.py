@@ -20,6 +20,7 @@ from culvert.config.store import Store, StoreError
 from culvert.config.vault import Vault, VaultError
 from culvert.control.accounts import Accounts
 from culvert.control.audit import Audit, Audited
+from culvert.control.captures import Captures
 from culvert.control.client import default_path
 from culvert.control.door import Door
 from culvert.control.errors import ControlError, Unavailable
@@ -158,8 +159,10 @@ async def _serve_until(
     first = FirstPassword(options.state)
     ourselves = Peer(os.getpid(), os.geteuid(), os.getegid(), "culvertd")
     passwords = NewPasswords(lambda: gateway.snapshot, accounts, verifier, vault.hash_password)
-    door = Door(accounts, audited, audit, passwords, lambda: first.settle(gateway.snapshot), web)
-    server = Server(options.socket, audited.call, door=door, web=web)
+    soon = asyncio.get_running_loop().call_soon_threadsafe
+    captures = Captures(audited.call, audit, lambda: gateway.snapshot, options.state, soon)
+    door = Door(accounts, captures, audit, passwords, lambda: first.settle(gateway.snapshot), web)
+    server = Server(options.socket, captures.call, door=door, web=web)
     try:
         first.recognise(gateway.snapshot)
         if web is not None:
@@ -172,6 +175,7 @@ async def _serve_until(
         _notify("STOPPING=1")
     finally:
         await server.close()
+        captures.close()
         verifier.close()
         audit.close()
 

@@ -10,12 +10,16 @@ from culvert.rest.exchange import Answer, BadRequest, Request, not_allowed, not_
 from culvert.web import login, session
 from culvert.web.account import Account
 from culvert.web.audit import AuditLog
+from culvert.web.capture import Capture
+from culvert.web.checklist import Checklist
 from culvert.web.configuration import Configuration
+from culvert.web.diagnostics import Diagnostics
 from culvert.web.login import Login, to_login
 from culvert.web.logs import Logs
 from culvert.web.objects import Objects, Suggestions
 from culvert.web.rendering import ASSETS, asset, framed, render
 from culvert.web.visit import HEADERS, Form, Visit, elsewhere, form_of, page
+from culvert.web.why import Why
 from culvert.web.wizard import Wizard
 
 METHODS = ("GET", "HEAD", "POST")
@@ -37,10 +41,14 @@ class Site:
         self._pages: Mapping[str, Pages] = {
             "account": Account(),
             "audit": AuditLog(),
+            "capture": Capture(),
+            "checklist": Checklist(),
             "configuration": Configuration(),
+            "diagnostics": Diagnostics(),
             "logs": Logs(),
             "objects": Objects(),
             "suggest": Suggestions(),
+            "why": Why(),
             "wizard": Wizard(),
         }
 
