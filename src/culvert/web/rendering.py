@@ -17,6 +17,8 @@ ASSETS = {
     "culvert.js": "text/javascript; charset=utf-8",
     "htmx-2.0.11.min.js": "text/javascript; charset=utf-8",
     "culvert.svg": "image/svg+xml",
+    "live.css": "text/css; charset=utf-8",
+    "map.css": "text/css; charset=utf-8",
 }
 """What a page may load: files of this package, by name."""
 

@@ -8,7 +8,9 @@ from culvert.control.errors import ControlError, Unauthorized
 from culvert.rest.door import Door
 from culvert.rest.exchange import Answer, BadRequest, Request, not_allowed, not_found
 from culvert.web import login, session
+from culvert.web.live import Live
 from culvert.web.login import Login, to_login
+from culvert.web.network_map import NetworkMap
 from culvert.web.objects import Objects, Suggestions
 from culvert.web.rendering import ASSETS, asset, framed, render
 from culvert.web.visit import HEADERS, Form, Visit, elsewhere, form_of, page
@@ -29,7 +31,12 @@ class Site:
     def __init__(self, door: Door) -> None:
         self._door = door
         self._login = Login(door)
-        self._pages: Mapping[str, Pages] = {"objects": Objects(), "suggest": Suggestions()}
+        self._pages: Mapping[str, Pages] = {
+            "objects": Objects(),
+            "suggest": Suggestions(),
+            "map": NetworkMap(),
+            "live": Live(),
+        }
 
     def answer(self, request: Request) -> Answer:
         """Never raises for what a client can do."""
