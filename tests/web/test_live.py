@@ -145,8 +145,19 @@ def test_looks_that_are_too_near_are_one_and_a_pause_is_a_gap() -> None:
     watch.note(300.0, [sa("a", 900, 0)], {})
     assert watch.all()[-1].into is None
     watch.note(302.0, [sa("a", 902, 0)], {})
-    made = chart.chart(watch.all(), 302.0, lambda own: own.packets)
+    made = chart.chart(watch.all(), 302.0, SPAN_SECONDS, lambda own: own.packets)
     assert len(made.into.lines) == 2
+
+
+def test_a_chart_shows_no_more_time_than_it_takes() -> None:
+    def of(first: float, now: float) -> float:
+        return chart.span([Point(first, None, None)], now)
+
+    assert [of(0, 1), of(0, 61), of(0, 121), of(0, 299), of(0, 900)] == [60, 120, 300, 300, 300]
+    points = [Point(at, Rate(10, 80), Rate(5, 40)) for at in (0.0, 60.0)]
+    made = chart.chart(points, 60.0, 60.0, lambda own: own.packets)
+    assert (made.into.lines, made.out.lines) == (("M 0.0 0.0 L 600.0 0.0",), ("M 0.0 90.0 L 600.0 90.0",))
+    assert (made.into.now, made.out.highest, made.top, made.minutes) == (10, 5, 10, 1)
 
 
 def test_what_is_kept_is_bounded() -> None:

@@ -125,8 +125,16 @@ def test_policies_that_are_not_mirrored_are_said_at_their_tunnels(two: Two) -> N
     two.load(way(*OUT), way("5.5.5.5", "2.2.2.2", "in", 4000))
     page = words(two.open("/map"))
     assert "policy policy-3000 goes from 2.2.2.2 to 4.4.4.4, and no policy of direction in comes back" in page
+    assert "policy policy-4000 goes from 5.5.5.5 to 2.2.2.2, and no policy of direction out comes back" in page
+
+
+def test_what_has_no_selector_yet_is_said_too(two: Two) -> None:
+    two.load()
+    ends = {"mode": "tunnel", "tunnel-local-address": "2.2.2.2", "tunnel-remote-address": "4.4.4.4"}
+    two.here.call("create", kind="net ipsec ipsec-policy", name="only", properties=ends)
+    page = words(two.open("/map"))
+    assert "no outbound traffic selector names the policy only" in page
     assert "no inbound policy has these ends" in page
-    assert "no outbound policy has these ends" in page
 
 
 def test_the_worst_stands_first_and_states_are_counted(two: Two) -> None:

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from culvert.web.throughput import SPAN_SECONDS, Point, Rate
 
 WIDTH, HEIGHT = 600, 120
+SPANS = (60.0, 120.0, SPAN_SECONDS)
+"""Seconds that a chart shows: who just came isn't shown minutes of nothing."""
 SMALL_WIDTH, SMALL_HEIGHT = 120, 26
 
 Value = Callable[[Rate], float]
@@ -29,29 +31,35 @@ class Chart:
     into: Side
     out: Side
     top: float
-    seconds: float
+    minutes: int
 
 
-def chart(points: Sequence[Point], now: float, value: Value) -> Chart:
-    """Of the rates that `value` takes out of the points."""
+def span(points: Sequence[Point], now: float) -> float:
+    """The seconds to show of these points."""
+    first = points[0].at if points else now
+    return next((own for own in SPANS if now - first <= own), SPAN_SECONDS)
+
+
+def chart(points: Sequence[Point], now: float, seconds: float, value: Value) -> Chart:
+    """Of the rates that `value` takes out of the points, over the last `seconds`."""
     into = [(own.at, None if own.into is None else value(own.into)) for own in points]
     out = [(own.at, None if own.out is None else value(own.out)) for own in points]
     top = nice(max((number for _, number in (*into, *out) if number is not None), default=0.0))
     middle = HEIGHT / 2
     return Chart(
-        _side(into, now, WIDTH, middle, -middle / top),
-        _side(out, now, WIDTH, middle, middle / top),
+        _side(into, now, seconds, (WIDTH, middle, -middle / top)),
+        _side(out, now, seconds, (WIDTH, middle, middle / top)),
         top,
-        now - points[0].at if points else 0.0,
+        int(seconds / 60),
     )
 
 
-def small(points: Sequence[Point], now: float) -> Side:
+def small(points: Sequence[Point], now: float, seconds: float) -> Side:
     """Packets each second of one SA, whichever way it goes."""
     rates = [(own.at, own.into if own.into is not None else own.out) for own in points]
     numbers = [(at, None if rate is None else rate.packets) for at, rate in rates]
     top = nice(max((number for _, number in numbers if number is not None), default=0.0))
-    return _side(numbers, now, SMALL_WIDTH, SMALL_HEIGHT - 1, -(SMALL_HEIGHT - 3) / top)
+    return _side(numbers, now, seconds, (SMALL_WIDTH, SMALL_HEIGHT - 1, -(SMALL_HEIGHT - 3) / top))
 
 
 def nice(number: float) -> float:
@@ -62,10 +70,14 @@ def nice(number: float) -> float:
     return next(step * size for step in (1, 2, 5, 10) if number <= step * size)
 
 
-def _side(numbers: Sequence[tuple[float, float | None]], now: float, width: float, ground: float, scale: float) -> Side:
+def _side(
+    numbers: Sequence[tuple[float, float | None]], now: float, seconds: float, frame: tuple[float, float, float]
+) -> Side:
+    """`frame`: the width, where nought is, and the height of one."""
+    width, ground, scale = frame
     lines, areas = [], []
     for piece in _pieces(numbers):
-        places = [(width * (1 - (now - at) / SPAN_SECONDS), ground + number * scale) for at, number in piece]
+        places = [(width * (1 - (now - at) / seconds), ground + number * scale) for at, number in piece]
         line = " L ".join(f"{x:.1f} {y:.1f}" for x, y in places)
         lines.append(f"M {line}")
         areas.append(f"M {places[0][0]:.1f} {ground:g} L {line} L {places[-1][0]:.1f} {ground:g} Z")

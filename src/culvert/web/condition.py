@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from culvert.web.findings import FAIL, PEER, Finding, Findings
+from culvert.web.findings import FAIL, PEER, WARN, Finding, Findings
 from culvert.web.tunnels import IN, Association, Tunnel, Way
 
 Record = Mapping[str, Any]
@@ -90,8 +90,9 @@ class SeenTunnel:
 def seen(tunnel: Tunnel, running: Mapping[str, Record], found: Findings) -> SeenTunnel:
     """`running`: the records of `show net ipsec ipsec-sa` by name."""
     ways = tuple(_way(own, running) for own in tunnel.ways)
-    faults = tuple(dict.fromkeys((*_own_faults(ways), *_found_faults(tunnel, found))))
-    judged = [FAULT if own.verdict == FAIL else ATTENTION for own in _found_faults(tunnel, found)]
+    told = tuple(dict.fromkeys(_found_faults(tunnel, found)))
+    faults = (*told, *_expiring(ways)) if told else (*_lacking(ways), *_expiring(ways))
+    judged = [FAULT if own.verdict == FAIL else ATTENTION for own in told]
     state = min((*(own.state for own in ways), *judged), key=lambda own: own.rank)
     return SeenTunnel(tunnel, state, ways, faults)
 
@@ -130,21 +131,23 @@ def _association(own: Association, running: Mapping[str, Record]) -> SeenAssocia
     )
 
 
-def _own_faults(ways: tuple[SeenWay, ...]) -> Iterator[Finding]:
-    """What verify doesn't say of a tunnel."""
+def _lacking(ways: tuple[SeenWay, ...]) -> Iterator[Finding]:
+    """What isn't there, where verify has no word on a tunnel: it speaks of what a selector uses."""
     for own in ways:
         side = own.title.lower()
         if not own.way.is_there:
-            yield Finding(
-                FAIL, f"no {side} policy has these ends", "create net ipsec ipsec-policy NAME mode tunnel ..."
-            )
+            repair = "create net ipsec ipsec-policy NAME mode tunnel ..."
+            yield Finding(FAIL, f"no {side} policy has these ends", repair)
         elif not own.way.selectors:
             sentence = f"no {side} traffic selector names the policy {_short(own.way.policies[0])}"
             yield Finding(FAIL, sentence, "create net ipsec traffic-selector NAME ...")
-        for each in own.associations:
-            if each.state is SOFT:
-                sentence = f"{_short(each.name)} is past its soft lifetime: it works until the hard one"
-                yield Finding("warn", sentence, f"give {_short(each.name)} a new SPI and new keys, on both sides")
+
+
+def _expiring(ways: tuple[SeenWay, ...]) -> Iterator[Finding]:
+    """What verify is silent about, because it works still."""
+    for each in (each for own in ways for each in own.associations if each.state is SOFT):
+        sentence = f"{_short(each.name)} is past its soft lifetime: it works until the hard one"
+        yield Finding(WARN, sentence, f"give {_short(each.name)} a new SPI and new keys, on both sides")
 
 
 def _found_faults(tunnel: Tunnel, found: Findings) -> Iterator[Finding]:

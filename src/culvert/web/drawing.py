@@ -15,6 +15,7 @@ from culvert.model.kind import Kind
 from culvert.web.condition import SeenTunnel, SeenWay, State
 from culvert.web.findings import Finding
 from culvert.web.network import Network
+from culvert.web.tunnels import OUT
 from culvert.web.visit import place
 
 WIDTH = 1200
@@ -26,7 +27,7 @@ LANE_X, LANE_RIGHT = 540, 858
 PEER_X, PEER_WIDTH = 872, 320
 ROW, GAP = 30, 10
 LANE, WAY = 104, 50
-PEER_HEAD, PEER_ROW = 62, 20
+PEER_HEAD, PEER_ROW = 66, 20
 FAULT_ROW, FAULT_CHARACTERS = 19, 100
 FAULTS_MOST, NETWORKS_MOST, SELVES_MOST, NEAR_MOST = 3, 4, 8, 14
 CENTRE_MOST = 330
@@ -184,13 +185,13 @@ def _networks(tunnels: Sequence[SeenTunnel]) -> list[str]:
 def _peer(tunnels: Sequence[SeenTunnel], y: float, height: float, centre: float, now: float) -> Peer:
     networks = _networks(tunnels)
     rows = min(len(networks), NETWORKS_MOST + 1)
-    box_height = PEER_HEAD - 10 + PEER_ROW * rows
+    box_height = PEER_HEAD - 4 + PEER_ROW * rows
     room = height - sum(map(_faults_height, tunnels))
     lines = [Text("Peer", 22, style="soft"), Text(cut(tunnels[0].tunnel.far, 30), 43, style="strong")]
-    lines += [Text(cut(each, 34), PEER_HEAD + 4 + PEER_ROW * at) for at, each in enumerate(networks[:NETWORKS_MOST])]
+    lines += [Text(cut(each, 34), PEER_HEAD + PEER_ROW * at) for at, each in enumerate(networks[:NETWORKS_MOST])]
     if len(networks) > NETWORKS_MOST:
         more = f"and {len(networks) - NETWORKS_MOST} more networks"
-        lines.append(Text(more, PEER_HEAD + 4 + PEER_ROW * NETWORKS_MOST, style="soft"))
+        lines.append(Text(more, PEER_HEAD + PEER_ROW * NETWORKS_MOST, style="soft"))
     single = len(tunnels) == 1
     top = y + (max(0, room - box_height) / 2 if single else 0)
     box = Box(PEER_X, top, PEER_WIDTH, box_height if single else max(box_height, room), tuple(lines))
@@ -207,7 +208,8 @@ def _lane(own: SeenTunnel, y: float, faults_y: float, centre: float, now: float)
 
 
 def _arrow(way: SeenWay, y: float, gate_y: float, now: float) -> Arrow:
-    path = f"{_curve(GATE_RIGHT, gate_y, LANE_X, y)} L {LANE_RIGHT} {y:g}"
+    end = LANE_RIGHT if way.way.direction == OUT else PEER_X
+    path = f"{_curve(GATE_RIGHT, gate_y, LANE_X, y)} L {end} {y:g}"
     worst = way.associations[0] if way.associations else None
     what = "no SA" if worst is None else f"SPI {worst.spi}"
     if len(way.associations) > 1:

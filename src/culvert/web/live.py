@@ -21,7 +21,7 @@ from culvert.web.remembered import Remembered
 from culvert.web.rendering import framed, render
 from culvert.web.replay_window import ReplayWindow, came_late, newest, replay_window
 from culvert.web.session import Session
-from culvert.web.throughput import SPAN_SECONDS, Rate, Watch
+from culvert.web.throughput import Rate, Watch
 from culvert.web.visit import Visit, elsewhere, page
 
 Record = Mapping[str, Any]
@@ -110,17 +110,19 @@ class Live:
         shown = _shown(view, associations, watch)
         watch.follow([*(own["name"] for own in shown), *([view.chosen] if view.chosen in by_name else [])])
         points = watch.all()
+        span = chart.span(points, at)
         return {
             "view": view,
             "total": len(associations),
-            "lines": [Line(own, watch.rate(own["name"]), chart.small(watch.of(own["name"]), at)) for own in shown],
-            "packets": chart.chart(points, at, lambda own: own.packets),
-            "bits": chart.chart(points, at, lambda own: own.bits),
-            "seconds": SPAN_SECONDS,
+            "lines": [
+                Line(own, watch.rate(own["name"]), chart.small(watch.of(own["name"]), at, span)) for own in shown
+            ],
+            "packets": chart.chart(points, at, span, lambda own: own.packets),
+            "bits": chart.chart(points, at, span, lambda own: own.bits),
             "losses": [Loss(own, watch.rate(("drop", own["reason"])).packets) for own in drops],
             "workers": _workers(stats, watch),
             "processes": _show(session, "sys tmm-info"),
-            "chosen": self._chosen(by_name[view.chosen], watch, at) if view.chosen in by_name else None,
+            "chosen": self._chosen(by_name[view.chosen], watch, at, span) if view.chosen in by_name else None,
             "reasons": {own["reason"]: own for own in drops},
             "now": self._now(),
             "clock": time.strftime("%H:%M:%S UTC", time.gmtime(self._now())),
@@ -128,14 +130,14 @@ class Live:
             "ago": ago,
         }
 
-    def _chosen(self, own: Record, watch: Watch, at: float) -> dict[str, Any]:
+    def _chosen(self, own: Record, watch: Watch, at: float, span: float) -> dict[str, Any]:
         """One SA in full."""
         points = watch.of(own["name"])
         return {
             "own": own,
             "rate": watch.rate(own["name"]),
-            "packets": chart.chart(points, at, lambda own: own.packets),
-            "bits": chart.chart(points, at, lambda own: own.bits),
+            "packets": chart.chart(points, at, span, lambda own: own.packets),
+            "bits": chart.chart(points, at, span, lambda own: own.bits),
             "window": _window(own, watch) if own["direction"] == IN else None,
             "is_short": len(points) < 2,
         }
