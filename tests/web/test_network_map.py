@@ -75,7 +75,10 @@ def test_a_tunnel_that_works(two: Two) -> None:
         ("net/self", "outside"),
     ):
         assert f'href="/objects/{kind}/~Common~{name}"' in page
-    assert two.ask("GET", "/objects/net/ipsec/manual-security-association/~Common~sa-1000").status == 200
+    drawing = page.partition("<figure")[2].partition("</figure>")[0]
+    links = set(re.findall(r'href="([^"]+)"', drawing))
+    assert len(links) == 7, "two SAs, a selector of either network, the peer's policy, VLAN and self IP"
+    assert {two.ask("GET", link).status for link in links} == {200}
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ Coordinates are those of the SVG, whose width is fixed; it is as high as it has 
 """
 
 import textwrap
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from culvert.model import net, net_ipsec
@@ -15,11 +15,11 @@ from culvert.model.kind import Kind
 from culvert.web.condition import SeenTunnel, SeenWay, State
 from culvert.web.findings import Finding
 from culvert.web.network import Network
-from culvert.web.tunnels import OUT
+from culvert.web.tunnels import OUT, Selector
 from culvert.web.visit import place
 
 WIDTH = 1200
-TOP = 24
+TOP, HEIGHT_LEAST = 24, 170
 NEAR_X, NEAR_WIDTH = 8, 176
 GATE_X, GATE_WIDTH = 244, 206
 GATE_RIGHT = GATE_X + GATE_WIDTH
@@ -36,12 +36,13 @@ CENTRE_MOST = 330
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """A line of words; a link where `address` is given."""
+    """A line of words; a link where `address` is given, and then `ident` is its name in the page."""
 
     words: str
     y: float
     address: str = ""
     style: str = ""
+    ident: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,11 +107,11 @@ def drawn(network: Network, chosen: Sequence[SeenTunnel], hostname: str, now: fl
     """The tunnels `chosen`, those to one peer one behind the other."""
     gateway_lines = tuple(_gateway_lines(network, hostname))
     gateway_height = gateway_lines[-1].y + 18
-    networks = list(dict.fromkeys(each for own in chosen for each in own.tunnel.near_networks))
+    networks = _named(chosen, lambda own: own.near)
     near_height = (ROW + GAP) * min(len(networks), NEAR_MOST + 1) - GAP
     heights = [_peer_height(each) for each in _by_peer(chosen)]
     lanes_height = sum(heights) + GAP * 2 * max(0, len(heights) - 1)
-    height = max(gateway_height, near_height, lanes_height) + 2 * TOP
+    height = max(gateway_height, near_height, lanes_height, HEIGHT_LEAST) + 2 * TOP
     centre = min(height / 2, max(CENTRE_MOST, TOP + gateway_height / 2, TOP + near_height / 2))
     gateway = Box(GATE_X, centre - gateway_height / 2, GATE_WIDTH, gateway_height, gateway_lines)
     near = tuple(_near(networks, centre - near_height / 2))
@@ -148,23 +149,35 @@ def _gateway_lines(network: Network, hostname: str) -> Iterable[Text]:
             break
         state = network.links.get(vlan, "missing")
         words = cut(vlan.removeprefix("/Common/"), 20) + ("" if state == "up" else f" ({state})")
-        yield Text(words, y, link_to(net.VLAN_KIND, vlan), "soft" if state == "up" else "bad")
+        yield _link(words, y, link_to(net.VLAN_KIND, vlan), "soft" if state == "up" else "bad")
         for own in selves[: SELVES_MOST - shown]:
             y += 19
             shown += 1
-            yield Text(cut(str(own["address"]), 25), y, link_to(net.SELF_KIND, str(own["name"])))
+            yield _link(cut(str(own["address"]), 25), y, link_to(net.SELF_KIND, str(own["name"])))
         y += 24
     more = sum(map(len, network.configured.selves.values())) - shown
     if more > 0:
-        yield Text(f"and {more} more self IPs", y, place(net.SELF_KIND), "soft")
+        yield _link(f"and {more} more self IPs", y, place(net.SELF_KIND), "soft")
     elif not shown:
-        yield Text("no self IP", y, place(net.SELF_KIND), "bad")
+        yield _link("no self IP", y, place(net.SELF_KIND), "bad")
 
 
-def _near(networks: Sequence[str], y: float) -> Iterable[Box]:
-    shown = networks[:NEAR_MOST]
-    for words in (*shown, *([f"and {len(networks) - NEAR_MOST} more"] if len(networks) > NEAR_MOST else [])):
-        yield Box(NEAR_X, y, NEAR_WIDTH, ROW, (Text(cut(words, 22), y + 20),))
+def _link(words: str, y: float, address: str, style: str = "", ident: str = "") -> Text:
+    """A link of the drawing. It keeps the focus when the drawing is renewed, by its name."""
+    return Text(words, y, address, style, f"d{ident}-{address}")
+
+
+def _selector_link(words: str, y: float, name: str, ident: str) -> Text:
+    """A network: what knows of it is a traffic selector."""
+    return _link(words, y, link_to(net_ipsec.TRAFFIC_SELECTOR_KIND, name), ident=ident)
+
+
+def _near(networks: Mapping[str, str], y: float) -> Iterable[Box]:
+    lines = [_selector_link(cut(each, 22), 20, name, "n") for each, name in list(networks.items())[:NEAR_MOST]]
+    if len(networks) > NEAR_MOST:
+        lines.append(Text(f"and {len(networks) - NEAR_MOST} more", 20))
+    for line in lines:
+        yield Box(NEAR_X, y, NEAR_WIDTH, ROW, (line,))
         y += ROW + GAP
 
 
@@ -178,8 +191,16 @@ def _peer_height(tunnels: Sequence[SeenTunnel]) -> float:
     return max(PEER_HEAD + PEER_ROW * rows, LANE * len(tunnels)) + sum(map(_faults_height, tunnels))
 
 
-def _networks(tunnels: Sequence[SeenTunnel]) -> list[str]:
-    return list(dict.fromkeys(each for own in tunnels for each in own.tunnel.far_networks))
+def _networks(tunnels: Sequence[SeenTunnel]) -> dict[str, str]:
+    return _named(tunnels, lambda own: own.far)
+
+
+def _named(tunnels: Sequence[SeenTunnel], network: Callable[[Selector], str]) -> dict[str, str]:
+    """Networks of some tunnels, each with the name of the first selector that speaks of it."""
+    found: dict[str, str] = {}
+    for own in (own for each in tunnels for way in each.tunnel.ways for own in way.selectors):
+        found.setdefault(network(own), own.name)
+    return found
 
 
 def _peer(tunnels: Sequence[SeenTunnel], y: float, height: float, centre: float, now: float) -> Peer:
@@ -187,8 +208,12 @@ def _peer(tunnels: Sequence[SeenTunnel], y: float, height: float, centre: float,
     rows = min(len(networks), NETWORKS_MOST + 1)
     box_height = PEER_HEAD - 4 + PEER_ROW * rows
     room = height - sum(map(_faults_height, tunnels))
-    lines = [Text("Peer", 22, style="soft"), Text(cut(tunnels[0].tunnel.far, 30), 43, style="strong")]
-    lines += [Text(cut(each, 34), PEER_HEAD + PEER_ROW * at) for at, each in enumerate(networks[:NETWORKS_MOST])]
+    far = tunnels[0].tunnel.far
+    policy = next(name for way in tunnels[0].tunnel.ways for name in way.policies)
+    to_policy = link_to(net_ipsec.IPSEC_POLICY_KIND, policy)
+    lines = [Text("Peer", 22, style="soft"), _link(cut(far, 30), 43, to_policy, "strong", f"p-{far}")]
+    for at, (each, name) in enumerate(list(networks.items())[:NETWORKS_MOST]):
+        lines.append(_selector_link(cut(each, 34), PEER_HEAD + PEER_ROW * at, name, f"f-{far}"))
     if len(networks) > NETWORKS_MOST:
         more = f"and {len(networks) - NETWORKS_MOST} more networks"
         lines.append(Text(more, PEER_HEAD + PEER_ROW * NETWORKS_MOST, style="soft"))
