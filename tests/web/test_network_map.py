@@ -77,7 +77,7 @@ def test_a_tunnel_that_works(two: Two) -> None:
         assert f'href="/objects/{kind}/~Common~{name}"' in page
     drawing = page.partition("<figure")[2].partition("</figure>")[0]
     links = set(re.findall(r'href="([^"]+)"', drawing))
-    assert len(links) == 7, "two SAs, a selector of either network, the peer's policy, VLAN and self IP"
+    assert len(links) == 6, "two SAs, the selector of both networks, the peer's policy, VLAN and self IP"
     assert {two.ask("GET", link).status for link in links} == {200}
 
 
