@@ -206,10 +206,10 @@ class Same(Gateway):
         for record in self.sadb:
             sa, usage = record.sa, record.usage
             drops = [usage.drops.get(reason, 0) for reason in Reason]
-            lost = record.replay.lost if isinstance(record, Inbound) else 0
+            lost, window = (record.replay.lost, record.replay.newest()) if isinstance(record, Inbound) else (0, 0)
             wanted = (record.sequence, usage.packets, usage.octets, usage.last_use, usage.life_packets)
             given = self.native.usage(sa.direction.value, sa.spi, str(sa.destination), int(sa.protocol))
-            assert given == (*wanted, usage.life_octets, lost, drops), sa.label
+            assert given == (*wanted, usage.life_octets, lost, window, drops), sa.label
 
 
 def shown(answer: Answer) -> str:

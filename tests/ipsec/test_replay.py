@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from culvert.ipsec.replay import NUMBER_MAX, Window
+from culvert.ipsec.replay import NUMBER_MAX, TOLD_MOST, Window
 from culvert.ipsec.sa import REPLAY_WINDOW_DEFAULT, REPLAY_WINDOW_MAX
 
 LAST = 2**32 - 1
@@ -100,6 +100,9 @@ def test_the_window_is_a_set_of_integers(size: int, start: int, story: list[Step
         assert arrive(window, number) == arrive(reference, number), number
         if size:
             assert window.top == reference.top
+        seen = [not window.check(own) or own <= 0 for own in range(window.top, window.top - min(size, TOLD_MOST), -1)]
+        assert [bool(window.newest() >> behind & 1) for behind in range(len(seen))] == seen
+        assert window.newest() >> len(seen) == 0
 
 
 @pytest.mark.parametrize("size", [1, 64, REPLAY_WINDOW_MAX])

@@ -157,7 +157,7 @@ impl NativeGateway {
         self.gateway.expire(now).iter().map(|packet| PyBytes::new(py, packet)).collect()
     }
 
-    /// Of an SA: sequence, packets, octets, last use, life packets, life octets, lost, drops by reason.
+    /// Of an SA: sequence, packets, octets, last use, life packets, life octets, lost, newest numbers, drops by reason.
     #[allow(clippy::type_complexity, reason = "a tuple is what Python takes")]
     fn usage(
         &self,
@@ -165,7 +165,7 @@ impl NativeGateway {
         spi: u32,
         destination: &str,
         protocol: u8,
-    ) -> PyResult<(u64, u64, u64, f64, u64, u64, u64, Vec<u64>)> {
+    ) -> PyResult<(u64, u64, u64, f64, u64, u64, u64, u64, Vec<u64>)> {
         let destination: Address = destination.parse::<std::net::IpAddr>().map_err(refused)?.into();
         let nothing = || refused("no such SA");
         let slot = if way == "in" {
@@ -177,7 +177,9 @@ impl NativeGateway {
         };
         let drops = REASONS.iter().map(|reason| slot.drops(*reason)).collect();
         let life = (slot.life_packets(), slot.life_octets());
-        Ok((slot.sequence(), slot.packets(), slot.octets(), slot.last_use(), life.0, life.1, slot.lost(), drops))
+        let numbers = (slot.sequence(), slot.packets(), slot.octets(), slot.last_use());
+        let (window, lost) = (slot.window(), slot.lost());
+        Ok((numbers.0, numbers.1, numbers.2, numbers.3, life.0, life.1, lost, window, drops))
     }
 }
 

@@ -58,6 +58,32 @@ impl Window {
         self.seen.fill(u64::MAX);
     }
 
+    /// Which of the newest 64 numbers were seen, bit i for `top - i`; 0 for what is behind the window.
+    #[inline]
+    pub fn newest(&self) -> u64 {
+        let count = self.size.min(WORD_BITS);
+        if count == 0 {
+            return 0;
+        }
+        // The places in front of `next`, and where the ring begins anew those at its end, which are of older numbers.
+        let near = count.min(self.next);
+        let far = count - near;
+        let older = self.bits(self.size - far, far);
+        let newer = self.bits(self.next - near, near).checked_shl(far as u32).unwrap_or(0);
+        (older | newer).reverse_bits() >> (WORD_BITS - count)
+    }
+
+    /// `count` places from `first` on, 64 at most.
+    #[inline]
+    fn bits(&self, first: usize, count: usize) -> u64 {
+        if count == 0 {
+            return 0;
+        }
+        let (word, shift) = (first / WORD_BITS, first % WORD_BITS);
+        let behind = if shift + count > WORD_BITS { self.seen[word + 1] << (WORD_BITS - shift) } else { 0 };
+        (self.seen[word] >> shift | behind) & u64::MAX >> (WORD_BITS - count)
+    }
+
     /// The sequence number behind the 32 bits in a packet (RFC 4303 appendix A2.2); None for one that can't be, before
     /// the first or behind the last.
     ///
@@ -195,6 +221,15 @@ mod tests {
             self.top = self.top.max(number);
         }
 
+        /// Bit by bit; what is before the first number counts as seen.
+        fn newest(&self) -> u64 {
+            let is_seen = |behind: u64| match self.top.checked_sub(behind) {
+                Some(number) => number <= self.start || self.seen.contains(&number),
+                None => true,
+            };
+            (0..self.size.min(64)).map(|behind| u64::from(is_seen(behind)) << behind).sum()
+        }
+
         /// Numbers from the first one sent that the window left behind, less those that were seen.
         fn lost(&self) -> u64 {
             let edge = self.top.saturating_sub(self.size.max(1)).max(self.start);
@@ -241,6 +276,7 @@ mod tests {
             }
             assert_eq!(window.top(), reference.top);
             assert!(size == 0 || window.lost() == reference.lost(), "size {size}, start {start}, at {found}");
+            assert_eq!(window.newest(), reference.newest(), "size {size}, start {start}, at {found}");
         }
     }
 

@@ -329,6 +329,7 @@ impl Sadb {
         let (key, ends) = (sa.key(), (sa.source, sa.destination));
         let mut replay = Window::new(sa.replay_window, slot.sequence(), sa.esn);
         replay.set_lost(slot.lost());
+        slot.set_window(replay.newest());
         let id = self.inbound.add(Inbound { service: Service::new(sa, slot, engine)?, replay });
         self.inbound_names.insert(name(&key), id);
         *self.ends.entry(ends).or_default() += 1;

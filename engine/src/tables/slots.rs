@@ -41,6 +41,8 @@ pub const LOST: usize = 10;
 pub const PATH_MTU: usize = 11;
 /// A time: until when that is believed.
 pub const PATH_UNTIL: usize = 12;
+/// Which of the newest numbers were seen.
+pub const WINDOW: usize = 13;
 /// One number for each reason to drop.
 pub const DROPS: usize = 16;
 
@@ -230,6 +232,17 @@ impl Slot {
         self.set(LOST, lost);
     }
 
+    /// Which of the newest numbers were seen: `Window::newest`.
+    pub fn window(&self) -> u64 {
+        self.get(WINDOW)
+    }
+
+    /// As above.
+    #[inline]
+    pub fn set_window(&self, newest: u64) {
+        self.set(WINDOW, newest);
+    }
+
     /// What was learned of the path: octets, and until when it is believed.
     pub fn path(&self) -> (usize, f64) {
         (self.get(PATH_MTU) as usize, self.time(PATH_UNTIL))
@@ -260,12 +273,13 @@ mod tests {
         slot.set_created(0.5);
         slot.set_lost(9);
         slot.set_path(1400, 600.25);
+        slot.set_window(11);
         slot.count_drop(Reason::MalformedHeader);
         slot.count_drop(Reason::NoBundleSa);
         let mut expected = vec![0; SLOT_WORDS];
         expected[3..6].copy_from_slice(&[7, 2, 3000]);
         expected[6..8].copy_from_slice(&[2.5f64.to_bits(), 0.5f64.to_bits()]);
-        expected[8..13].copy_from_slice(&[3, 3064, 9, 1400, 600.25f64.to_bits()]);
+        expected[8..14].copy_from_slice(&[3, 3064, 9, 1400, 600.25f64.to_bits(), 11]);
         (expected[16], expected[60]) = (1, 1);
         assert_eq!(numbers(&slot), expected);
         assert!(numbers(&Slot::new(words.clone(), 0)).iter().all(|number| *number == 0));

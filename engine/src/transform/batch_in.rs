@@ -236,9 +236,10 @@ fn number_is_good(record: &mut Inbound, esp: &[u8], each: &Pending, right: bool,
         Some(number) if number != each.number || !right => return Err(Reason::Integrity),
         Some(number) => window.mark(number),
     }
-    let (top, lost) = (window.top(), window.lost());
+    let (top, lost, newest) = (window.top(), window.lost(), window.newest());
     record.service.slot.set_sequence(top);
     record.service.slot.set_lost(lost);
+    record.service.slot.set_window(newest);
     Ok(())
 }
 

@@ -203,6 +203,7 @@ impl Incoming<'_> {
         let slot = &record.service.slot;
         slot.set_sequence(record.replay.top());
         slot.set_lost(record.replay.lost());
+        slot.set_window(record.replay.newest());
         let (next, octets) = result?;
         decompressed(record.service.sa.compression, next, octets)
     }

@@ -15,7 +15,7 @@ from culvert.dataplane.plane import JournalState, Observed, SaUsage
 from culvert.ipsec.algorithms import cipher_row
 from culvert.ipsec.drops import TABLE
 from culvert.ipsec.lifetime import Limits
-from culvert.ipsec.sa import SecurityAssociation
+from culvert.ipsec.sa import Direction, SecurityAssociation
 from culvert.model import clear_keys, cli, ltm, net, net_ipsec
 from culvert.model.foreign import FOREIGN, is_program
 from culvert.model.kind import Kind, Naming, Object
@@ -281,6 +281,7 @@ def _sa_record(view: Sight, own: SaUsage) -> Record:
         "packets": own.packets,
         "sequence": own.sequence,
         "replay_window": sa.replay_window,
+        "window_seen": f"{own.window:016x}" if sa.direction is Direction.IN else None,
         "created": own.created,
         "last_use": own.last_use,
         "drops": {TABLE[reason].word: count for reason, count in sorted(own.drops.items()) if count},

@@ -176,6 +176,7 @@ class MemoryPlane:
             life_packets=usage.life_packets,
             lost=record.replay.lost if isinstance(record, Inbound) else 0,
             path_mtu=mtu if now < until else 0,
+            window=record.replay.newest() if isinstance(record, Inbound) else 0,
         )
 
     def drops(self) -> list[DropCount]:

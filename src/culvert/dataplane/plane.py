@@ -43,6 +43,8 @@ class SaUsage:
     `sequence` is the last number sent (outbound) or the right edge of the window (inbound). `life_octets` and
     `life_packets` are of the key's whole life, which no reset of statistics shortens. `lost`: numbers that the window
     left behind unseen. `path_mtu`: octets of the largest outer packet, as the network said; 0 where it said nothing.
+    `window`: which of the newest 64 numbers of an inbound SA were seen, bit i for `sequence - i`. While packets come it
+    may be a packet older or newer than `sequence`.
     """
 
     sa: SecurityAssociation
@@ -58,6 +60,7 @@ class SaUsage:
     life_packets: int = 0
     lost: int = 0
     path_mtu: int = 0
+    window: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,6 +24,8 @@ of a 64-bit number; `number_of` finds the whole one that lies nearest to the win
 
 LOW_MASK = 0xFFFFFFFF
 NUMBER_MAX = 2**64 - 1
+TOLD_MOST = 64
+"""Of so many numbers `newest` tells: as many as one word of the counters file holds."""
 
 
 class Window:
@@ -50,6 +52,10 @@ class Window:
         bottom = self.top - self.size + 1
         # The one number with these low bits among the 2**32 that begin at the window's lower edge.
         return bottom + ((low - bottom) & LOW_MASK)
+
+    def newest(self) -> int:
+        """Which of the newest TOLD_MOST numbers were seen, bit i for `top - i`; 0 for what is behind the window."""
+        return self._seen & ((1 << min(self.size, TOLD_MOST)) - 1)
 
     def check(self, number: int) -> bool:
         """Whether a packet of this number may be looked at."""

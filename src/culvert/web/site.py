@@ -14,8 +14,10 @@ from culvert.web.capture import Capture
 from culvert.web.checklist import Checklist
 from culvert.web.configuration import Configuration
 from culvert.web.diagnostics import Diagnostics
+from culvert.web.live import Live
 from culvert.web.login import Login, to_login
 from culvert.web.logs import Logs
+from culvert.web.network_map import NetworkMap
 from culvert.web.objects import Objects, Suggestions
 from culvert.web.rendering import ASSETS, asset, framed, render
 from culvert.web.visit import HEADERS, Form, Visit, elsewhere, form_of, page
@@ -45,7 +47,9 @@ class Site:
             "checklist": Checklist(),
             "configuration": Configuration(),
             "diagnostics": Diagnostics(),
+            "live": Live(),
             "logs": Logs(),
+            "map": NetworkMap(),
             "objects": Objects(),
             "suggest": Suggestions(),
             "why": Why(),

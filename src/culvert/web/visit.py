@@ -61,8 +61,9 @@ class Visit:
 
     @property
     def is_part(self) -> bool:
-        """Whether htmx asks for a part of a page."""
-        return self.request.headers.get("hx-request", "") == "true"
+        """Whether htmx asks for a part of a page; when it goes back in a browser's history it wants all of it."""
+        headers = self.request.headers
+        return headers.get("hx-request") == "true" and headers.get("hx-history-restore-request") != "true"
 
     def asked(self, name: str, default: str = "") -> str:
         """A parameter of the address."""

@@ -127,6 +127,26 @@ def test_full_tun_is_a_full_queue(bench: Bench) -> None:
     assert bench.number(slot, file.SEQUENCE) == 40
 
 
+def test_the_newest_numbers_of_a_window_are_told(bench: Bench) -> None:
+    slot = bench.add(association("b", IN))
+    assert bench.number(slot, file.WINDOW) == 2**64 - 1, "nothing before the first number can come"
+    policies(bench, "b")
+    peer = Gateway(random=os.urandom)
+    peer.add_sa(association("a", OUT), now=1.0)
+    peer.add_policy(selectors("a")[0].policy)  # type: ignore[union-attr]
+    sent = [verdict.packet for _ in range(4) if isinstance(verdict := peer.outbound(PACKET, 1.0), Send)]
+    waiting = [sent[3], sent[0], sent[1]]
+
+    def receive() -> bytes:
+        if not waiting:
+            raise BlockingIOError
+        return waiting.pop()
+
+    bench.mover.inbound_burst(receive)
+    bench.ledger.write()
+    assert (bench.number(slot, file.SEQUENCE), bench.number(slot, file.WINDOW)) == (4, 2**64 - 1 - 2)
+
+
 def test_counts_go_on_where_they_stopped(bench: Bench) -> None:
     sa = replace(association("b", IN), esn=True)
     slot = bench.counters.slot_for(sa.identity(), IN, set())

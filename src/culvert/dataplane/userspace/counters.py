@@ -43,7 +43,7 @@ _LAST_OCTETS = (_DROP_NUMBERS - 2) * 8
 
 # Slot, in numbers of eight octets. Those of a key's life, sequence and creation among them, only grow or stay.
 IDENTITY, DIRECTION, SEQUENCE, PACKETS, OCTETS, LAST_USE, CREATED = 0, 2, 3, 4, 5, 6, 7
-LIFE_PACKETS, LIFE_OCTETS, LOST, PATH_MTU, PATH_UNTIL, DROPS = 8, 9, 10, 11, 12, 16
+LIFE_PACKETS, LIFE_OCTETS, LOST, PATH_MTU, PATH_UNTIL, WINDOW, DROPS = 8, 9, 10, 11, 12, 13, 16
 
 _SLOT_NUMBERS = SLOT_OCTETS // 8
 _HEADER_NUMBERS = HEADER_OCTETS // 8

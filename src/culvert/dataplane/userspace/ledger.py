@@ -50,6 +50,7 @@ class Ledger:
         usage.drops.update(counters.slot_drops(slot))
         if isinstance(record, Inbound):
             record.replay.lost = numbers[base + file.LOST]
+            numbers[base + file.WINDOW] = record.replay.newest()
         else:
             # `kept_alive` is the time of the last keep-alive, which nobody remembers.
             record.kept_alive = now
@@ -100,6 +101,7 @@ class Ledger:
         self.counters.times[base + file.LAST_USE] = usage.last_use
         if isinstance(record, Inbound):
             numbers[base + file.LOST] = record.replay.lost
+            numbers[base + file.WINDOW] = record.replay.newest()
         for reason, count in usage.drops.items():
             numbers[base + file.DROPS + reason] = count
 

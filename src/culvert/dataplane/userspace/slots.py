@@ -133,6 +133,7 @@ class Slots:
             life_packets=reading.life_packets,
             lost=numbers[base + file.LOST],
             path_mtu=numbers[base + file.PATH_MTU] if now < times[base + file.PATH_UNTIL] else 0,
+            window=numbers[base + file.WINDOW],
         )
 
     def _base(self, sa: SecurityAssociation) -> int:
