@@ -10,6 +10,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from culvert.model import names
 from culvert.web import menu, visit
+from culvert.web.forms import OTHER
 from culvert.web.session import Session, who
 
 ASSETS = {
@@ -45,7 +46,7 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.globals |= {"asset": _asset_address, "place": visit.place, "menu": menu.MENU}
+    made.globals |= {"asset": _asset_address, "place": visit.place, "menu": menu.MENU, "other_value": OTHER}
     made.filters |= {"short": lambda name: names.relative(str(name), names.COMMON), "amount": amount}
     return made
 
