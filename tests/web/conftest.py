@@ -1,0 +1,22 @@
+"""The GUI over a gateway in memory, for every test of it."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.web.looking import Browser, House
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> Iterator[House]:
+    made = House(tmp_path)
+    made.furnish()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def ann(house: House) -> Browser:
+    """An administrator who is logged in."""
+    return house.browser()
