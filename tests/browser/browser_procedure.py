@@ -1,0 +1,42 @@
+"""The manual's procedure in a real browser, on two systems, by clicking what it says to click; then packets pass."""
+
+import re
+
+import pytest
+from playwright.sync_api import Browser
+
+from culvert.lab.sites import SITES
+from culvert.lab.topology import GATEWAYS, SERVER_ADDRESSES
+from tests.browser.procedure import click_through
+from tests.browser.way import way
+from tests.browser.window import Window, window
+from tests.clients.pair import Pair, carries_traffic, pair
+
+pytestmark = [pytest.mark.network, pytest.mark.timeout(400)]
+
+
+def test_the_procedure_by_clicking_and_the_tunnel_carries_traffic(browser: Browser) -> None:
+    with pair("brp") as own:
+        for node in GATEWAYS:
+            with way(own.gateways[node]) as url, window(browser, url) as at:
+                at.log_in("admin", own.gateways[node].password)
+                click_through(at, SITES[node], own.keys)
+        carries_traffic(own, SERVER_ADDRESSES[:1])
+        with way(own.gateways["a"]) as url, window(browser, url) as at:
+            at.log_in("admin", own.gateways["a"].password)
+            counters_grow(own, at)
+
+
+def counters_grow(own: Pair, at: Window) -> None:
+    """What the page of live traffic tells of packets and octets goes up with them."""
+    at.main_tab("Overview", "Live Traffic")
+    before = numbers(at)
+    carries_traffic(own, SERVER_ADDRESSES[:1])
+    at.main_tab("Overview", "Live Traffic")
+    assert before and numbers(at) > before
+
+
+def numbers(at: Window) -> int:
+    """All whole numbers of the tables together."""
+    told = " ".join(at.page.locator("main table").all_inner_texts())
+    return sum(int(each.replace(",", "")) for each in re.findall(r"\b\d[\d,]*\b", told))
