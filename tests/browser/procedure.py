@@ -45,7 +45,11 @@ def _network(family: Family) -> Iterator[Screen]:
     for vlan, address in (("external", family.external_self), ("internal", family.internal_self)):
         fields = {"Name": f"{vlan}-self", "IP Address": address, "VLAN / Tunnel": vlan}
         yield Screen(("Network", "Self IPs"), "New Self IP", fields)
-    route = {"Name": family.default_name, "Destination": family.default_network, "Gateway Address": family.default_gateway}
+    route = {
+        "Name": family.default_name,
+        "Destination": family.default_network,
+        "Gateway Address": family.default_gateway,
+    }
     yield Screen(("Network", "Routes"), "New Route", route)
 
 

@@ -1,4 +1,4 @@
-"""A way for a browser to a gateway that lives in a namespace of its own: connections are carried there, octet for octet."""
+"""A way for a browser to a gateway that lives in a namespace of its own: octets are carried there."""
 
 import contextlib
 import socket

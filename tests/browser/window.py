@@ -1,4 +1,4 @@
-"""A window of a real Chromium at one gateway: by the words that a user sees, and with an eye on what it does besides."""
+"""A window of a real Chromium at one gateway: by the words that a user sees. It tells what it did besides."""
 
 import contextlib
 import os
@@ -72,7 +72,7 @@ class Window:
         return self.page.get_by_label(re.compile(rf"^{re.escape(label)}( \*)?$"))
 
     def put(self, label: str, value: str) -> None:
-        """Type into a field, or choose from a list by its words. The screen refreshes where other settings belong to it."""
+        """Type into a field, or choose from a list by its words; the screen may refresh."""
         own = self.label(label)
         own.wait_for()
         if own.evaluate("one => one.tagName") != "SELECT":
@@ -85,9 +85,9 @@ class Window:
         if own.get_attribute("data-refreshes") is None or not self.has_script:
             own.select_option(label=value)
             return
-        with self.page.expect_response(lambda answer: answer.request.method == "POST"):
-            own.select_option(label=value)
-        self.page.wait_for_function("old => !old.isConnected", arg=own.element_handle(timeout=1000), timeout=WAIT_MS)
+        old = own.element_handle()
+        own.select_option(label=value)
+        self.page.wait_for_function("old => !old.isConnected", arg=old)
 
     @property
     def has_script(self) -> bool:
@@ -126,7 +126,8 @@ class Window:
             """() => {
                 const own = document.activeElement;
                 if (!own || own === document.body) return "";
-                const label = own.getAttribute("aria-label") || (own.labels && own.labels[0] && own.labels[0].innerText);
+                const named = own.labels && own.labels[0];
+                const label = own.getAttribute("aria-label") || (named && named.innerText);
                 return (label || own.innerText || own.value || "").replace(/ \\*$/, "").trim();
             }"""
         ))  # fmt: skip

@@ -163,7 +163,8 @@ class Reading(HTMLParser):
         if tag == "form":
             self.forms.append(Found(given.get("action", ""), given.get("method", "get")))
         elif tag == "label":
-            self._collect(tag, lambda text, ident=given.get("for", ""): self.labels.__setitem__(ident, text))
+            ident = given.get("for", "")
+            self._collect(tag, lambda text: self.labels.__setitem__(ident, text))
         elif tag in ("p", "h1", "h2", "li") or given.get("class") == "count":
             words = given.get("class", "") if tag in ("p", "span") else tag
             self._collect(tag, lambda text: self.texts.append((words, text)))

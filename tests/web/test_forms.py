@@ -114,7 +114,7 @@ def test_a_reference_out_of_many_is_typed(house: House, ann: Browser) -> None:
     house.inside.root("load", text=text, merge=True)
     page = ann.open(f"{SAS}/new")
     own = page.form().control("IPsec Policy Name")
-    assert own.kind == "text" and "hx-get=\"/suggest/net/ipsec/ipsec-policy\"" in page.text
+    assert own.kind == "text" and 'hx-get="/suggest/net/ipsec/ipsec-policy"' in page.text
     found = ann.ask("GET", "/suggest/net/ipsec/ipsec-policy?ipsec-policy=olicy-o&renew=1", hx_request="true")
     assert found.text.count("<option") == 1 and "/Common/policy-out" in found.text
     made = ann.send(page, "Finished", f"{SAS}/new", SA | {"IPsec Policy Name": "/Common/policy-out", "SPI": "7777"})
@@ -254,7 +254,9 @@ def test_update_changes_what_was_changed_alone(house: House, ann: Browser) -> No
 def test_delete_on_the_page_of_an_object(house: House, ann: Browser) -> None:
     place = f"{SELECTORS}/~Common~selector-out"
     page = ann.fill(place, {}, "Delete...")
-    assert page.title == "Delete Traffic Selector" and "/Common/selector-out" in house.names("net ipsec traffic-selector")
+    assert page.title == "Delete Traffic Selector" and "/Common/selector-out" in house.names(
+        "net ipsec traffic-selector"
+    )
     ann.follow(ann.send(page, "Delete", place))
     assert "/Common/selector-out" not in house.names("net ipsec traffic-selector")
 

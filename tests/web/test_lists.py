@@ -93,7 +93,12 @@ def test_ten_thousand_objects_are_paged_by_their_names_alone(house: House, ann: 
 def test_the_lines_of_a_page(house: House, ann: Browser) -> None:
     text = "".join(f"net ipsec ipsec-policy /Common/p{number:05} {{ }}\n" for number in range(120))
     house.inside.root("load", text=text, merge=True)
-    assert [len(ann.open(f"{POLICIES}?search=p0&size={size}").rows) for size in (25, 50, 100, 250)] == [25, 50, 100, 120]
+    assert [len(ann.open(f"{POLICIES}?search=p0&size={size}").rows) for size in (25, 50, 100, 250)] == [
+        25,
+        50,
+        100,
+        120,
+    ]
     first = ann.open(f"{POLICIES}?search=p0&size=50")
     second = ann.open(POLICIES + first.reading.links["Next"])
     assert names(second)[0] == "p00050" and names(ann.open(POLICIES + second.reading.links["Last"]))[-1] == "p00119"

@@ -89,7 +89,11 @@ def news(visit: Visit) -> dict[str, str]:
     """What the page before has to tell, as `done` put it."""
     said, name, advice, sign = (visit.asked(word) for word in ("said", "name", "advice", "sign"))
     genuine = hmac.compare_digest(visit.session.sign("\0".join((said, name, advice))).encode(), sign.encode())
-    return {"said": said, "said_of": name, "advice": advice} if genuine else dict.fromkeys(("said", "said_of", "advice"), "")
+    return (
+        {"said": said, "said_of": name, "advice": advice}
+        if genuine
+        else dict.fromkeys(("said", "said_of", "advice"), "")
+    )
 
 
 def form_of(request: Request) -> Form:
