@@ -4,7 +4,7 @@ BIN := .venv/bin
 # As many processes as processors, by the rules of tests/conftest.py.
 SPREAD := -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 .DEFAULT_GOAL := help
-.PHONY: help demo lab test test-kernel test-clients test-api check bench bench-config bench-rest bench-twin fuzz fuzz-engine soak mutants clean
+.PHONY: help demo lab test test-kernel test-clients test-browser screenshots test-api check bench bench-config bench-rest bench-twin fuzz fuzz-engine soak mutants clean
 
 help: ## show this list
 	@bold=; cyan=; plain=; \
@@ -33,6 +33,14 @@ test-kernel: ## against a real Linux kernel in a small virtual machine (minutes;
 test-clients: ## other people's programs that talk to Culvert, unmodified: over SSH and iControl REST (root)
 	@tools/setup clients
 	@$(BIN)/pytest -o python_files='client_*.py' tests/clients $(ARGS)
+
+test-browser: ## the GUI in a real Chromium: the procedure by clicking, every page, keyboard, no script (root; ARGS="-m 'not long'")
+	@tools/setup browser
+	@$(BIN)/pytest -o python_files='browser_*.py' tests/browser $(ARGS)
+
+screenshots: ## a picture of every page, at three widths, light and dark, in .build/screenshots (root; --only NAME, --docs)
+	@tools/setup browser
+	@$(BIN)/python -m tests.browser.shots $(ARGS)
 
 test-api: ## whether the description of the REST API is true, by requests made out of it (root; 30 minutes, --short, --minutes)
 	@tools/setup api

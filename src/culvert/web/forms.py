@@ -1,7 +1,8 @@
 """Forms out of the model: raw properties as the rows of a screen, and what was typed as raw properties again."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import count
 from typing import Any
 
 from culvert.model.fields import (
@@ -14,6 +15,7 @@ from culvert.model.fields import (
     OneAddress,
     Prefix,
     Reference,
+    Text,
     Toggle,
     Words,
 )
@@ -23,9 +25,10 @@ from culvert.web.screens import HINTS, PICKS, RELATED, Option, Screen
 from culvert.web.visit import Form
 
 Raw = Any
-OTHER = "other"
+PARTITION: Path = ("auth", "partition")
+OTHER = "*other"
+"""A list's value for what is typed beside it: no name can be that."""
 NAMES_MOST = 200
-MEMBERS_MOST = 256
 LABELS = {
     "auth-algorithm": "Authentication Algorithm",
     "description": "Description",
@@ -64,6 +67,7 @@ class Row:
     errors: tuple[str, ...] = ()
     members: tuple[Cell, ...] = ()
     source: str = ""
+    lost: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,13 +80,17 @@ class Part:
 
 @dataclass(slots=True)
 class Filled:
-    """A screen with values. `raw` is in the form's own fields; `errors` by the words of those."""
+    """A screen with values. `raw` is in the form's own fields; `errors` by the words of those.
+
+    `lost`: words of secrets that were typed and have to be typed again, because they are never sent back.
+    """
 
     screen: Screen
     raw: Mapping[str, Raw]
     advanced: bool
     names: Names
     errors: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    lost: Container[str] = ()
 
     def parts(self) -> list[Part]:
         """The sections that have anything to show."""
@@ -111,7 +119,7 @@ class Filled:
 
     def _belongs(self, word: str) -> bool:
         wanted = RELATED.get(self.screen.kind.path, {}).get(word, {})
-        return all(str(self.raw.get(other)) in values for other, values in wanted.items())
+        return word in self.errors or all(str(self.raw.get(other)) in values for other, values in wanted.items())
 
     def _row(self, own: Field) -> Row:
         path, word = self.screen.kind.path, own.word
@@ -134,6 +142,7 @@ class Filled:
             errors=tuple(self.errors.get(word, ())),
             members=self._members(own, value) if isinstance(own.type, Members) else (),
             source="/".join(_target(own) or ()),
+            lost=word in self.lost,
         )
 
     def _widget(self, own: Field, value: Raw) -> tuple[str, tuple[Option, ...], bool, bool]:
@@ -146,7 +155,7 @@ class Filled:
             return "pick", tuple((each, each) for each in own.type.words), False, False
         if isinstance(own.type, Toggle):
             return "pick", _toggle(own.type), False, False
-        if isinstance(own.type, Key | Password):
+        if is_secret(own):
             return "secret", (), False, False
         if isinstance(own.type, Members):
             return "members", (), False, True
@@ -176,25 +185,29 @@ class Filled:
         target = own.type.target or own.type.suggests
         names = tuple((each, short(each)) for each in self.names(target)) if target else ()
         if own.word == "partition-access":
-            places = [str(each) for each in self.names(("auth", "partition"))]
+            target = PARTITION
+            places = [str(each) for each in self.names(target)]
             names = tuple((each, each) for each in ("all-partitions", *places))
+        label = own.label or own.word.replace("-", " ").capitalize()
+        widget = "name" if len(names) > NAMES_MOST else "pick" if names else "line"
         for number, each in enumerate([*held, {"name": ""}]):
-            stem = f"{own.word}.{number}"
-            widget, more = "pick" if names else "line", bool(own.type.suggests)
-            name = Row(f"{stem}.name", "Name", "", widget, each["name"], (("", ""), *names), other=more)
-            fields = tuple(_cell(f"{stem}.{inner.word}", inner, each) for inner in own.type.fields)
+            stem, source = f"{own.word}.{number}", "/".join(target or ())
+            options = (("", ""), *names) if widget == "pick" else names
+            shown = Row(f"{stem}.name", f"{label} {number + 1}", "", widget, each["name"], options)
+            name = replace(shown, other=bool(own.type.suggests), source=source)
+            fields = tuple(_cell(f"{stem}.{inner.word}", inner, each, number + 1) for inner in own.type.fields)
             cells.append(Cell(name, fields))
         return tuple(cells)
 
 
-def _cell(name: str, own: Field, member: Mapping[str, Raw]) -> Row:
+def _cell(name: str, own: Field, member: Mapping[str, Raw], number: int) -> Row:
     value = member.get(own.word, own.type.raw(own.default))
     options: tuple[Option, ...] = ()
     if isinstance(own.type, Choice):
         options = tuple((each, each) for each in own.type.words)
     elif isinstance(own.type, Toggle):
         options = _toggle(own.type)
-    label, widget = own.label or own.word.capitalize(), "pick" if options else "line"
+    label, widget = f"{own.label or own.word.capitalize()} {number}", "pick" if options else "line"
     return Row(name, label, own.help, widget, _shown(own, value), options)
 
 
@@ -209,7 +222,7 @@ def _target(own: Field) -> Path | None:
 
 def _shown(own: Field, value: Raw) -> Raw:
     """A raw value as an input has it. A key is never there."""
-    if isinstance(own.type, Key | Password):
+    if is_secret(own):
         return "set" if value not in (NONE, "") else ""
     if isinstance(own.type, Toggle):
         return own.type.on if value is True or value == own.type.on else own.type.off or NONE
@@ -247,20 +260,34 @@ def typed(screen: Screen, form: Form) -> dict[str, Raw]:
             if f"{word}." in form:
                 found[word] = _typed_words(own.type, form.every(word))
         elif word in form:
-            text = _one(form, word)
-            if isinstance(own.type, Key | Password):
-                found |= {word: text} if text else {}
-            elif isinstance(own.type, Toggle):
-                found[word] = text == own.type.on
-            else:
-                found[word] = text if text or not _nothing(own) else NONE
+            found |= _typed_one(own, form)
     return found
+
+
+def _typed_one(own: Field, form: Form) -> dict[str, Raw]:
+    if is_secret(own):
+        secret = form.one(own.word)
+        return {own.word: secret} if secret else {}
+    text = _one(form, own.word)
+    if isinstance(own.type, Toggle):
+        return {own.word: text == own.type.on}
+    return {own.word: text if text or not _nothing(own) else NONE}
+
+
+def without_secrets(screen: Screen, given: Mapping[str, Raw]) -> dict[str, Raw]:
+    """What a form that is drawn again may show of what was typed: of a key or password, nothing."""
+    return {word: value for word, value in given.items() if not is_secret(fields_of(screen)[word])}
+
+
+def is_secret(own: Field) -> bool:
+    """Whether nothing of a field's value is ever shown."""
+    return isinstance(own.type, Key | Password)
 
 
 def _one(form: Form, word: str) -> str:
     """A field's value; what was typed behind Other where the list says so."""
     text = form.one(word)
-    return (form.one(f"{word}.{OTHER}") if text == OTHER else text).strip()
+    return (form.one(f"{word}.other") if text == OTHER else text).strip()
 
 
 def _nothing(own: Field) -> bool:
@@ -269,15 +296,16 @@ def _nothing(own: Field) -> bool:
 
 
 def _typed_words(words: Words, values: Sequence[str]) -> list[str]:
-    if words.target is not None and len(values) > 1:
-        return [each for each in values if each]
-    return [each for value in values for each in value.replace(",", " ").split()]
+    if words.target is None:
+        return [each for value in values for each in value.replace(",", " ").split()]
+    # Names of objects may hold spaces.
+    return [each.strip() for value in values for each in value.replace(",", "\n").splitlines() if each.strip()]
 
 
 def _typed_members(own: Field, form: Form) -> list[dict[str, Raw]]:
     assert isinstance(own.type, Members)
     found = []
-    for number in range(MEMBERS_MOST):
+    for number in count():
         if f"{own.word}.{number}.name" not in form:
             break
         name = _one(form, f"{own.word}.{number}.name")
@@ -312,12 +340,17 @@ def wanted(screen: Screen, before: Mapping[str, Raw], given: Mapping[str, Raw]) 
 
 
 def _same(own: Field, before: Raw, value: Raw) -> bool:
-    if isinstance(own.type, Key | Password):
+    if is_secret(own):
         return False
     if isinstance(own.type, Members | Words):
         return _list(before) == _list(value)
     if isinstance(own.type, Toggle):
         return bool(before) is bool(value)
+    if before in ("", NONE, None):
+        return value in ("", NONE)
+    if isinstance(own.type, Text):
+        # What stands at either end of a text is left to whoever put it there.
+        return str(before).strip() == value
     if isinstance(own.type, Prefix) and isinstance(before, str):
         return before in (value, f"{value}/32", f"{value}/128")
     return bool(before == value)
@@ -335,9 +368,13 @@ def by_field(
     found: dict[str, list[str]] = {}
     others = []
     for own in problems:
-        word = codec.words.get(own["word"], own["word"]) if codec else own["word"]
+        # A sentence about several properties at once begins with the one that it is mostly about.
+        word = own["word"] or own["sentence"].partition(" ")[0].rstrip(",")
+        word = codec.words.get(word, word) if codec else word
         if word in known and own["title"] in ("", screen.kind.title) and own["name"] in ("", name):
             found.setdefault(word, []).append(own["sentence"])
+        elif not own["word"] and not own["name"] and own["title"] == screen.kind.title:
+            found.setdefault("name", []).append(own["sentence"])
         else:
             owner = f"{own['title']} ({own['name']}): " if own["name"] and own["name"] != name else ""
             others.append(f"{owner}{own['word'] + ': ' if own['word'] else ''}{own['sentence']}")

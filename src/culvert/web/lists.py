@@ -1,23 +1,27 @@
 """Lists: search, sort, page, select many, and delete after a look at what stands in the way."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
 from urllib.parse import urlencode
 
-from culvert.control.errors import ControlError
-from culvert.model.fields import NONE, Toggle
+from culvert.control.errors import ControlError, NotFound
+from culvert.model.fields import NONE, Key, Toggle
 from culvert.model.kind import Kind, Naming
 from culvert.model.names import folder_of
+from culvert.model.passwords import Password
 from culvert.rest.exchange import Answer
 from culvert.web import forms, screens
 from culvert.web.rendering import framed, render
 from culvert.web.screens import Screen
-from culvert.web.visit import Visit, elsewhere, news, page, place
+from culvert.web.session import who
+from culvert.web.visit import Visit, done, elsewhere, news, page, place
 
 Json = Any
+Shown = TypeVar("Shown", str, "Line")
 SIZES = (25, 50, 100, 250)
 NAME = "name"
+ALL = "all"
 SELECTED_MOST = 1000
 TOLD_MOST = 25
 """Of how many selected objects it is asked one by one what stands in the way."""
@@ -60,8 +64,8 @@ class Line:
 def answer(visit: Visit, screen: Screen) -> Answer:
     """The list, or for htmx the table of it alone."""
     view = _view(visit, screen)
-    total, lines = _lines(visit, screen, view)
-    pages = max(1, -(-total // view.size))
+    view, total, lines = _seen(visit, screen, view)
+    pages = _pages(view, total)
     words = {
         "screen": screen,
         "view": view,
@@ -71,7 +75,7 @@ def answer(visit: Visit, screen: Screen) -> Answer:
         "heads": [(word, forms.fields_of(screen)[word]) for word in screen.columns],
         "labels": {word: label(screen, word) for word in screen.columns},
         "sizes": SIZES,
-        "may_make": screens.may_make(screen.kind),
+        "may_make": screens.may_make(screen.kind) and who(visit.session).may_change,
         "csrf": visit.session.csrf,
     }
     if visit.is_part:
@@ -94,25 +98,43 @@ def _view(visit: Visit, screen: Screen) -> View:
         sort=sort if sort in screen.columns else NAME,
         down=visit.asked("down") == "1",
         size=int(size) if size in map(str, SIZES) else SIZES[0],
-        number=int(number) if number.isascii() and number.isdigit() and int(number[:9]) > 0 else 1,
+        number=max(1, int(number[:9])) if number.isascii() and number.isdigit() else 1,
     )
 
 
-def _lines(visit: Visit, screen: Screen, view: View) -> tuple[int, list[Line]]:
-    """How many fit the search, and those of the page. Only the page's objects are fetched whole where names decide."""
-    kind = screen.kind
+def _pages(view: View, total: int) -> int:
+    return max(1, -(-total // view.size))
+
+
+def _seen(visit: Visit, screen: Screen, view: View) -> tuple[View, int, list[Line]]:
+    """The view, on a page that there is; how many fit the search; and those of the page."""
     if not view.needs_all:
-        names = sorted((str(own["name"]) for own in _listed(visit, kind, names_only=True)), reverse=view.down)
+        names = sorted((str(own["name"]) for own in _listed(visit, screen.kind, names_only=True)), reverse=view.down)
         found = [name for name in names if view.search.casefold() in name.casefold()]
-        shown = found[(view.number - 1) * view.size : view.number * view.size]
-        objects = _listed(visit, kind, names=shown) if shown else []
-        by_name = {str(own["name"]): own for own in objects}
-        return len(found), [_line(screen, by_name[name]) for name in shown if name in by_name]
-    lines = [_line(screen, own) for own in _listed(visit, kind)]
+        view, shown = _on_page(view, found)
+        return view, len(found), [_line(screen, own) for own in _whole(visit, screen.kind, shown)]
+    lines = [_line(screen, own) for own in _listed(visit, screen.kind)]
     fitting = [own for own in lines if _fits(screen, own, view.search)]
     position = screen.columns.index(view.sort) if view.sort != NAME else -1
     fitting.sort(key=lambda own: _order(own.cells[position] if position >= 0 else own.name), reverse=view.down)
-    return len(fitting), fitting[(view.number - 1) * view.size : view.number * view.size]
+    view, page_lines = _on_page(view, fitting)
+    return view, len(fitting), list(page_lines)
+
+
+def _on_page(view: View, found: Sequence[Shown]) -> tuple[View, Sequence[Shown]]:
+    """What stands on the page; on the last one where there are fewer."""
+    number = min(view.number, _pages(view, len(found)))
+    return replace(view, number=number), found[(number - 1) * view.size : number * view.size]
+
+
+def _whole(visit: Visit, kind: Kind, names: Sequence[str]) -> list[Mapping[str, Json]]:
+    """The objects with these names: only those of one page are fetched whole. One that went meanwhile is left out."""
+    try:
+        objects = _listed(visit, kind, names=names) if names else []
+    except NotFound:
+        objects = _listed(visit, kind)
+    by_name = {str(own["name"]): own for own in objects}
+    return [by_name[name] for name in names if name in by_name]
 
 
 def _listed(visit: Visit, kind: Kind, **args: Json) -> list[Mapping[str, Json]]:
@@ -129,6 +151,8 @@ def _line(screen: Screen, own: Mapping[str, Json]) -> Line:
 
 def told(screen: Screen, word: str, kind_of_field: object, value: Json) -> str:
     """A value in the words of the screens."""
+    if isinstance(kind_of_field, Key | Password):
+        return "" if value in (NONE, None, "") else "set"
     if isinstance(kind_of_field, Toggle):
         return (kind_of_field.on if value else kind_of_field.off or "no").capitalize()
     picks = dict(screens.PICKS.get(screen.kind.path, {}).get(word, ()))
@@ -163,17 +187,18 @@ def _order(text: str) -> tuple[int, int, str]:
 
 def delete(visit: Visit, screen: Screen) -> Answer:
     """What a list's form asks for: the selected objects are shown once more, and with `confirmed` they go."""
-    names = [own for own in visit.form.every("select") if own][:SELECTED_MOST]
-    if not names or visit.form.one("action") == "cancel":
+    # "all" is no object's name, but culvertd would take it for all of them.
+    names = [own for own in visit.form.every("select") if own not in ("", ALL)][:SELECTED_MOST]
+    if not names or visit.form.one("do") == "cancel":
         return elsewhere(place(screen.kind))
-    if visit.form.one("action") != "confirmed":
+    if visit.form.one("do") != "confirmed":
         return confirm(visit, screen, names)
     try:
         visit.session.call("transaction", operations=_operations(screen.kind, names))
     except ControlError as error:
         return confirm(visit, screen, names, error)
-    told = names[0] if len(names) == 1 else f"{len(names)} {screen.title}"
-    return elsewhere(place(screen.kind), {"said": "deleted", "name": told})
+    what = names[0] if len(names) == 1 else f"{len(names)} {screen.title}"
+    return elsewhere(place(screen.kind), done(visit, "deleted", what))
 
 
 def confirm(visit: Visit, screen: Screen, names: Sequence[str], error: ControlError | None = None) -> Answer:

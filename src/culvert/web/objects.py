@@ -14,10 +14,10 @@ from culvert.web import forms, lists, screens
 from culvert.web.codec import BadField
 from culvert.web.rendering import framed, render
 from culvert.web.screens import ADVANCED, Screen, screen_of
-from culvert.web.visit import Visit, advised, elsewhere, news, page, place
+from culvert.web.visit import NEW, Form, Visit, done, elsewhere, news, page, place
 
 Json = Any
-NEW, DELETE = "new", "delete"
+DELETE = "delete"
 
 
 class Suggestions:
@@ -59,43 +59,46 @@ class Objects:
     def _new(self, visit: Visit, screen: Screen) -> Answer:
         if not visit.posts:
             return _drawn(visit, screen, None, forms.untouched(screen) | _asked(visit, screen))
-        action, start = visit.form.one("action"), forms.untouched(screen)
+        action, start = visit.form.one("do"), forms.untouched(screen)
         given = forms.typed(screen, visit.form)
+        shown = start | forms.without_secrets(screen, given)
         if action == "refresh":
-            return _drawn(visit, screen, None, start | given)
+            return _drawn(visit, screen, None, shown)
         if action == "cancel":
             return elsewhere(place(screen.kind))
         name = _named(visit, screen)
         try:
+            if not name:
+                raise BadField("name", "A name is missing.")
             properties = forms.wanted(screen, start, given)
-            advice = _change(visit, screen, "create", name, properties)
+            warnings = _change(visit, screen, "create", name, properties)
         except (ControlError, BadField) as error:
-            return _drawn(visit, screen, None, start | given, error)
-        if action == "repeat":
-            return elsewhere(f"{place(screen.kind)}/{NEW}", {"said": "created", "name": name, **advice})
-        return elsewhere(place(screen.kind), {"said": "created", "name": name, **advice})
+            return _drawn(visit, screen, None, shown, error)
+        again = f"/{NEW}" if action == "repeat" else ""
+        return elsewhere(place(screen.kind) + again, done(visit, "created", name, warnings))
 
     def _properties(self, visit: Visit, screen: Screen, name: str) -> Answer:
         own = _object(visit, screen.kind, name)
         before = forms.values_of(screen, screen.kind, own["properties"])
         if not visit.posts:
             return _drawn(visit, screen, own, before)
-        action, given = visit.form.one("action"), forms.typed(screen, visit.form)
+        action, given = visit.form.one("do"), forms.typed(screen, visit.form)
         if action == "cancel":
             return elsewhere(place(screen.kind))
         if action == DELETE:
             return lists.confirm(visit, screen, [own["name"]])
+        shown = before | forms.without_secrets(screen, given)
         if action == "refresh":
-            return _drawn(visit, screen, own, before | given)
+            return _drawn(visit, screen, own, shown)
         if visit.form.one("generation") != str(own.get("generation", "")):
-            return _drawn(visit, screen, own, before | given, changed_meanwhile=True)
+            return _drawn(visit, screen, own, shown, changed_meanwhile=True)
         try:
             properties = forms.wanted(screen, before, given)
-            advice = _change(visit, screen, "modify", own["name"], properties) if properties else {}
+            warnings = _change(visit, screen, "modify", own["name"], properties) if properties else ()
         except (ControlError, BadField) as error:
-            return _drawn(visit, screen, own, before | given, error)
-        done = "updated" if properties else "same"
-        return elsewhere(place(screen.kind, own["name"]), {"said": done, "name": own["name"], **advice})
+            return _drawn(visit, screen, own, shown, error)
+        said = "updated" if properties else "same"
+        return elsewhere(place(screen.kind, own["name"]), done(visit, said, own["name"], warnings))
 
 
 def _kind_of(segments: Sequence[str]) -> tuple[Kind, tuple[str, ...]] | None:
@@ -109,32 +112,32 @@ def _kind_of(segments: Sequence[str]) -> tuple[Kind, tuple[str, ...]] | None:
 def _object(visit: Visit, kind: Kind, name: str) -> Mapping[str, Json]:
     args: dict[str, Json] = {"names": [name]} if name else {}
     found = visit.session.call("list", kind=kind.word, folder="/", recursive=True, **args)
-    own = next((each for each in found if each["kind"] == kind.word), None)
+    # A name that is a pattern finds others; the address of an object is its whole name.
+    own = next((each for each in found if each["kind"] == kind.word and name in ("", each["name"])), None)
     if own is None:
         raise NotFound(kind.title, name)
     return own  # type: ignore[no-any-return]
 
 
 def _named(visit: Visit, screen: Screen) -> str:
-    """The full name that a form of a new object gives."""
+    """The full name that a form of a new object gives. "" when there is none."""
     name, partition = visit.form.one("name").strip(), visit.form.one("partition").strip()
-    if screen.kind.naming not in (Naming.FOLDER, Naming.LOOSE) or name.startswith("/"):
+    if not name or screen.kind.naming not in (Naming.FOLDER, Naming.LOOSE) or name.startswith("/"):
         return name
     return f"/{partition.strip('/')}/{name}" if partition else f"{COMMON}/{name}"
 
 
-def _change(visit: Visit, screen: Screen, verb: str, name: str, properties: Mapping[str, Json]) -> dict[str, str]:
-    """Returns what there is to say about it, for the next page. Raises ControlError."""
+def _change(visit: Visit, screen: Screen, verb: str, name: str, properties: Mapping[str, Json]) -> Sequence[str]:
+    """Returns what is only unwise about it. Raises ControlError."""
     operation = {"verb": verb, "kind": screen.kind.word, "names": [name], "properties": dict(properties)}
     if name.startswith("/"):
         operation["folder"] = folder_of(name, loose=screen.kind.naming is Naming.LOOSE)
-    return advised(visit, visit.session.call("transaction", operations=[operation])["warnings"])
+    return visit.session.call("transaction", operations=[operation])["warnings"]  # type: ignore[no-any-return]
 
 
 def _asked(visit: Visit, screen: Screen) -> dict[str, Json]:
     """What the address of a new object's form fills in beforehand."""
-    known = forms.fields_of(screen)
-    return {word: value for word, value in visit.request.query.items() if word in known}
+    return forms.without_secrets(screen, forms.typed(screen, Form({w: [t] for w, t in visit.request.query.items()})))
 
 
 def names_of(visit: Visit, path: Path) -> list[str]:
@@ -162,8 +165,14 @@ def _drawn(
     """The form: of a new object, or of one that is there; with what is wrong where it is wrong."""
     name = str(own["name"]) if own else visit.form.one("name")
     errors, others = _told(screen, error, name if own else _named(visit, screen))
+    given = forms.typed(screen, visit.form)
     filled = forms.Filled(
-        screen, raw, _is_advanced(visit, errors, screen), lambda path: names_of(visit, path), errors
+        screen,
+        raw,
+        _is_advanced(visit, errors, screen),
+        lambda path: names_of(visit, path),
+        errors,
+        given.keys() - forms.without_secrets(screen, given).keys(),
     )
     stands = screen.kind.naming in (Naming.FOLDER, Naming.LOOSE)
     text = framed(
@@ -211,5 +220,3 @@ def _told(screen: Screen, error: ControlError | BadField | None, name: str) -> t
     if not error.problems:
         return {}, [error.message]
     return forms.by_field(screen, error.problems, name)
-
-

@@ -10,6 +10,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from culvert.model import names
 from culvert.web import menu, visit
+from culvert.web.forms import OTHER
 from culvert.web.session import Session, who
 
 ASSETS = {
@@ -56,10 +57,19 @@ def _environment() -> Environment:
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
+        auto_reload=False,
     )
-    made.globals |= {"asset": _asset_address, "place": visit.place, "menu": menu.MENU}
+    made.globals |= {"asset": _asset_address, "place": visit.place, "menu": menu.MENU, "other_value": OTHER}
     made.filters |= {"short": lambda name: names.relative(str(name), names.COMMON), "amount": amount}
     return made
+
+
+def prepare() -> None:
+    """Read all that pages are made of, while the process may: as another user it may not reach this package's files."""
+    for name in _environment().list_templates():
+        _environment().get_template(name)
+    for name in ASSETS:
+        asset(name)
 
 
 def render(template: str, /, **words: Any) -> str:

@@ -280,7 +280,8 @@ def screen_of(kind: Kind) -> Screen:
         return SCREENS[kind.path]
     title = kind.title[:1].upper() + kind.title[1:]
     columns = tuple(own.word for own in kind.fields)[:4]
-    return Screen(kind, f"{title}s", title, columns, (Section("Properties", tuple(own.word for own in kind.fields)),))
+    several = f"{title}es" if title.endswith("s") else f"{title}s"
+    return Screen(kind, several, title, columns, (Section("Properties", tuple(own.word for own in kind.fields)),))
 
 
 def may_make(kind: Kind) -> bool:

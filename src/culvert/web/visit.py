@@ -13,15 +13,18 @@ from culvert.web.session import Session
 Json = Any
 HTML = "text/html; charset=utf-8"
 FIELDS_MAX = 5000
+NEW = "new"
+"""The last word of the address where an object is made."""
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; "
     "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
 """Content-Security-Policy of every page: nothing from elsewhere, nothing inline, no frame around it."""
+# With no-referrer a browser says `Origin: null` about our own forms, which is what another site's would look like.
 HEADERS = {
     "Content-Security-Policy": POLICY,
     "Cross-Origin-Opener-Policy": "same-origin",
-    "Referrer-Policy": "no-referrer",
+    "Referrer-Policy": "same-origin",
 }
 
 
@@ -73,17 +76,25 @@ class Visit:
 ADVICE_MOST = 1500
 
 
-def advised(visit: Visit, warnings: Sequence[str]) -> dict[str, str]:
-    """What is only unwise about a change, as parameters of the page that comes next."""
-    text = "\n".join(warnings)[:ADVICE_MOST]
-    return {"advice": text, "sign": visit.session.sign(text)} if text else {}
+def done(visit: Visit, said: str, name: str, warnings: Sequence[str] = ()) -> dict[str, str]:
+    """What was done to which object, and what is only unwise about it, as parameters of the page that comes next.
+
+    They are signed: a link that somebody else made can't put words there.
+    """
+    advice = "\n".join(warnings)[:ADVICE_MOST]
+    sign = visit.session.sign("\0".join((said, name, advice)))
+    return {"said": said, "name": name, **({"advice": advice} if advice else {}), "sign": sign}
 
 
 def news(visit: Visit) -> dict[str, str]:
-    """What the page before has to tell: a word of what was done, to which object, and the advice on it."""
-    advice = visit.asked("advice")
-    genuine = bool(advice) and hmac.compare_digest(visit.session.sign(advice).encode(), visit.asked("sign").encode())
-    return {"said": visit.asked("said"), "said_of": visit.asked("name"), "advice": advice if genuine else ""}
+    """What the page before has to tell, as `done` put it."""
+    said, name, advice, sign = (visit.asked(word) for word in ("said", "name", "advice", "sign"))
+    genuine = hmac.compare_digest(visit.session.sign("\0".join((said, name, advice))).encode(), sign.encode())
+    return (
+        {"said": said, "said_of": name, "advice": advice}
+        if genuine
+        else dict.fromkeys(("said", "said_of", "advice"), "")
+    )
 
 
 def form_of(request: Request) -> Form:
@@ -123,4 +134,6 @@ def place(kind: Kind, name: str | None = None) -> str:
     base = f"/objects/{'/'.join(kind.path)}"
     if name is None or kind.naming is Naming.SINGLE:
         return base
-    return f"{base}/{quote(name.replace('/', '~'), safe='~:')}"
+    own = quote(name.replace("/", "~"), safe="~:")
+    # An object may be called what the form of a new one is called.
+    return f"{base}/{'%6Eew' if own == NEW else own}"

@@ -3,7 +3,7 @@
 (() => {
   const root = document.documentElement;
   const stored = localStorage.getItem("culvert-theme");
-  if (stored) root.dataset.theme = stored;
+  if (stored === "dark" || stored === "light") root.dataset.theme = stored;
 
   const switchTheme = () => {
     const dark = root.dataset.theme ? root.dataset.theme === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
@@ -15,14 +15,16 @@
   const refresh = async (field) => {
     const form = field.form;
     const words = new URLSearchParams(new FormData(form));
-    words.set("action", "refresh");
-    const answer = await fetch(form.action, { method: "POST", body: words, headers: { Accept: "text/html" } });
+    words.set("do", "refresh");
+    // Not form.action: a field of the form may be called so.
+    const answer = await fetch(form.getAttribute("action") || location.href, { method: "POST", body: words, headers: { Accept: "text/html" } });
     const page = new DOMParser().parseFromString(await answer.text(), "text/html");
     const made = page.getElementById("form");
     if (!made) { location.reload(); return; }
     keepSecrets(form, made);
     form.replaceWith(made);
     begin(made);
+    if (window.htmx) htmx.process(made);
     const same = document.getElementById(field.id);
     if (same) same.focus();
   };
@@ -48,7 +50,7 @@
     }
     for (const other of part.querySelectorAll("[data-other-of]")) {
       const list = document.getElementById(other.dataset.otherOf);
-      const show = () => { other.hidden = list.value !== "other"; };
+      const show = () => { other.hidden = list.value !== "*other"; };
       list.addEventListener("change", () => { show(); if (!other.hidden) other.focus(); });
       show();
     }
