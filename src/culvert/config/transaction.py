@@ -7,10 +7,14 @@ commit follows the size of the change and not of the configuration.
 import itertools
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cache
 
 from culvert.config import edits
+from culvert.config.refusals import Exists as Exists
+from culvert.config.refusals import InUse as InUse
+from culvert.config.refusals import Missing as Missing
+from culvert.config.refusals import Refusal as Refusal
 from culvert.config.shipped import SHIPPED as SHIPPED
 from culvert.config.shipped import is_shipped as is_shipped
 from culvert.config.snapshot import Builder, Key, Snapshot
@@ -33,30 +37,6 @@ NAMES_TOLD = 10
 
 _RANKS = {PARTITION: 0, FOLDER: 1}
 _HASHED = re.compile(r'^([ \t]+encrypted-password )(?:"\$[^"\n]*"|\$\S+)', re.MULTILINE)
-
-
-@dataclass(frozen=True, slots=True)
-class Refusal(Exception):
-    """An operation that the present configuration does not allow. `title` and `name` say on what."""
-
-    title: str
-    name: str
-
-
-class Exists(Refusal):
-    """The object to create is there already."""
-
-
-class Missing(Refusal):
-    """The object to change, to delete or to name is not there."""
-
-
-@dataclass(frozen=True, slots=True)
-class InUse(Refusal):
-    """The object to delete is named by another."""
-
-    user_title: str
-    user_name: str
 
 
 class Transaction:

@@ -66,6 +66,10 @@ class Audit:
         """One line. Nothing in it may be a secret; what looks like one is left out all the same."""
         self._keep((call, user, origin, what, result))
 
+    def refused(self, name: str, args: dict[str, Json], peer: Peer, error: errors.ControlError) -> None:
+        """The line for a change that was refused before it came to be carried out."""
+        self.note(name, peer.user, origin(peer, peer.address), told_call(name, args), told_error(error))
+
     @property
     def written(self) -> int:
         """The number of the newest line, on the disk or on its way there."""
@@ -236,10 +240,6 @@ class Audited:
         finally:
             self._audit.note(name, peer.user, origin(peer, peer.address), told_call(name, args), result)
         return answer
-
-    def refused(self, name: str, args: dict[str, Json], peer: Peer, error: errors.ControlError) -> None:
-        """The line for a change that was refused before it came here."""
-        self._audit.note(name, peer.user, origin(peer, peer.address), told_call(name, args), told_error(error))
 
     def _shown(self, args: dict[str, Json], peer: Peer) -> list[Json]:
         """The newest lines, as many as `lines` says."""

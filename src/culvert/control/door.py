@@ -66,7 +66,7 @@ class Door:
         try:
             args = await self._passwords.ready(call, args, who, proved=who.by_password and not token)
         except ControlError as error:
-            self._gateway.refused(call, args, who, error)
+            self._audit.refused(call, args, who, error)
             raise
         try:
             return self._gateway.call(call, args, who)

@@ -10,7 +10,7 @@ from culvert.rest.exchange import Answer, BadRequest, not_found
 from culvert.web import associations, printouts, remedies, why
 from culvert.web.paging import SIZES, page_of
 from culvert.web.rendering import framed, render
-from culvert.web.visit import HEADERS, Visit, advised, elsewhere, news, page
+from culvert.web.visit import HEADERS, Visit, done, elsewhere, news, page
 
 Json = Any
 ADDRESS = "/diagnostics"
@@ -93,13 +93,13 @@ def _done(visit: Visit) -> Answer:
             "names": [DAEMON],
             "properties": {"log-level": visit.form.one("log-level")},
         }
-        advice = advised(visit, visit.session.call("transaction", operations=[operation])["warnings"])
-        return elsewhere(ADDRESS, {"show": "ike-daemon", "said": "updated", "name": DAEMON, **advice})
+        warnings = visit.session.call("transaction", operations=[operation])["warnings"]
+        return elsewhere(ADDRESS, {"show": "ike-daemon", **done(visit, "updated", DAEMON, warnings)})
     if visit.form.one("do") != "delete" and not visit.form.one("sa"):
         raise BadRequest(400, "This page has no such button.")
     count = associations.delete(visit)
     return elsewhere(
-        ADDRESS, {"show": "ipsec-sa", **associations.filters(visit), "said": "reinstalled", "name": str(count)}
+        ADDRESS, {"show": "ipsec-sa", **associations.filters(visit), **done(visit, "reinstalled", str(count))}
     )
 
 
