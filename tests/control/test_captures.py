@@ -62,12 +62,12 @@ class Wire:
         return self.namespace.inside(lambda: self.house.refused(call, credentials, **args))
 
     def start(self, user: str = "ann", **args: Any) -> Any:
-        given = {"vlan": "/Common/external", "kind": "esp", "seconds": 5} | args
+        given = {"vlan": "/Common/external", "kind": "esp", "seconds": 20} | args
         return self.ask(user, "capture-start", **{word: value for word, value in given.items() if value is not None})
 
     def ended(self, user: str = "ann") -> dict[str, Any]:
         """The state once nothing is taken any more."""
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 30
         while True:
             found: dict[str, Any] = self.ask(user, "capture-state")["own"]
             if not found["running"]:
@@ -197,7 +197,7 @@ def test_time_packets_and_octets_end_it(wire: Wire, monkeypatch: pytest.MonkeyPa
     began = time.monotonic()
     wire.start(seconds=1)
     assert wire.ended()["packets"] == 0
-    assert 0.9 < time.monotonic() - began < 3
+    assert 0.9 < time.monotonic() - began < 10
     monkeypatch.setattr(recording, "OCTETS_MAX", 400)
     wire.start()
     wire.send(*[ESP] * 5)
@@ -226,9 +226,11 @@ def test_the_record_of_it(wire: Wire) -> None:
 @needs_root
 @pytest.mark.network
 def test_what_runs_when_the_daemon_stops_is_written_down_too(wire: Wire) -> None:
-    wire.start()
+    wire.start(seconds=30)
     wire.send(ESP)
-    time.sleep(0.3)
+    deadline = time.monotonic() + 10
+    while not wire.ask("ann", "capture-state")["own"]["packets"] and time.monotonic() < deadline:
+        time.sleep(0.05)
     wire.house.captures.close()
     assert wire.audited()[-1][0] == "capture-end"
     assert wire.audited()[-1][2].startswith("1 packets")

@@ -19,7 +19,7 @@ from tests.web.visits import Visits, site_a
 ESP = (
     Ether(src="02:00:00:00:00:01", dst="02:00:00:00:00:02") / IP(src="3.3.3.3", dst="2.2.2.2", proto=50) / (b"\1" * 99)
 )
-ORDER = {"do": "start", "where": "/Common/external", "kind": "esp", "seconds": "5", "packets": "2", "snap": "65535"}
+ORDER = {"do": "start", "where": "/Common/external", "kind": "esp", "seconds": "20", "packets": "2", "snap": "65535"}
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="network namespaces need root")
 
 
@@ -45,6 +45,12 @@ def namespace() -> Iterator[Namespace]:
 
 def started(visits: Visits, namespace: Namespace, **changes: str) -> Answer:
     return namespace.inside(lambda: visits.ask("POST", "/capture", ORDER | changes))
+
+
+def wait_for_the_end(visits: Visits) -> None:
+    deadline = time.monotonic() + 30
+    while "Capture is running" in visits.open("/capture") and time.monotonic() < deadline:
+        time.sleep(0.05)
 
 
 def test_the_form_offers_what_the_user_may(visits: Visits) -> None:
@@ -94,9 +100,7 @@ def test_from_the_form_to_the_file(visits: Visits, namespace: Namespace, tmp_pat
         sender.bind(("peer0", 0))
         for _ in range(3):
             sender.send(bytes(ESP))
-    deadline = time.monotonic() + 10
-    while "Capture is running" in visits.open("/capture") and time.monotonic() < deadline:
-        time.sleep(0.05)
+    wait_for_the_end(visits)
     page = visits.words("/capture")
     assert "Packets 2 of at most 2" in page
     assert "ESP 3.3.3.3 → 2.2.2.2 0x1010101 16843009" in page
@@ -113,7 +117,7 @@ def test_from_the_form_to_the_file(visits: Visits, namespace: Namespace, tmp_pat
 def test_stop(visits: Visits, namespace: Namespace) -> None:
     started(visits, namespace, seconds="60")
     assert visits.post("/capture", do="stop") == "/capture"
-    time.sleep(0.5)
+    wait_for_the_end(visits)
     assert "No packet passed that fits the filter." in visits.open("/capture")
 
 

@@ -62,6 +62,13 @@ def test_the_log_level_is_set_by_the_model(visits: Visits) -> None:
     assert visits.ask("POST", "/checklist", {"do": "log-level", "level": "x"}).status == 400
 
 
+def test_what_to_send_and_whether_it_would_pass(visits: Visits) -> None:
+    page = visits.open("/checklist")
+    link = re.search(r'href="(/why[^"]+)">Would a ping pass\?</a>', page)
+    assert link and link[1].startswith("/why?from=10.1.0.1&amp;to=10.2.0.1&amp;protocol=icmp")
+    assert "It gets through</p>" in visits.open(link[1].replace("&amp;", "&"))
+
+
 def test_security_associations_are_put_back(visits: Visits) -> None:
     assert visits.post("/checklist", do="reinstall") == "/checklist?said=reinstalled&name=2"
     assert "2 security associations were taken out and put back" in visits.words("/checklist?said=reinstalled&name=2")

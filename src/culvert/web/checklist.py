@@ -3,13 +3,15 @@
 Two runs are compared by what the address says of the first: nobody has to remember anything between them.
 """
 
+import contextlib
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from ipaddress import ip_network
 from typing import Any
 
 from culvert.rest.exchange import Answer, BadRequest, not_found
-from culvert.web import remedies
+from culvert.web import remedies, why
 from culvert.web.remedies import Link
 from culvert.web.rendering import framed
 from culvert.web.visit import Visit, elsewhere, page
@@ -179,7 +181,17 @@ def _states(sas: Any) -> dict[str, int]:
 def _probe(selector: Mapping[str, Json]) -> dict[str, Json]:
     """The networks that a selector protects traffic between."""
     link = remedies.to_object("net ipsec traffic-selector", selector["name"])
-    return {"source": selector["source"], "destination": selector["destination"], "link": link}
+    source, destination = _host(selector["source"]), _host(selector["destination"])
+    ping = why.link({"from": source, "to": destination, "protocol": "icmp"}) if source and destination else ""
+    return {"source": selector["source"], "destination": selector["destination"], "link": link, "ping": ping}
+
+
+def _host(network: str) -> str:
+    """A host of a network; "" where that would be any host at all."""
+    with contextlib.suppress(ValueError):
+        parsed = ip_network(network)
+        return str(parsed[min(1, parsed.num_addresses - 1)]) if parsed.prefixlen else ""
+    return ""
 
 
 def _done(visit: Visit) -> Answer:
