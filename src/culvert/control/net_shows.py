@@ -27,13 +27,15 @@ IKE_MESSAGES = tuple(f"{what}_{way}" for what in _IKE_MESSAGES for way in ("in",
 def selectors(snapshot: Snapshot, intent: Intent, plane: DataPlane) -> list[Record]:
     """Every traffic selector, in the order in which packets meet them, with what its SAs carried."""
     reqids = {policy.label: policy.reqid for policy in intent.policies}
-    usage = plane.usage()
+    usage: dict[int, list[SaUsage]] = {}
+    for each in plane.usage():
+        usage.setdefault(each.sa.reqid, []).append(each)
     found = sorted(snapshot.all(net_ipsec.SELECTOR), key=lambda own: (own["order"], own.name))
     return [_selector(own, reqids.get(own.name), usage) for own in found]
 
 
-def _selector(own: Object, reqid: int | None, usage: Sequence[SaUsage]) -> Record:
-    carried = [each for each in usage if reqid is not None and each.sa.reqid == reqid]
+def _selector(own: Object, reqid: int | None, usage: Mapping[int, Sequence[SaUsage]]) -> Record:
+    carried = usage.get(reqid, ()) if reqid is not None else ()
     return {
         "name": own.name,
         "direction": own["direction"],
