@@ -244,6 +244,11 @@ def test_nobody_sees_what_another_may_see(two: Two) -> None:
     assert "8.8.4.4" in two.open("/map", user="sue")
 
 
+def test_there_is_nothing_to_send_to_it(two: Two) -> None:
+    assert two.ask("POST", "/map", {}).status == 405
+    assert two.ask("GET", "/map/further").status == 404
+
+
 def test_what_is_typed_into_the_address_is_only_words(two: Two) -> None:
     two.tunnel()
     page = two.open("/map?search=%22%3E%3Cscript%3Ealert(1)%3C/script%3E&state=%3Cb%3E&page=-1")
