@@ -140,6 +140,28 @@ def test_what_has_no_selector_yet_is_said_too(two: Two) -> None:
     assert "no inbound policy has these ends" in page
 
 
+def test_several_tunnels_to_one_peer_are_drawn_at_one_box(two: Two) -> None:
+    far = "4.4.4.4"
+    two.load(way(*OUT), way(*BACK), way("2.2.2.3", far, "out", 3001), way(far, "2.2.2.3", "in", 4001))
+    page = two.open("/map")
+    assert page.count('<g class="peer') == 1
+    assert page.count('<g class="way') == 4
+    assert "2 tunnels to 1 peer" in words(page)
+    ids = re.findall(r'\sid="([^"]+)"', page)
+    assert len(ids) == len(set(ids))
+
+
+def test_many_networks_of_a_peer_are_counted(two: Two) -> None:
+    two.load(way(*OUT), way(*BACK))
+    for number in range(9):
+        ends = {"source-address": "10.1.0.0/16", "destination-address": f"192.168.{number}.0/24"}
+        properties = {**ends, "direction": "out", "ipsec-policy": "policy-3000"}
+        two.here.call("create", kind="net ipsec traffic-selector", name=f"more-{number}", properties=properties)
+    told = words(two.open("/map"))
+    assert "and 6 more networks" in told
+    assert "and 6 more" in told.partition("The same as a table")[2]
+
+
 def test_the_worst_stands_first_and_states_are_counted(two: Two) -> None:
     ways = [way(*OUT), way(*BACK)]
     for peer in range(30):
@@ -220,6 +242,11 @@ def test_nobody_sees_what_another_may_see(two: Two) -> None:
     assert "8.8.4.4" in two.open("/map", user="sue")
     assert "8.8.4.4" not in two.open("/map", user="gus")
     assert "8.8.4.4" in two.open("/map", user="sue")
+
+
+def test_there_is_nothing_to_send_to_it(two: Two) -> None:
+    assert two.ask("POST", "/map", {}).status == 405
+    assert two.ask("GET", "/map/further").status == 404
 
 
 def test_what_is_typed_into_the_address_is_only_words(two: Two) -> None:

@@ -204,11 +204,21 @@ def _named(tunnels: Sequence[SeenTunnel], network: Callable[[Selector], str]) ->
 
 
 def _peer(tunnels: Sequence[SeenTunnel], y: float, height: float, centre: float, now: float) -> Peer:
-    networks = _networks(tunnels)
-    rows = min(len(networks), NETWORKS_MOST + 1)
-    box_height = PEER_HEAD - 4 + PEER_ROW * rows
-    room = height - sum(map(_faults_height, tunnels))
-    far = tunnels[0].tunnel.far
+    room, far = height - sum(map(_faults_height, tunnels)), tunnels[0].tunnel.far
+    state = min((own.state for own in tunnels), key=lambda own: own.rank)
+    if len(tunnels) == 1:
+        lane = _lane(tunnels[0], y + max(0.0, room - LANE) / 2, y + max(room, LANE), centre, now)
+        return Peer(far, state, _peer_box(tunnels, y, room), (lane,))
+    lanes, top = [], y
+    for own in tunnels:
+        lanes.append(_lane(own, top, top + LANE, centre, now))
+        top += LANE + _faults_height(own)
+    return Peer(far, state, _peer_box(tunnels, y, height, whole=True), tuple(lanes))
+
+
+def _peer_box(tunnels: Sequence[SeenTunnel], y: float, room: float, *, whole: bool = False) -> Box:
+    """In the middle of the room that there is, or as high as that."""
+    networks, far = _networks(tunnels), tunnels[0].tunnel.far
     policy = next(name for way in tunnels[0].tunnel.ways for name in way.policies)
     to_policy = link_to(net_ipsec.IPSEC_POLICY_KIND, policy)
     lines = [Text("Peer", 22, style="soft"), _link(cut(far, 30), 43, to_policy, "strong", f"p-{far}")]
@@ -217,14 +227,9 @@ def _peer(tunnels: Sequence[SeenTunnel], y: float, height: float, centre: float,
     if len(networks) > NETWORKS_MOST:
         more = f"and {len(networks) - NETWORKS_MOST} more networks"
         lines.append(Text(more, PEER_HEAD + PEER_ROW * NETWORKS_MOST, style="soft"))
-    single = len(tunnels) == 1
-    top = y + (max(0, room - box_height) / 2 if single else 0)
-    box = Box(PEER_X, top, PEER_WIDTH, box_height if single else max(box_height, room), tuple(lines))
-    lanes, at = [], y + (max(0.0, room - LANE) / 2 if single else 0)
-    for own in tunnels:
-        lanes.append(_lane(own, at, max(at + LANE, y + room) if single else at + LANE, centre, now))
-        at += LANE + _faults_height(own)
-    return Peer(tunnels[0].tunnel.far, min((own.state for own in tunnels), key=lambda own: own.rank), box, tuple(lanes))
+    height = PEER_HEAD - 4 + PEER_ROW * min(len(networks), NETWORKS_MOST + 1)
+    top = y if whole else y + max(0.0, room - height) / 2
+    return Box(PEER_X, top, PEER_WIDTH, max(height, room) if whole else height, tuple(lines))
 
 
 def _lane(own: SeenTunnel, y: float, faults_y: float, centre: float, now: float) -> Lane:

@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 
 from culvert.model import ltm, net, net_ipsec
 from culvert.model.kind import Kind
-from culvert.rest.exchange import Answer, not_found
+from culvert.rest.exchange import Answer, not_allowed, not_found
 from culvert.web.condition import MEANINGS, STATES, SeenTunnel
 from culvert.web.drawing import drawn
 from culvert.web.moments import ago
@@ -67,6 +67,8 @@ class NetworkMap:
         """The page, or for htmx what of it is renewed. Raises ControlError."""
         if visit.rest:
             raise not_found(visit.request)
+        if visit.posts:
+            raise not_allowed(visit.request, "GET", "HEAD")
         started = time.monotonic()
         network = self._eyes.of(visit.session).look(visit.session)
         words = self._words(visit, network)

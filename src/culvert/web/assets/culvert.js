@@ -70,5 +70,5 @@
   const drawer = document.querySelector(".drawer");
   if (drawer && matchMedia("(max-width: 60rem)").matches) drawer.open = false;
   begin(document);
-  document.addEventListener("htmx:afterSwap", (event) => begin(event.detail.target));
+  document.addEventListener("htmx:afterSwap", (event) => begin(event.detail.target || document));
 })();
