@@ -13,6 +13,7 @@ from culvert.web import menu, visit
 from culvert.web.session import Session, who
 
 ASSETS = {
+    "account.css": "text/css; charset=utf-8",
     "audit.css": "text/css; charset=utf-8",
     "configuration.css": "text/css; charset=utf-8",
     "configuration.js": "text/javascript; charset=utf-8",
