@@ -14,6 +14,7 @@ from culvert.web.forms import OTHER
 from culvert.web.session import Session, who
 
 ASSETS = {
+    "account.css": "text/css; charset=utf-8",
     "audit.css": "text/css; charset=utf-8",
     "checklist.css": "text/css; charset=utf-8",
     "configuration.css": "text/css; charset=utf-8",

@@ -113,6 +113,14 @@ HINTS: Mapping[Path, Mapping[str, str]] = {
         "source-address": "address or address/prefix; traffic that comes from there.",
         "destination-address": "address or address/prefix; traffic that goes there.",
     },
+    auth.USER: {
+        "password": "For these pages and the REST API; without one nobody logs in there. "
+        "A new one ends the user's sessions.",
+        "partition-access": "A role in all-partitions, or one in each of some partitions. admin: everything. "
+        "resource-admin: everything but users. user-manager: users. manager: what stands in the partition. "
+        "operator: switches and descriptions. auditor: looks at everything. guest: looks at the partition.",
+        "shell": "What the user may have on a terminal of the host.",
+    },
 }
 """What stands beside a field, where it is more than the model's help."""
 
