@@ -213,7 +213,7 @@ MANUAL_SA_KIND = Kind(
             required=True,
             label="Destination Address",
         ),
-        Field("protocol", Choice(("esp", "ah")), "IPsec protocol", "esp"),
+        Field("protocol", Choice(("esp", "ah")), "IPsec protocol", "esp", label="IPsec Protocol"),
         Field(
             "auth-algorithm",
             Choice((*AUTHS, NONE)),

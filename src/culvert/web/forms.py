@@ -34,8 +34,12 @@ LABELS = {
     "description": "Description",
     "enabled": "State",
     "encrypt-algorithm": "Encryption Algorithm",
-    "protocol": "IPsec Protocol",
 }
+INITIALS = frozenset(
+    "ah cpi df dscp ecn esn esp gui icmp id ike ip isakmp mss mtu nat pid sa spi ssh tcp tfc tm udp vlan arp tos pmtu".split()
+)
+SPELLED = {"app": "Application", "ipcomp": "IPComp", "ipsec": "IPsec", "natt": "NAT-T", "vlans": "VLANs"}
+"""Words of properties that have no label of their own, as people write them."""
 
 Names = Callable[[Path], Sequence[str]]
 """The names of the objects of a kind, NAMES_MOST + 1 at most."""
@@ -129,7 +133,7 @@ class Filled:
         hint = HINTS.get(path, {}).get(word) or own.help
         return Row(
             name=word,
-            label=own.label or LABELS.get(word) or word.replace("-", " ").capitalize(),
+            label=label(own),
             hint=hint,
             widget=widget,
             value=_shown(own, value),
@@ -188,12 +192,11 @@ class Filled:
             target = PARTITION
             places = [str(each) for each in self.names(target)]
             names = tuple((each, each) for each in ("all-partitions", *places))
-        label = own.label or own.word.replace("-", " ").capitalize()
         widget = "name" if len(names) > NAMES_MOST else "pick" if names else "line"
         for number, each in enumerate([*held, {"name": ""}]):
             stem, source = f"{own.word}.{number}", "/".join(target or ())
             options = (("", ""), *names) if widget == "pick" else names
-            shown = Row(f"{stem}.name", f"{label} {number + 1}", "", widget, each["name"], options)
+            shown = Row(f"{stem}.name", f"{label(own)} {number + 1}", "", widget, each["name"], options)
             name = replace(shown, other=bool(own.type.suggests), source=source)
             fields = tuple(_cell(f"{stem}.{inner.word}", inner, each, number + 1) for inner in own.type.fields)
             cells.append(Cell(name, fields))
@@ -207,8 +210,8 @@ def _cell(name: str, own: Field, member: Mapping[str, Raw], number: int) -> Row:
         options = tuple((each, each) for each in own.type.words)
     elif isinstance(own.type, Toggle):
         options = _toggle(own.type)
-    label, widget = f"{own.label or own.word.capitalize()} {number}", "pick" if options else "line"
-    return Row(name, label, own.help, widget, _shown(own, value), options)
+    widget = "pick" if options else "line"
+    return Row(name, f"{label(own)} {number}", own.help, widget, _shown(own, value), options)
 
 
 def _toggle(toggle: Toggle) -> tuple[Option, ...]:
@@ -231,6 +234,15 @@ def _shown(own: Field, value: Raw) -> Raw:
     if value == NONE and NONE not in getattr(own.type, "words", ()):
         return ""
     return str(value)
+
+
+def label(own: Field) -> str:
+    """A field's name as the screens have it."""
+    return own.label or LABELS.get(own.word) or " ".join(map(_spelled, own.word.split("-")))
+
+
+def _spelled(word: str) -> str:
+    return SPELLED.get(word) or (word.upper() if word in INITIALS else word.capitalize())
 
 
 def short(name: str) -> str:

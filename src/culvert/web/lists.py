@@ -85,9 +85,8 @@ def answer(visit: Visit, screen: Screen) -> Answer:
 
 
 def label(screen: Screen, word: str) -> str:
-    """A field's name as the screens have it."""
-    own = forms.fields_of(screen)[word]
-    return own.label or forms.LABELS.get(word) or word.replace("-", " ").capitalize()
+    """A column's head."""
+    return forms.label(forms.fields_of(screen)[word])
 
 
 def _view(visit: Visit, screen: Screen) -> View:
