@@ -131,7 +131,8 @@ def _measured(lab: Lab, tunnels: int) -> Measured:
             time.sleep(0.01)
         flowing = time.monotonic() - started
         spent = _spent(lab.daemon("a").pid or 0) - spent
-        extra = [_one_more(client, tunnels + number) for number in range(TRIES)]
+        pid = lab.daemon("a").pid or 0
+        extra, work = zip(*(_one_more(client, pid, tunnels + number) for number in range(TRIES)), strict=True)
         listed = [_timed(lambda: _list(client, tunnels // 2)) for _ in range(TRIES)]
         meanwhile, (first, whole) = _meanwhile(socket_path, tunnels // 2, lambda: _shown(client))
     return Measured(
@@ -140,6 +141,7 @@ def _measured(lab: Lab, tunnels: int) -> Measured:
         flowing=flowing,
         spent=spent,
         one_more=1000 * median(extra),
+        one_more_spent=1000 * median(work),
         list_open=1000 * median(listed),
         list_program=1000 * median(_timed(lambda: _program(lab, tunnels // 2)) for _ in range(TRIES)),
         show_first=1000 * first,
@@ -181,8 +183,8 @@ def _meanwhile(
     return max(waits), found
 
 
-def _one_more(client: Client, number: int) -> float:
-    """A policy first, which isn't timed, and then its SA."""
+def _one_more(client: Client, pid: int, number: int) -> tuple[float, float]:
+    """A policy first, which isn't timed, and then its SA: seconds by the clock, and of the daemon's processor time."""
     peer = _address(100, number)
     policy = {"mode": "tunnel", "tunnel-local-address": "2.2.2.2", "tunnel-remote-address": peer}
     client.call("create", kind="net ipsec ipsec-policy", name=f"extra{number}", properties=policy)
@@ -195,7 +197,9 @@ def _one_more(client: Client, number: int) -> float:
         "spi": str(10_000_000 + number),
     }
     kind = "net ipsec manual-security-association"
-    return _timed(lambda: client.call("create", kind=kind, name=f"extra{number}", properties=properties))
+    spent = _own(pid)
+    taken = _timed(lambda: client.call("create", kind=kind, name=f"extra{number}", properties=properties))
+    return taken, _own(pid) - spent
 
 
 def _list(client: Client, number: int) -> None:
@@ -246,6 +250,12 @@ def _spent(pid: int) -> float:
     children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
     ticks = [field for process in [pid, *map(int, children)] for field in _ticks(process)]
     return sum(ticks) / os.sysconf("SC_CLK_TCK")
+
+
+def _own(pid: int) -> float:
+    """The same of the daemon's threads alone, to the nanosecond."""
+    found = Path(f"/proc/{pid}/task").glob("*/schedstat")
+    return sum(int(path.read_text().split()[0]) for path in found) / 1e9
 
 
 def _ticks(pid: int) -> list[int]:

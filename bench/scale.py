@@ -22,6 +22,7 @@ class Measured:
     flowing: float
     spent: float
     one_more: float
+    one_more_spent: float
     list_open: float
     list_program: float
     show_first: float
@@ -36,6 +37,7 @@ TITLES = {
     "flowing": "until the last tunnel carries a packet, s",
     "spent": "processor time of both, with nft and the packet process, s",
     "one_more": "one SA more, ms",
+    "one_more_spent": "processor time of that, ms",
     "list_open": "`list` of one object, open session, ms",
     "list_program": "the same as a program, ms",
     "show_first": "`show net ipsec ipsec-sa`: first records, ms",

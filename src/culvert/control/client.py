@@ -13,6 +13,8 @@ from culvert.control.errors import ControlError, Refused, Unavailable
 
 DEFAULT_PATH = Path("/run/culvert/culvertd.sock")
 TIMEOUT_SECONDS = 60.0
+LOAD_SECONDS = 900.0
+"""A file of many thousand tunnels takes a busy machine minutes; who gave it up would not know what runs."""
 _CHUNK = 256 * 1024
 
 
@@ -31,7 +33,8 @@ class Part(NamedTuple):
 class Client:
     """One connection to culvertd, made at the first call and again after it broke. For one thread.
 
-    `timeout` is in seconds and holds for a whole call. Use as a context manager, or `close()` it.
+    `timeout` is in seconds and holds for a whole call; a `load` has LOAD_SECONDS if that is more. Use as a context
+    manager, or `close()` it.
     """
 
     def __init__(self, path: Path | None = None, timeout: float = TIMEOUT_SECONDS) -> None:
@@ -65,7 +68,7 @@ class Client:
         request may have been carried out unless the sentence says that the daemon wasn't reached; Refused
         when this user may not connect. `args` must be JSON-able (TypeError, ValueError).
         """
-        return self._ask({"call": name, "args": args})
+        return self._ask({"call": name, "args": args}, LOAD_SECONDS if name == "load" else 0.0)
 
     def stream(self, name: str, /, **args: object) -> Iterator[Part]:
         """As `call`, for a list that comes in parts, each as soon as it is there; `timeout` holds for each.
@@ -94,8 +97,8 @@ class Client:
         """
         return self._ask({"call": name, "args": args, "as": dict(credentials)})
 
-    def _ask(self, request: dict[str, object]) -> object:
-        return self._result(self._answer_to(self._numbered(request)))
+    def _ask(self, request: dict[str, object], patience: float = 0.0) -> object:
+        return self._result(self._answer_to(self._numbered(request), max(self._timeout, patience)))
 
     def _numbered(self, request: dict[str, object]) -> bytes:
         if self._is_streaming:
@@ -105,10 +108,10 @@ class Client:
         request["id"] = self._number
         return json.dumps(request, allow_nan=False).encode() + b"\n"
 
-    def _answer_to(self, line: bytes | None) -> dict[str, Any]:
+    def _answer_to(self, line: bytes | None, seconds: float | None = None) -> dict[str, Any]:
         """The next line of the daemon's, after `line` if that is to be asked first. {} for what is no line of its."""
         try:
-            answer = self._exchange(line)
+            answer = self._exchange(line, self._timeout if seconds is None else seconds)
         except BaseException:
             # What comes next on this connection would be the answer to the request that was given up.
             self.close()
@@ -119,8 +122,8 @@ class Client:
             found = None
         return found if isinstance(found, dict) else {}
 
-    def _exchange(self, line: bytes | None) -> bytes:
-        deadline = time.monotonic() + self._timeout
+    def _exchange(self, line: bytes | None, seconds: float) -> bytes:
+        deadline = time.monotonic() + seconds
         connection = self._socket if line is None else self._connected(deadline)
         if connection is None:
             raise self._lost("the connection was used for something else")
@@ -130,7 +133,7 @@ class Client:
             return self._receive(connection, deadline)
         except TimeoutError:
             raise Unavailable(
-                f"culvertd at {self._path} gave no answer within {self._timeout:g} seconds; "
+                f"culvertd at {self._path} gave no answer within {seconds:g} seconds; "
                 "the request may still be carried out"
             ) from None
         except OSError as error:

@@ -27,6 +27,8 @@ from culvert.dataplane.userspace import marks
 
 SEARCH_PATH = os.pathsep.join((os.environ.get("PATH", os.defpath), "/usr/local/sbin", "/usr/sbin", "/sbin"))
 TIMEOUT_SECONDS = 60
+CHARACTERS_EACH_SECOND = 1 << 16
+"""How fast nft and the kernel take a transaction at the least, on a busy machine."""
 SENTENCE_LENGTH_MAX = 300
 OURS = f"inet {marks.NFT_TABLE}"
 
@@ -200,6 +202,7 @@ def _run(*arguments: str, text: str | None = None) -> tuple[int, str]:
     program = shutil.which("nft", path=SEARCH_PATH)
     if program is None:
         raise NftError("the program nft is missing: install the nftables package")
+    seconds = TIMEOUT_SECONDS + len(text or "") / CHARACTERS_EACH_SECOND
     with subprocess.Popen(
         [program, *arguments],
         stdin=subprocess.DEVNULL if text is None else subprocess.PIPE,
@@ -208,10 +211,10 @@ def _run(*arguments: str, text: str | None = None) -> tuple[int, str]:
         text=True,
     ) as process:
         try:
-            output, complaint = process.communicate(text, timeout=TIMEOUT_SECONDS)
+            output, complaint = process.communicate(text, timeout=seconds)
         except subprocess.TimeoutExpired as error:
             process.kill()
-            raise NftError(f"nft did not finish within {TIMEOUT_SECONDS} seconds") from error
+            raise NftError(f"nft did not finish within {seconds:.0f} seconds") from error
     if process.returncode:
         raise NftError(f"nft refused: {' '.join(complaint.split())[:SENTENCE_LENGTH_MAX]}")
     return process.pid, output

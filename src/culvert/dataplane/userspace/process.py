@@ -13,6 +13,8 @@ from culvert.dataplane.userspace import wire
 from culvert.dataplane.userspace.program import IN_PYTHON, Program
 
 REPLY_SECONDS = 20.0
+OCTETS_EACH_SECOND = 1 << 20
+"""How fast it reads and obeys at the least, on a busy machine."""
 END_SECONDS = 2.0
 BACKOFF_SECONDS = (0.0, 0.0, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 15.0)
 STEADY_SECONDS = 30.0
@@ -61,8 +63,10 @@ class PacketProcess:
 
     def ask(self, message: wire.Apply | wire.Reset) -> wire.Reply:
         """Send a message and wait for its reply."""
+        line = wire.emit(message)
+        self._control.settimeout(REPLY_SECONDS + len(line) / OCTETS_EACH_SECOND)
         try:
-            self._control.sendall(wire.emit(message))
+            self._control.sendall(line)
             reply = wire.parse(self._line())
         except (OSError, ValueError) as error:
             raise ProcessDown(f"the packet process doesn't answer: {error}") from error
