@@ -109,6 +109,7 @@ def test_a_second_run_changes_nothing(two_gateways: Pair, tmp_path: Path, node: 
     assert two_gateways.state(node) == built
 
 
+@pytest.mark.timeout(300)
 def test_it_gathers_what_there_is_and_loads_a_piece(two_gateways: Pair, tmp_path: Path) -> None:
     node = GATEWAYS[0]
     built = two_gateways.state(node)[1]

@@ -23,7 +23,7 @@ Json = Any
 ROOT = Path(__file__).resolve().parents[2]
 ENVIRONMENTS = ROOT / ".build" / "clients"
 PROGRAMS = Path(__file__).with_name("programs")
-SECONDS = 110.0
+SECONDS = 280.0
 CA_VARIABLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE")
 PINGS = 5
 
