@@ -40,10 +40,10 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> FromBothEnds
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """The list that the processes share: files that make networks of their own, then the others."""
+    """The list that the processes share: the scenarios, other files that make networks of their own, the rest."""
     if _is_one_of_several(config):
         waiting = {item.path for item in items if item.get_closest_marker("network")}
-        items.sort(key=lambda item: item.path not in waiting)
+        items.sort(key=lambda item: (not item.nodeid.startswith(SCENARIOS), item.path not in waiting))
 
 
 # First of all, so that what a test waits here doesn't count for its own limit of time.
