@@ -10,7 +10,7 @@ from culvert.lab import keys
 from culvert.lab.bringup import bring_up
 from culvert.lab.lab import Lab
 from culvert.lab.screen import Screen
-from tests.scenarios.two_sites import Sites
+from tests.scenarios.two_sites import Sites, wait_until
 
 
 @pytest.fixture(scope="session")
@@ -27,6 +27,9 @@ def running() -> Iterator[Sites]:
 
 @pytest.fixture
 def sites(running: Sites) -> Sites:
-    """The lab, in order."""
-    assert running.is_healthy(), {node: running.show(node, "net ipsec drops") for node in "ab"}
+    """The lab, in order. On a busy machine an answer to a ping may come too late for it once."""
+    try:
+        wait_until(running.is_healthy)
+    except AssertionError:
+        pytest.fail("\n".join(running.show(node, "net ipsec drops") for node in "ab"))
     return running

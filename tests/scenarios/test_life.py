@@ -15,7 +15,7 @@ pytestmark = pytest.mark.network
 
 
 def listing(sites: Sites, node: str) -> str:
-    return sites.lab.show(node, "list all-properties") + sites.lab.show(node, "list")
+    return sites.tell(node, "list all-properties", "list")
 
 
 def test_save_stop_start_gives_the_same_list(sites: Sites) -> None:

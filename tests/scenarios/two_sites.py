@@ -1,19 +1,23 @@
 """A lab of the test's own, and what can be seen of it from outside."""
 
+import io
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 
+from culvert.control.client import Client
 from culvert.lab import program, traffic
 from culvert.lab.frames import Sort
 from culvert.lab.keys import Keys
 from culvert.lab.lab import Lab
-from culvert.lab.sites import Line
 from culvert.lab.tap import WanTally, watch
 from culvert.lab.topology import SERVER_ADDRESSES, WAN, WAN_LINKS
+from culvert.tmsh.main import run_all
+from culvert.tmsh.script import statements
+from culvert.tmsh.session import Session
 
 SERVER_V4, SERVER_V6 = SERVER_ADDRESSES
 
@@ -55,11 +59,15 @@ class Sites:
     keys: Mapping[str, Keys]
 
     def tell(self, node: str, *lines: str) -> str:
-        """tmsh commands that have to succeed, on standard input."""
-        return self.lab.enter(node, Line("\n".join(lines), ('"',)))
+        """tmsh commands that have to succeed, as on its standard input: too many for a process each."""
+        output, errors = io.StringIO(), io.StringIO()
+        with Client(self.lab.daemon(node).socket_path) as client, redirect_stdout(output), redirect_stderr(errors):
+            status = run_all(statements(io.StringIO("\n".join(lines) + "\n")), Session(client))
+        assert status == 0, f"{lines}: {errors.getvalue()}"
+        return output.getvalue()
 
     def show(self, node: str, what: str) -> str:
-        return self.lab.show(node, f"show {what}")
+        return self.tell(node, f"show {what}")
 
     def drops(self, node: str) -> dict[str, int]:
         found = json.loads(self.show(node, "net ipsec drops json"))
