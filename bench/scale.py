@@ -9,8 +9,7 @@ from statistics import median
 from bench.machine import described, noise
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "scale.md"
-OBJECTS = 6
-"""IPsec objects of a tunnel: policy, SA and selector, for each direction."""
+GOAL_TUNNELS = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,8 +100,25 @@ def page(sizes: Sequence[Size]) -> str:
         "",
         "![How loading grows](scale.svg)",
         "",
+        *_goals(sizes),
         PROSE,
     ])
+
+
+def _goals(sizes: Sequence[Size]) -> list[str]:
+    """What was asked for, of the size that it was asked for."""
+    own = next((own for own in sizes if own.tunnels == GOAL_TUNNELS), None)
+    if own is None:
+        return []
+    rows = [
+        ("the last tunnel carries a packet within 15 s", f"{_spread(own, 'flowing')} s", f"{_spread(own, 'spent')} s"),
+        ("one SA more within 50 ms", f"{_spread(own, 'one_more')} ms", f"{_spread(own, 'one_more_spent')} ms"),
+        ("`list` of one object within 100 ms", f"{_spread(own, 'list_open')} ms", ""),
+        ("the same as a program within 300 ms", f"{_spread(own, 'list_program')} ms", ""),
+        ("within 1 GiB", f"{_spread(own, 'memory')} MiB", ""),
+    ]
+    head = [f"## What was asked of {GOAL_TUNNELS:,} tunnels", "", "| | here | processor time |", "|---|---:|---:|"]
+    return [*head, *(f"| {goal} | {clock} | {spent} |" for goal, clock, spent in rows), ""]
 
 
 def _crowd(cores: int) -> list[str]:
@@ -161,6 +177,10 @@ tunnels from 25 ms to 6 ms in the daemon without its plane. What did it:
 * Values that most SAs share (header rules, lifetimes) are one object; a message to the packet process is made change
   by change, without a tree of all of them.
 * Twenty thousand log lines are written in twenty pieces.
+
+The counters of nftables were read by the `nft` program, every second, and that reads all sets first: at 10,000
+tunnels 0.17 s of processor time each time. They are asked of the kernel now (`dataplane/userspace/nft_counters.py`).
+`tmsh` as a program takes 0.18 s of processor time to start and answer.
 
 `gc` is off during a load and what it made is frozen behind it; that was so before. What would be next is to make the
 values of an object by code compiled for its kind in place of a loop over its properties, or a second core: both cost
