@@ -57,7 +57,7 @@ bench: ## plain forwarding, Culvert and its peers end to end, in turns (root; --
 	@tools/setup bench
 	@$(BIN)/python -m bench.run $(ARGS)
 
-bench-config: ## how long configuration takes as it grows, 100 to 10,000 tunnels (root; --sizes 100 1000, --write-docs)
+bench-config: ## how long configuration takes as it grows, 100 to 100,000 tunnels (root; --sizes 100 1000, --write-docs)
 	@tools/setup lab
 	@$(BIN)/python -m bench.configuration $(ARGS)
 
