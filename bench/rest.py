@@ -26,6 +26,7 @@ POLICIES = "/mgmt/tm/net/ipsec/ipsec-policy"
 SHARED = f"{POLICIES}/shared"
 READS = ("/mgmt/tm/sys/version", SHARED, f"{POLICIES}?$select=name&$top=5", "/mgmt/tm/net/self")
 ANSWER_SECONDS = 30.0
+AT_THE_DOOR = 16
 _TCP = (socket.AF_INET, socket.SOCK_STREAM)
 
 
@@ -47,21 +48,28 @@ class Client:
         self._gateway = gateway
         self._found = found
         self._generation = 0
+        self._reader: asyncio.StreamReader | None = None
+        self._writer: asyncio.StreamWriter | None = None
         login = b64encode(f"admin:{gateway.password}".encode()).decode()
         self._head = f"Host: a\r\nAuthorization: Basic {login}\r\n"
 
-    async def work(self, until: float) -> None:
-        """Read and write until then."""
-        made = self._gateway.lab.namespace(self._gateway.node).socket(*_TCP)
-        made.setblocking(False)
-        await asyncio.get_running_loop().sock_connect(made, ("127.0.0.1", self._gateway.port))
-        self._reader, self._writer = await asyncio.open_connection(sock=made, ssl=_context(), server_hostname="")
+    async def work(self, until: float, gate: asyncio.Semaphore) -> None:
+        """Read and write until then. `gate`: all handshakes at once would measure how fast this process does them."""
         try:
+            async with gate:
+                await self._connect()
             await self._rounds(until)
         except (OSError, TimeoutError, asyncio.IncompleteReadError) as error:
             self._found.wrong.append(f"client {self._number}: {error!r}")
         finally:
-            self._writer.close()
+            if self._writer is not None:
+                self._writer.close()
+
+    async def _connect(self) -> None:
+        made = self._gateway.lab.namespace(self._gateway.node).socket(*_TCP)
+        made.setblocking(False)
+        await asyncio.get_running_loop().sock_connect(made, ("127.0.0.1", self._gateway.port))
+        self._reader, self._writer = await asyncio.open_connection(sock=made, ssl=_context(), server_hostname="")
 
     async def _rounds(self, until: float) -> None:
         own, text = f"{POLICIES}/own-{self._number}", ""
@@ -89,6 +97,7 @@ class Client:
     async def _ask(self, method: str, target: str, body: Any = None) -> dict[str, Any]:
         octets = b"" if body is None else json.dumps(body).encode()
         head = f"{method} {target} HTTP/1.1\r\n{self._head}Content-Length: {len(octets)}\r\n\r\n"
+        assert self._reader is not None and self._writer is not None
         begun = time.monotonic()
         async with asyncio.timeout(ANSWER_SECONDS):
             self._writer.write(head.encode() + octets)
@@ -125,7 +134,8 @@ def main() -> int:
 
 async def _all(gateway: Gateway, clients: int, seconds: float, found: Found) -> None:
     until = time.monotonic() + seconds
-    await asyncio.gather(*(Client(number, gateway, found).work(until) for number in range(clients)))
+    gate = asyncio.Semaphore(AT_THE_DOOR)
+    await asyncio.gather(*(Client(number, gateway, found).work(until, gate) for number in range(clients)))
 
 
 def _told(found: Found, clients: int, seconds: float) -> int:

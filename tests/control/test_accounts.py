@@ -365,9 +365,9 @@ def test_the_mask_given_back_changes_nothing(house: Guarded) -> None:
 def test_what_is_saved_lets_in_again(house: Guarded) -> None:
     house.root("save")
     house.root("load", text="")
-    assert isinstance(house.refused("login", **basic("ann")), Unauthorized)
+    assert isinstance(house.refused("login", **basic("guy")), Unauthorized)
     house.root("load")
-    house.ask("login", **basic("ann"))
+    house.ask("login", **basic("guy"))
 
 
 @pytest.mark.parametrize(

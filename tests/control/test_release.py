@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import culvert
-from culvert.control.release import RELEASED, release
+from culvert.control.release import RELEASED, release, running
 from tests.control.live import Site
 from tests.house.tree import ROOT
 
@@ -66,5 +66,5 @@ def test_show_sys_version_has_the_rows_of_the_vendor(tmp_path: Path) -> None:
     lines = site.tmsh("show sys version").splitlines()
     assert lines[:4] == ["------------", "Sys::Version", "------------", "Main Package"]
     assert [line.split()[0] for line in lines[4:9]] == ["Product", "Version", "Build", "Edition", "Date"]
-    assert lines[6] == f"  Build    {release().build}"
+    assert lines[6] == f"  Build    {running().build}"
     site.close()

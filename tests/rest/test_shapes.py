@@ -144,3 +144,11 @@ def test_what_is_not_there_may_be_said_to_be_none(client: Web) -> None:
 def test_a_word_of_nobodys_is_refused_by_name(client: Web) -> None:
     status, message = client.bad("POST", POLICY, {"name": "p", "colour": "blue"})
     assert (status, message) == (400, '"colour" unknown property')
+
+
+def test_a_users_partitions_come_with_links(client: Web) -> None:
+    everywhere = {"name": "all-partitions", "role": "guest"}
+    made = client.good("POST", "/mgmt/tm/auth/user", {"name": "ann", "partitionAccess": [everywhere]})
+    link = "https://localhost/mgmt/tm/auth/partition/all-partitions?ver=17.1.0"
+    assert made["partitionAccess"] == [everywhere | {"nameReference": {"link": link}}]
+    assert client.good("PUT", "/mgmt/tm/auth/user/ann", made) == made

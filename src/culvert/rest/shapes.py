@@ -18,6 +18,8 @@ Json = Any
 SUBCOLLECTIONS = frozenset({(("net", "vlan"), "interfaces"), (("ltm", "virtual"), "profiles")})
 RENAMED: Mapping[tuple[Path, str], str] = {(("net", "route"), "interface"): "tmInterface"}
 """Properties whose JSON key isn't their word."""
+PLAIN_MEMBERS: Mapping[tuple[Path, str], Path] = {(("auth", "user"), "partition-access"): ("auth", "partition")}
+"""What members are called after that are no objects themselves, `all-partitions` too."""
 READ_ONLY = frozenset(
     {"kind", "generation", "selfLink", "fullPath", "name", "partition", "subPath", "isSubcollection", "command"}
 )
@@ -126,8 +128,9 @@ def member(kind: Kind, own: Field, raw: Mapping[str, Json], self_path: str = "")
         shown = {"kind": naming.state((*kind.path, own.word))} | identity | {"generation": 1, "selfLink": link}
     else:
         shown = {word: text for word, text in identity.items() if word != "fullPath"}
-    target = KINDS.get(own.type.target or own.type.suggests or ())
-    if target and str(raw["name"]).startswith("/"):
+    plain = PLAIN_MEMBERS.get((kind.path, own.word))
+    target = KINDS.get(plain or own.type.target or own.type.suggests or ())
+    if target and (plain or str(raw["name"]).startswith("/")):
         shown["nameReference"] = {"link": naming.link(naming.object_path(target, str(raw["name"])))}
     shown |= defaults.OF_MEMBERS.get(own.word, {})
     for each in own.type.fields:
