@@ -364,7 +364,7 @@ def _same(own: Field, before: Raw, value: Raw) -> bool:
         return value in ("", NONE)
     if isinstance(own.type, Text):
         # What stands at either end of a text is left to whoever put it there.
-        return str(before).strip() == value
+        return bool(str(before).strip() == value)
     if isinstance(own.type, Prefix) and isinstance(before, str):
         return before in (value, f"{value}/32", f"{value}/128")
     return bool(before == value)
