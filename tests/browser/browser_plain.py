@@ -10,7 +10,7 @@ from tests.browser.window import Window, window
 from tests.rest.gateways import Gateway
 from tests.rest.wire import alone
 
-pytestmark = [pytest.mark.network, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.network, pytest.mark.timeout(600)]
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ from tests.browser.way import way
 from tests.browser.window import Window, window
 from tests.clients.pair import PINGS, Pair, carries_traffic, pair
 
-pytestmark = [pytest.mark.network, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.network, pytest.mark.timeout(900)]
 
 
 def test_the_procedure_by_clicking_and_the_tunnel_carries_traffic(browser: Browser) -> None:

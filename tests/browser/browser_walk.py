@@ -13,8 +13,14 @@ from tests.browser.way import way
 from tests.browser.window import Theme, Window, window
 from tests.clients.pair import Pair
 
-pytestmark = [pytest.mark.network, pytest.mark.timeout(300)]
-LOOKS = [(1280, "light"), (1280, "dark"), (360, "light"), (1920, "dark")]
+pytestmark = [pytest.mark.network, pytest.mark.timeout(900)]
+LOOKS = [
+    (1280, "light"),
+    (360, "dark"),
+    pytest.param((1280, "dark"), marks=pytest.mark.long),
+    pytest.param((360, "light"), marks=pytest.mark.long),
+    pytest.param((1920, "dark"), marks=pytest.mark.long),
+]
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +37,7 @@ def url(site: Pair) -> Iterator[str]:
 
 @pytest.fixture
 def at(browser: Browser, site: Pair, url: str, request: pytest.FixtureRequest) -> Iterator[Window]:
-    width, theme = getattr(request, "param", LOOKS[0])
+    width, theme = getattr(request, "param", (1280, "light"))
     with window(browser, url, width=width, theme=theme) as found:
         found.log_in("admin", site.gateways["a"].password)
         yield found
@@ -48,14 +54,14 @@ def look(at: Window, place: Place, width: int) -> list[str]:
     return [f"{place.address}: {each}" for each in (*wrong, *findings(at))]
 
 
-@pytest.mark.parametrize("at", LOOKS, indirect=True, ids=lambda look: f"{look[0]}-{look[1]}")
+@pytest.mark.parametrize("at", LOOKS, indirect=True, ids=str)
 def test_every_page_of_the_menu(at: Window, request: pytest.FixtureRequest) -> None:
     width = at.page.viewport_size["width"] if at.page.viewport_size else 0
     assert not [each for place in menu() for each in look(at, place, width)]
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("at", LOOKS, indirect=True, ids=lambda look: f"{look[0]}-{look[1]}")
+@pytest.mark.parametrize("at", LOOKS, indirect=True, ids=str)
 def test_every_list_and_form(at: Window) -> None:
     width = at.page.viewport_size["width"] if at.page.viewport_size else 0
     assert not [each for place in forms() for each in look(at, place, width)]

@@ -5,6 +5,7 @@ python -m tests.browser.shots [--only NAME] [--docs]
 
 import argparse
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from playwright.sync_api import Browser
@@ -19,11 +20,11 @@ ROOT = Path(__file__).resolve().parents[2]
 SHOTS = ROOT / ".build" / "screenshots"
 DOCS = ROOT / "docs" / "screens"
 WIDTHS = (360, 1280, 1920)
+REST_MS = 3000
 THEMES: tuple[Theme, ...] = ("light", "dark")
 CHOSEN: dict[str, Theme] = {
     "map": "light",
     "live": "dark",
-    "wizard": "light",
     "why": "dark",
     "net-ipsec-ipsec-policy-new": "light",
 }
@@ -60,13 +61,29 @@ def _all(site: Pair, browser: Browser, url: str, width: int, theme: Theme, only:
                 print(target.relative_to(ROOT), file=sys.stderr)
 
 
+def _policy(at: Window) -> None:
+    at.put("Mode", "Tunnel")
+    ends = {"Tunnel Local Address": "2.2.2.2", "Tunnel Remote Address": "3.3.3.3"}
+    at.fill({"Name": "policy-out", **ends, "Configuration": "Basic"})
+
+
+def _question(at: Window) -> None:
+    at.fill({"From": "10.1.0.10", "To": "10.9.0.10", "Destination port": "https"})
+    at.press("Ask")
+    at.page.get_by_role("heading", name="Answer").evaluate("one => one.scrollIntoView()")
+
+
+PREPARED: dict[str, Callable[[Window], None]] = {"net-ipsec-ipsec-policy-new": _policy, "why": _question}
+"""What is done on a page before its picture is made."""
+
+
 def _for_docs(site: Pair, browser: Browser, url: str, name: str, theme: Theme) -> None:
     with window(browser, url, width=1100, height=720, theme=theme) as at:
         at.log_in("admin", site.gateways["a"].password)
         carries_traffic(site)
         _see(at, next(place for place in (*menu(), *forms()) if place.name == name))
         carries_traffic(site)
-        at.page.wait_for_timeout(3000)
+        PREPARED.get(name, lambda at: at.page.wait_for_timeout(REST_MS))(at)
         target = DOCS / f"{name}.png"
         at.page.screenshot(path=target)
         print(f"{target.relative_to(ROOT)}: {target.stat().st_size} octets", file=sys.stderr)

@@ -94,3 +94,35 @@ def test_a_partition_is_for_those_who_have_a_role_there(house: House) -> None:
     assert "hidden-words" not in own.ask("GET", f"{POLICIES}?search=description:hidden").text
     sent = [("csrf", own.csrf), ("select", "/Other/unseen-one"), ("do", "confirmed")]
     assert own.ask("POST", POLICIES, sent).status in (403, 404)
+
+
+ACTING = {*MAKERS, "seller", "operator"}
+DEEDS: tuple[tuple[str, Fields, set[str]], ...] = (
+    ("/configuration/save", [], {*MAKERS, "seller", "user-manager"}),
+    ("/live", [("do", "reset")], {*MAKERS, "operator"}),
+    ("/diagnostics", [("do", "log-level"), ("log-level", "debug")], MAKERS),
+    ("/diagnostics", [("do", "delete")], ACTING),
+    ("/capture", [("do", "start")], {*OWNERS, "user-manager", "auditor"}),
+)
+"""What other pages than those of objects do when they are asked, and for whom."""
+
+
+@pytest.mark.parametrize("who", ROLES)
+def test_other_pages_do_no_more_than_a_role_may(house: House, who: str) -> None:
+    house.inside.user(who, *ROLES[who])
+    own = house.browser(who)
+    for url, form, allowed in DEEDS:
+        page = own.ask("POST", url, [("csrf", own.csrf), *form])
+        refused = page.status == 403 and f"{who} (" in page.text
+        assert refused is (who not in allowed), (url, form, page.status, page.said("alert"))
+
+
+@pytest.mark.parametrize("who", [who for who in ROLES if who not in OWNERS])
+@pytest.mark.parametrize("how", ["merge", "replace", "merge-confirmed", "replace-confirmed", "confirmed", ""])
+def test_only_owners_bring_a_configuration(house: House, who: str, how: str) -> None:
+    house.inside.user(who, *ROLES[who])
+    own, before = house.browser(who), house.inside.root("text")
+    for url in ("/configuration/upload", "/configuration/rollback"):
+        text = "net vlan /Common/brought { tag 88 }\n"
+        own.ask("POST", url, [("csrf", own.csrf), ("text", text), ("verified", text), ("number", "1"), ("do", how)])
+    assert house.inside.root("text") == before

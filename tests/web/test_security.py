@@ -14,14 +14,17 @@ SCRIPT = "\"'><script>alert(1)</script><img src=x onerror=alert(1)>{{7*190931}}<
 POLICIES = "/objects/net/ipsec/ipsec-policy"
 VLANS = "/objects/net/vlan"
 USERS = "/objects/auth/user"
-READING = {"list", "show", "describe", "access", "extend", "explain", "verify", "text", "generations", "audit", "token"}
+READING = {
+    *("list", "show", "describe", "access", "extend", "explain", "verify", "text", "generations", "audit", "token"),
+    "capture-state",
+}
 """Calls that change nothing."""
 PLACES = sorted({*(own.address for own in entries()), *screens(), "/", "/suggest/net/vlan"})
 
 
 def is_inert(page: Page) -> None:
     assert "<script>alert" not in page.text and "<img src=x" not in page.text
-    assert "49" not in page.text or "{{7*190931}}" in page.text, "no template made of what was typed"
+    assert "1336517" not in page.text, "no template is made of what was typed"
 
 
 # script

@@ -35,9 +35,11 @@ LABELS = {
     "enabled": "State",
     "encrypt-algorithm": "Encryption Algorithm",
 }
-INITIALS = frozenset(
-    "ah cpi df dscp ecn esn esp gui icmp id ike ip isakmp mss mtu nat pid sa spi ssh tcp tfc tm udp vlan arp tos pmtu".split()
-)
+INITIALS = frozenset((
+    *("ah", "arp", "cpi", "df", "dscp", "ecn", "esn", "esp", "gui", "icmp"),
+    *("id", "ike", "ip", "isakmp", "mss", "mtu", "nat", "pid", "pmtu", "sa"),
+    *("spi", "ssh", "tcp", "tfc", "tm", "tos", "udp", "vlan"),
+))  # fmt: skip
 SPELLED = {"app": "Application", "ipcomp": "IPComp", "ipsec": "IPsec", "natt": "NAT-T", "vlans": "VLANs"}
 """Words of properties that have no label of their own, as people write them."""
 
