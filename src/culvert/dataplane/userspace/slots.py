@@ -89,7 +89,7 @@ class Slots:
         reading = self.reading(sa)
         return SaUsage(
             sa=sa,
-            worker=0,
+            worker=numbers[base + file.WORKER],
             packets=numbers[base + file.PACKETS],
             octets=numbers[base + file.OCTETS],
             sequence=reading.sequence,
