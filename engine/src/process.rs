@@ -2,14 +2,15 @@
 
 use std::io;
 use std::os::fd::RawFd;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use zeroize::Zeroize;
 
 use crate::control::{self, Message};
-use crate::io::poller::{Control, Poller, accept};
-use crate::worker::{CHORES_SECONDS, Door, Worker, now};
+use crate::crew::Crew;
+use crate::io::poller::{Control, accept};
+use crate::shift::Shift;
+use crate::worker::Worker;
 
 /// What a poller's events are about, beside doors.
 const CONTROL: u64 = u64::MAX;
@@ -23,47 +24,43 @@ pub struct Estate {
     pub fds: Vec<(String, RawFd)>,
 }
 
-/// A worker and its parent.
+/// Workers and their parent. The first works here, the others in threads of their own.
 pub struct Process {
     worker: Worker,
+    shift: Shift,
+    crew: Crew,
     /// None while there is no parent.
     control: Option<Control>,
     estate: Estate,
-    poller: Poller,
-    doors: Vec<(RawFd, Door)>,
     pending: Vec<u8>,
     configured: bool,
     reading: bool,
-    chores_at: f64,
-    /// So long it looks for more packets before it sleeps; zero where it sleeps at once.
-    busy_poll: Duration,
-    /// Until then it doesn't sleep.
-    awake_until: Option<Instant>,
     ended: bool,
 }
 
 impl Process {
     /// Waits for the first changes before it looks at a packet: a predecessor's packets wait in the sockets. `busy_poll`:
-    /// how long it looks for more packets, after it has had some, before it sleeps.
-    pub fn new(worker: Worker, control: RawFd, estate: Estate, busy_poll: Duration) -> io::Result<Process> {
-        let poller = Poller::new()?;
-        poller.add(control, CONTROL)?;
+    /// how long a worker looks for more packets, after it has had some, before it sleeps.
+    pub fn new(mut workers: Vec<Worker>, control: RawFd, estate: Estate, busy_poll: Duration) -> io::Result<Process> {
+        if workers.len() > 1 {
+            workers.iter_mut().for_each(Worker::join);
+        }
+        let others = workers.split_off(1);
+        let worker = workers.pop().expect("there is a first worker");
         let process = Process {
-            doors: worker.doors(),
+            shift: Shift::new(&worker, busy_poll)?,
+            crew: Crew::new(others, busy_poll)?,
             worker,
             control: Some(Control::from_fd(control)?),
             estate,
-            poller,
             pending: Vec::new(),
             configured: false,
             reading: false,
-            chores_at: 0.0,
-            busy_poll,
-            awake_until: None,
             ended: false,
         };
+        process.shift.poller().add(control, CONTROL)?;
         if let Some(listener) = process.listener() {
-            process.poller.add(listener, LISTENER)?;
+            process.shift.poller().add(listener, LISTENER)?;
         }
         Ok(process)
     }
@@ -80,78 +77,34 @@ impl Process {
             if self.configured && !self.reading && self.begin_reading().is_err() {
                 return;
             }
-            if self.poller.wait(self.patience(), &mut ready).is_err() {
+            if self.shift.wait(self.worker.has_chores(), &mut ready).is_err() {
                 return;
-            }
-            if ready.is_empty() && self.is_awake() {
-                // Who could bring the next packet may want this processor.
-                std::thread::yield_now();
             }
             for (token, broken) in ready.drain(..) {
                 match token {
                     CONTROL => self.hear(),
                     LISTENER => self.meet(),
-                    door => self.serve(door as usize, broken),
+                    door => self.shift.serve(&mut self.worker, door, broken),
                 }
             }
-            self.do_chores();
+            if self.configured {
+                self.shift.do_chores(&mut self.worker);
+            }
             self.worker.look_after_journal();
         }
-    }
-
-    /// How long it may sleep; None for ever.
-    fn patience(&self) -> Option<f64> {
-        if self.is_awake() {
-            return Some(0.0);
-        }
-        self.worker.has_chores().then(|| self.chores_at - now())
-    }
-
-    fn is_awake(&self) -> bool {
-        self.awake_until.is_some_and(|until| Instant::now() < until)
+        self.crew.stop();
     }
 
     fn begin_reading(&mut self) -> io::Result<()> {
         self.reading = true;
-        for (token, (fd, _)) in self.doors.iter().enumerate() {
-            self.poller.add(*fd, token as u64)?;
-        }
-        Ok(())
-    }
-
-    fn serve(&mut self, token: usize, broken: bool) {
-        let (fd, door) = self.doors[token];
-        if broken && door == Door::Tun {
-            // The device was deleted by hand. The parent notices too, and gives us a new one by a restart.
-            self.poller.remove(fd);
-            return;
-        }
-        // A packet must never end the process, not even through a mistake of ours: the mistake is told.
-        if catch_unwind(AssertUnwindSafe(|| self.worker.serve(door))).is_err() {
-            self.worker.count_mistake();
-        }
-        if !self.busy_poll.is_zero() {
-            self.awake_until = Some(Instant::now() + self.busy_poll);
-        }
-    }
-
-    fn do_chores(&mut self) {
-        let now = now();
-        // The clock may have been set back.
-        let is_due = now >= self.chores_at || self.chores_at > now + 2.0 * CHORES_SECONDS;
-        if self.configured && is_due {
-            self.chores_at = now + CHORES_SECONDS;
-            if self.worker.has_chores() {
-                self.worker.do_chores();
-            }
-        }
+        self.shift.begin_reading()
     }
 
     /// A successor of the parent.
     fn meet(&mut self) {
         let Some(Ok(newcomer)) = self.listener().map(accept) else { return };
         self.forsaken();
-        self.ended = self.poller.add(newcomer.fd(), CONTROL).is_err();
+        self.ended = self.shift.poller().add(newcomer.fd(), CONTROL).is_err();
         self.control = Some(newcomer);
     }
 
@@ -160,7 +113,7 @@ impl Process {
         self.ended |= self.listener().is_none();
         self.pending.zeroize();
         if let Some(control) = self.control.take() {
-            self.poller.remove(control.fd());
+            self.shift.poller().remove(control.fd());
             control.close();
         }
     }
@@ -193,10 +146,10 @@ impl Process {
 
     fn obey(&mut self, line: &[u8]) -> io::Result<()> {
         let reply = match control::parse(line) {
-            Ok(Message::Apply(changes, leases)) => self.worker.apply(changes, leases),
-            Ok(Message::Replace(changes, leases)) => self.worker.replace(changes, leases),
+            Ok(Message::Apply(changes, leases)) => self.change(|worker| worker.apply(changes, leases)),
+            Ok(Message::Replace(changes, leases)) => self.change(|worker| worker.replace(changes, leases)),
             Ok(Message::Reset) => {
-                self.worker.reset();
+                self.change(Worker::reset);
                 control::Reply::default()
             }
             Ok(Message::Hello) => return self.welcome(),
@@ -207,7 +160,14 @@ impl Process {
             Err(sentence) => control::Reply { failed: None, sentence },
         };
         self.configured |= reply.sentence.is_empty();
+        if self.configured && !self.ended {
+            self.crew.go_on();
+        }
         self.answer(&control::emit(&reply), &[])
+    }
+
+    fn change<T>(&mut self, make: impl FnOnce(&mut Worker) -> T) -> T {
+        self.crew.change(&mut self.worker, make)
     }
 
     fn welcome(&mut self) -> io::Result<()> {

@@ -2,15 +2,19 @@
 //! send4=6 esp4=7 ...` names them. It has no privileges, no configuration file and no name in the file system; it goes on
 //! when its parent is gone, waits for another one at the socket `listen`, and ends when it is told to; without that socket,
 //! when the control socket closes.
+//!
+//! There are as many workers as were given descriptors: `tun` and `esp4` are the first one's, `tun.1` and `esp4.1` those of
+//! the next. Where there are several, they write to the TUN by `tun-out`, `tun-out.1`.
 
 use std::collections::HashMap;
 use std::os::fd::RawFd;
 use std::process::ExitCode;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use culvert_engine::crypto::best_engine;
 use culvert_engine::crypto::chance::Chance;
-use culvert_engine::io::counters::Counters;
+use culvert_engine::io::counters::{Counters, WORKERS_MAX};
 use culvert_engine::io::harden::{harden, ignore_interrupts};
 use culvert_engine::io::journal::Journal;
 use culvert_engine::io::raw::{RawReceiver, RawSender};
@@ -20,7 +24,7 @@ use culvert_engine::io::udp::UdpPort;
 use culvert_engine::io::xsk::Xsk;
 use culvert_engine::process::{Estate, Process};
 use culvert_engine::transform::gateway::Gateway;
-use culvert_engine::worker::{Doors, Worker};
+use culvert_engine::worker::{Doors, Queue, Worker};
 
 type Fds = HashMap<String, RawFd>;
 
@@ -46,16 +50,51 @@ fn parse_arguments() -> Option<Arguments> {
     Some(arguments)
 }
 
-fn open_doors(fds: &Fds) -> Result<Doors, String> {
-    let broken = |error: std::io::Error| format!("a descriptor that culvertd gave is broken: {error}");
-    let tun = Tun::from_fd(*fds.get("tun").ok_or("no TUN was given")?).map_err(broken)?;
+fn broken(error: std::io::Error) -> String {
+    format!("a descriptor that culvertd gave is broken: {error}")
+}
+
+/// The descriptors of each worker, by the first one's names.
+fn by_worker(fds: &Fds) -> Result<Vec<Fds>, String> {
+    let mut all = vec![Fds::new()];
+    for (name, fd) in fds {
+        let (name, number) = name.split_once('.').unwrap_or((name, "0"));
+        let number: usize = number.parse().ok().filter(|number| *number < WORKERS_MAX).ok_or("a worker too many")?;
+        if number >= all.len() {
+            all.resize(number + 1, Fds::new());
+        }
+        all[number].insert(name.to_string(), *fd);
+    }
+    Ok(all)
+}
+
+/// All queues of links, each with its number.
+fn open_queues(fds: &Fds) -> Result<Vec<(usize, Queue)>, String> {
+    let mut queues = Vec::new();
+    let mut names: Vec<_> = fds.iter().collect();
+    names.sort();
+    for (name, fd) in names {
+        if let Some((link, number)) = name.strip_prefix("xsk").and_then(|rest| rest.split_once('-')) {
+            let memory = fds.get(&format!("umem{link}-{number}")).ok_or("a queue without memory")?;
+            let (link, number) = (link.parse().ok(), number.parse().ok());
+            let (link, number) = link.zip(number).ok_or("a queue of no link")?;
+            let xsk = Arc::new(Mutex::new(Xsk::from_fds(*fd, *memory, link).map_err(broken)?));
+            queues.push((number, Queue { xsk, link, fd: *fd, is_own: false }));
+        }
+    }
+    Ok(queues)
+}
+
+fn open_doors(fds: &Fds, queues: Vec<Queue>) -> Result<Doors, String> {
+    let tun = *fds.get("tun").ok_or("no TUN was given")?;
+    let tun = Tun::from_fds(tun, *fds.get("tun-out").unwrap_or(&tun)).map_err(broken)?;
     let mut doors = Doors {
         tun,
         senders: HashMap::new(),
         receivers: Vec::new(),
         complaints: Vec::new(),
         ports: Vec::new(),
-        queues: Vec::new(),
+        queues,
         routes: fds.get("routes").map(|fd| Routes::from_fd(*fd)),
     };
     let mut names: Vec<_> = fds.iter().collect();
@@ -71,13 +110,22 @@ fn open_doors(fds: &Fds) -> Result<Doors, String> {
         } else if let Some((rest, port)) = name.strip_prefix("udp").and_then(|rest| rest.split_once('-')) {
             let port = port.parse().map_err(|_| "a UDP port without a number")?;
             doors.ports.push(UdpPort::from_fd(*fd, version(rest), port));
-        } else if let Some((link, queue)) = name.strip_prefix("xsk").and_then(|rest| rest.split_once('-')) {
-            let memory = fds.get(&format!("umem{link}-{queue}")).ok_or("a queue without memory")?;
-            let link = link.parse().map_err(|_| "a queue of no link")?;
-            doors.queues.push(Xsk::from_fds(*fd, *memory, link).map_err(broken)?);
         }
     }
     Ok(doors)
+}
+
+fn open_workers(fds: &Fds, counters: &Counters, journal: &Journal) -> Result<Vec<Worker>, String> {
+    let chance = || Chance::new().map_err(|error| format!("the kernel has no random numbers: {error}"));
+    let (all, queues) = (by_worker(fds)?, open_queues(fds)?);
+    let count = all.len();
+    let open = |(number, fds): (usize, &Fds)| -> Result<Worker, String> {
+        let own = |(at, queue): &(usize, Queue)| Queue { is_own: at % count == number, ..queue.clone() };
+        let doors = open_doors(fds, queues.iter().map(own).collect())?;
+        let gateway = Gateway::new(best_engine(), Box::new(chance()?));
+        Ok(Worker::new(number, gateway, doors, counters.of_worker(number), journal.clone(), Box::new(chance()?)))
+    };
+    all.iter().enumerate().map(open).collect()
 }
 
 fn open() -> Result<Process, String> {
@@ -85,14 +133,12 @@ fn open() -> Result<Process, String> {
     let Arguments { fds, version, busy_poll } = parse_arguments().ok_or(stranger)?;
     let (control, counters) = (fds.get("control").ok_or(stranger)?, fds.get("counters").ok_or(stranger)?);
     let counters = Counters::from_fd(*counters).map_err(|error| format!("the counters file: {error}"))?;
-    let chance = || Chance::new().map_err(|error| format!("the kernel has no random numbers: {error}"));
-    let gateway = Gateway::new(best_engine(), Box::new(chance()?));
     let journal = Journal::new(fds.get("leases").copied()).map_err(|error| format!("the journal's thread: {error}"))?;
-    let worker = Worker::new(gateway, open_doors(&fds)?, counters, journal, Box::new(chance()?));
+    let workers = open_workers(&fds, &counters, &journal)?;
     let mut left: Vec<(String, RawFd)> = fds.iter().map(|(name, fd)| (name.clone(), *fd)).collect();
     left.retain(|(name, _)| name != "control");
     let estate = Estate { version, fds: left };
-    Process::new(worker, *control, estate, busy_poll).map_err(|error| format!("the control socket: {error}"))
+    Process::new(workers, *control, estate, busy_poll).map_err(|error| format!("the control socket: {error}"))
 }
 
 /// What `show sys version` calls it.

@@ -4,8 +4,8 @@
 use std::io;
 use std::os::fd::RawFd;
 use std::slice;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex};
 
 use crate::reason::Reason;
 use crate::tables::slots::{SLOT_WORDS, Slot, Words};
@@ -15,6 +15,14 @@ const MODES: usize = 8;
 const DROPS: usize = 32;
 const DROP_WORDS: usize = 32;
 const LAST_WORDS: usize = DROP_WORDS - 2;
+const DROPS_END: usize = DROPS + 64 * DROP_WORDS;
+/// Rows of one worker: packets and octets, in and out, of four modes. Those of the first are at MODES, those of the others
+/// behind the drops.
+const MODES_WORDS: usize = 16;
+const MODES_END: usize = DROPS_END + (WORKERS_MAX - 1) * MODES_WORDS;
+/// The file has room for the rows of so many.
+pub const WORKERS_MAX: usize = 16;
+const _: () = assert!(MODES_END <= HEADER_WORDS, "the header has room for the rows of every worker");
 const SLOTS: usize = 1;
 
 /// The whole file as numbers, as long as it is mapped, which is as long as this lives.
@@ -65,16 +73,28 @@ impl Drop for Mapping {
     }
 }
 
-/// See the module.
+/// See the module. As one of several workers sees it.
+#[derive(Clone)]
 pub struct Counters {
     fd: RawFd,
     words: Arc<Mapping>,
+    modes: usize,
+    /// One at a time tells of a drop.
+    telling: Arc<Mutex<()>>,
 }
 
 impl Counters {
     /// Of the file that this descriptor has open.
     pub fn from_fd(fd: RawFd) -> io::Result<Counters> {
-        Ok(Counters { fd, words: Arc::new(Mapping::new(fd)?) })
+        let words = Arc::new(Mapping::new(fd)?);
+        Ok(Counters { fd, words, modes: MODES, telling: Arc::default() })
+    }
+
+    /// The same, with the rows of another worker.
+    pub fn of_worker(&self, number: usize) -> Counters {
+        assert!(number < WORKERS_MAX, "there are no rows for so many workers");
+        let modes = if number == 0 { MODES } else { DROPS_END + (number - 1) * MODES_WORDS };
+        Counters { modes, ..self.clone() }
     }
 
     /// Map again if the file has grown. Slots of before stay valid and show the same memory.
@@ -104,6 +124,7 @@ impl Counters {
 
     /// So many packets died of it; `last` is the last one in words.
     pub fn count_drop(&self, reason: Reason, now: f64, last: &str) {
+        let _turn = self.telling.lock();
         let base = DROPS + reason as usize * DROP_WORDS;
         self.add(base, 1);
         self.set(base + 1, now.to_bits());
@@ -119,14 +140,14 @@ impl Counters {
 
     /// Packets and octets of a row of `show net ipsec-stat`, in or out.
     pub fn add_mode(&self, row: usize, out: bool, packets: u64, octets: u64) {
-        let base = MODES + row * 4 + if out { 2 } else { 0 };
+        let base = self.modes + row * 4 + if out { 2 } else { 0 };
         self.add(base, packets);
         self.add(base + 1, octets);
     }
 
     /// Zero all packet, octet and drop counts; sequences, lives and times of creation stay.
     pub fn zero(&self) {
-        (MODES..DROPS + 64 * DROP_WORDS).for_each(|at| self.set(at, 0));
+        (MODES..MODES_END).for_each(|at| self.set(at, 0));
         let slots = self.words.words()[SLOTS].load(Relaxed) as usize;
         for slot in (0..slots).filter_map(|number| self.slot(number)) {
             slot.zero();

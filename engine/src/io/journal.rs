@@ -86,6 +86,7 @@ enum Wish {
 }
 
 /// The way to the writer.
+#[derive(Clone)]
 pub struct Journal {
     file: Option<File>,
     wishes: Option<Sender<Wish>>,

@@ -95,10 +95,10 @@ impl Control {
         self.fd
     }
 
-    /// One line, and descriptors with it, at most 64.
+    /// One line, and descriptors with it, at most 253, which is the kernel's limit.
     pub fn send_with(&mut self, octets: &[u8], fds: &[RawFd]) -> io::Result<()> {
         let mut vector = libc::iovec { iov_base: octets.as_ptr().cast_mut().cast(), iov_len: octets.len() };
-        let mut room = [0u64; 64];
+        let mut room = [0u64; 130];
         let data = std::mem::size_of_val(fds);
         // SAFETY: CMSG_SPACE and CMSG_LEN only calculate.
         let (space, length) = unsafe { (libc::CMSG_SPACE(data as u32) as usize, libc::CMSG_LEN(data as u32) as usize) };

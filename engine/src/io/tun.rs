@@ -82,6 +82,7 @@ impl VirtioHeader {
 #[derive(Debug)]
 pub struct Tun {
     fd: RawFd,
+    out: RawFd,
     /// Whether packets have a virtio header.
     pub offloads: bool,
     /// Whether super-packets of UDP are understood.
@@ -90,14 +91,18 @@ pub struct Tun {
 
 impl Tun {
     /// Asks the device what it is, and for all the offloads that the kernel has.
-    pub fn from_fd(fd: RawFd) -> io::Result<Tun> {
+    ///
+    /// Where `fd` is one queue of several, the kernel gives a flow to the queue that something of it was written to,
+    /// whatever waits in another one. So writing goes to an `out` that nothing is read from: the parent has attached it
+    /// and detached it again. Else it is `fd`.
+    pub fn from_fds(fd: RawFd, out: RawFd) -> io::Result<Tun> {
         let mut request = [0u8; 40];
         // SAFETY: TUNGETIFF fills a struct ifreq, which is 40 octets.
         check(unsafe { libc::ioctl(fd, TUNGETIFF, request.as_mut_ptr()) })?;
         let flags = u16::from_ne_bytes([request[16], request[17]]);
         let offloads = flags & IFF_VNET_HDR != 0;
         let udp = if offloads { ask_for_offloads(fd)? } else { false };
-        Ok(Tun { fd, offloads, udp })
+        Ok(Tun { fd, out, offloads, udp })
     }
 
     /// For a poller.
@@ -135,7 +140,7 @@ impl Tun {
             count += 1;
         }
         // SAFETY: `vectors` points at slices that live until the call returns, and writev only reads them.
-        let written = unsafe { libc::writev(self.fd, vectors.as_ptr(), count as c_int) };
+        let written = unsafe { libc::writev(self.out, vectors.as_ptr(), count as c_int) };
         if written < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
     }
 }

@@ -3,10 +3,13 @@
 //! A record is compiled from a `SecurityAssociation` once, when it is added: keys prepared, header laid out. Inbound
 //! records are found by what the packet shows (SPI, destination, protocol), outbound ones by the `reqid` and protocol
 //! of the SPD entry that sent the packet here (RFC 4301 sections 4.4.2 and 5).
+//!
+//! Several workers may look at one database. What a packet changes is in atomic numbers, or behind a lock of the record.
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rustc_hash::FxBuildHasher;
 
@@ -140,15 +143,15 @@ pub struct Outbound {
     /// The numbers that may be used; None: all that there are.
     pub lease: Option<Arc<Lease>>,
     /// None: nothing is compressed.
-    pub compressor: Option<Compressor>,
+    pub compressor: Option<Mutex<Compressor>>,
     /// Octets in front of what the sealer makes, in tunnel mode.
     pub around: usize,
-    /// When the last keep-alive left.
-    pub kept_alive: f64,
     /// Octets of the largest outer packet, as configured.
     pub most: usize,
-    path_mtu: usize,
-    path_until: f64,
+    /// The last number that left, or was given up: numbers leave in the order in which they were claimed.
+    pub left: AtomicU64,
+    /// A time, as in the slot.
+    kept_alive: AtomicU64,
 }
 
 impl Outbound {
@@ -158,12 +161,11 @@ impl Outbound {
         let udp_octets = if sa.encapsulation.is_some() { udp::HEADER_OCTETS } else { 0 };
         Ok(Outbound {
             around: ip::header_octets(sa.destination.version) + udp_octets,
-            compressor: (sa.compression != 0).then(|| Compressor::new(sa.compression)),
-            kept_alive: now,
+            compressor: (sa.compression != 0).then(|| Mutex::new(Compressor::new(sa.compression))),
+            kept_alive: AtomicU64::new(now.to_bits()),
+            left: AtomicU64::new(slot.sequence()),
             lease: None,
             most: if sa.path_mtu == 0 { largest } else { largest.min(sa.path_mtu) },
-            path_mtu: 0,
-            path_until: 0.0,
             header,
             service: Service::new(sa, slot, engine)?,
         })
@@ -188,14 +190,30 @@ impl Outbound {
     /// Octets of the largest outer packet that gets through, as far as is known.
     #[inline]
     pub fn mtu(&self, now: f64) -> usize {
-        if self.path_mtu != 0 && now < self.path_until { self.most.min(self.path_mtu) } else { self.most }
+        let (mtu, until) = self.service.slot.path();
+        if mtu != 0 && now < until { self.most.min(mtu) } else { self.most }
     }
 
     /// Believe for a while that no more than `mtu` octets get through; what is believed then.
-    pub fn learn_mtu(&mut self, mtu: usize, now: f64) -> usize {
-        self.path_mtu = mtu.max(icmp::floor(self.service.sa.destination.version));
-        self.path_until = now + icmp::PATH_SECONDS;
-        self.mtu(now)
+    pub fn learn_mtu(&self, mtu: usize, now: f64) -> usize {
+        let believed = self.most.min(mtu.max(icmp::floor(self.service.sa.destination.version)));
+        self.service.slot.set_path(believed, now + icmp::PATH_SECONDS);
+        believed
+    }
+
+    /// When the last keep-alive left.
+    pub fn kept_alive(&self) -> f64 {
+        f64::from_bits(self.kept_alive.load(Ordering::Relaxed))
+    }
+
+    /// As above.
+    pub fn set_kept_alive(&self, now: f64) {
+        self.kept_alive.store(now.to_bits(), Ordering::Relaxed);
+    }
+
+    /// What is remembered of its compression, if it has any.
+    pub fn compression(&self) -> Option<MutexGuard<'_, Compressor>> {
+        Some(self.compressor.as_ref()?.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
@@ -203,8 +221,15 @@ impl Outbound {
 pub struct Inbound {
     /// Keys and statistics. Its slot's sequence number is the right edge of the window, as last written.
     pub service: Service,
+    replay: Mutex<Window>,
+}
+
+impl Inbound {
     /// Which numbers were seen.
-    pub replay: Window,
+    #[inline]
+    pub fn replay(&self) -> MutexGuard<'_, Window> {
+        self.replay.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// The place of a record in its half of the database; another record may have it once it is removed.
@@ -330,7 +355,7 @@ impl Sadb {
         let mut replay = Window::new(sa.replay_window, slot.sequence(), sa.esn);
         replay.set_lost(slot.lost());
         slot.set_window(replay.newest());
-        let id = self.inbound.add(Inbound { service: Service::new(sa, slot, engine)?, replay });
+        let id = self.inbound.add(Inbound { service: Service::new(sa, slot, engine)?, replay: Mutex::new(replay) });
         self.inbound_names.insert(name(&key), id);
         *self.ends.entry(ends).or_default() += 1;
         Ok(id)
@@ -415,25 +440,18 @@ impl Sadb {
         self.ends.contains_key(&(source, destination))
     }
 
-    /// The record with this id, which `find_in` gave.
-    #[inline]
-    pub fn inbound(&mut self, id: Id) -> &mut Inbound {
-        self.inbound.all[id as usize].as_mut().expect("in service")
-    }
-
-    /// The record with this id, which `serving` or `find_out` gave.
-    #[inline]
+    /// The record with this id, which `find_out` gave, to finish it.
     pub fn outbound(&mut self, id: Id) -> &mut Outbound {
         self.outbound.all[id as usize].as_mut().expect("in service")
     }
 
-    /// The same, only to look at.
+    /// The record with this id, which `find_in` gave.
     #[inline]
     pub fn inbound_ref(&self, id: Id) -> &Inbound {
         self.inbound.all[id as usize].as_ref().expect("in service")
     }
 
-    /// The same, only to look at.
+    /// The record with this id, which `serving` or `find_out` gave.
     #[inline]
     pub fn outbound_ref(&self, id: Id) -> &Outbound {
         self.outbound.all[id as usize].as_ref().expect("in service")

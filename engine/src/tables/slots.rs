@@ -1,13 +1,14 @@
 //! One SA's slot in the counters file: sequence number, statistics, the life of its key. The layout is that of
 //! `culvert.dataplane.userspace.counters`: 80 numbers of eight octets, in the machine's own order.
 //!
-//! One worker writes, everyone may read: so plain stores of eight octets, never torn, and no locked instruction per
-//! packet. Only the sequence number has an order to keep: it is there before the packet that carries it leaves, because
-//! whoever goes on from the file must not repeat one (RFC 4303 section 3.3.3).
+//! Everyone may read. Where one worker writes, it writes with plain stores of eight octets, never torn, and no locked
+//! instruction per packet; where several do, they add. Sequence numbers are claimed, whoever writes, and have an order to
+//! keep: the number is there before the packet that carries it leaves, because whoever goes on from the file must not
+//! repeat one (RFC 4303 section 3.3.3).
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
-use std::sync::atomic::Ordering::{Relaxed, Release};
+use std::sync::atomic::Ordering::{AcqRel, Relaxed, Release};
 
 use super::sa::Limits;
 use crate::reason::{REASONS, Reason};
@@ -43,6 +44,8 @@ pub const PATH_MTU: usize = 11;
 pub const PATH_UNTIL: usize = 12;
 /// Which of the newest numbers were seen.
 pub const WINDOW: usize = 13;
+/// The worker that the last packet went by.
+pub const WORKER: usize = 14;
 /// One number for each reason to drop.
 pub const DROPS: usize = 16;
 
@@ -71,23 +74,24 @@ impl Words for HeapWords {
     }
 }
 
-#[inline]
-fn add(word: &AtomicU64, more: u64) {
-    word.store(word.load(Relaxed).wrapping_add(more), Relaxed);
-}
-
 /// One SA's numbers.
 #[derive(Clone)]
 pub struct Slot {
     words: Arc<dyn Words>,
     base: usize,
+    is_shared: bool,
 }
 
 impl Slot {
     /// Of the numbers from `base` on. Panics where there aren't enough.
     pub fn new(words: Arc<dyn Words>, base: usize) -> Slot {
         assert!(words.words().len() >= base + SLOT_WORDS, "the counters are too few for this slot");
-        Slot { words, base }
+        Slot { words, base, is_shared: false }
+    }
+
+    /// For several workers that write.
+    pub fn shared(self) -> Slot {
+        Slot { is_shared: true, ..self }
     }
 
     /// With memory of its own.
@@ -107,6 +111,16 @@ impl Slot {
     }
 
     #[inline]
+    fn add(&self, at: usize, more: u64) {
+        let word = &self.all()[at];
+        if self.is_shared {
+            word.fetch_add(more, Relaxed);
+        } else {
+            word.store(word.load(Relaxed).wrapping_add(more), Relaxed);
+        }
+    }
+
+    #[inline]
     fn set(&self, at: usize, number: u64) {
         self.all()[at].store(number, Relaxed);
     }
@@ -122,7 +136,15 @@ impl Slot {
         self.get(SEQUENCE)
     }
 
-    /// Before the packet that carries it leaves.
+    /// Take so many numbers to send, up to `last`: the one before the first of them, or None where so many aren't left.
+    /// Nobody else gets them.
+    #[inline]
+    pub fn claim(&self, count: u64, last: u64) -> Option<u64> {
+        let behind = |before: u64| before.checked_add(count).filter(|after| *after <= last);
+        self.all()[SEQUENCE].fetch_update(AcqRel, Relaxed, behind).ok()
+    }
+
+    /// The right edge of the window, or where to go on.
     #[inline]
     pub fn set_sequence(&self, number: u64) {
         self.all()[SEQUENCE].store(number, Release);
@@ -144,24 +166,28 @@ impl Slot {
     /// So many inner packets and octets were carried.
     #[inline]
     pub fn add_use(&self, packets: u64, octets: u64, now: f64) {
-        let all = self.all();
-        add(&all[PACKETS], packets);
-        add(&all[OCTETS], octets);
+        self.add(PACKETS, packets);
+        self.add(OCTETS, octets);
         self.add_life(packets, octets, now);
     }
 
     /// What counts for the key's life only.
     #[inline]
     pub fn add_life(&self, packets: u64, octets: u64, now: f64) {
-        let all = self.all();
-        add(&all[LIFE_PACKETS], packets);
-        add(&all[LIFE_OCTETS], octets);
-        all[LAST_USE].store(now.to_bits(), Relaxed);
+        self.add(LIFE_PACKETS, packets);
+        self.add(LIFE_OCTETS, octets);
+        self.set(LAST_USE, now.to_bits());
+    }
+
+    /// The last packet went by this worker.
+    #[inline]
+    pub fn set_worker(&self, number: usize) {
+        self.set(WORKER, number as u64);
     }
 
     /// A packet of this SA died.
     pub fn count_drop(&self, reason: Reason) {
-        add(&self.all()[DROPS + reason as usize], 1);
+        self.add(DROPS + reason as usize, 1);
     }
 
     /// Packets of this SA that died of it.
@@ -298,6 +324,33 @@ mod tests {
         assert_eq!((slot.life_packets(), slot.life_octets(), slot.last_use()), (2, 150, 9.0));
         assert_eq!((slot.path(), slot.drops(Reason::Replay), slot.drops(Reason::Runt)), ((1280, 10.0), 1, 0));
         assert_eq!(slot.clone().sequence(), u64::MAX);
+    }
+
+    #[test]
+    fn no_number_is_claimed_twice_nor_any_behind_the_last() {
+        let slot = Slot::alone().shared();
+        slot.set_sequence(10);
+        let claims = || -> Vec<u64> { std::iter::from_fn(|| slot.claim(3, 30_010)).collect() };
+        let mut firsts: Vec<u64> = std::thread::scope(|scope| {
+            let all: Vec<_> = (0..4).map(|_| scope.spawn(claims)).collect();
+            all.into_iter().flat_map(|each| each.join().unwrap()).collect()
+        });
+        firsts.sort_unstable();
+        assert_eq!(firsts, (0..10_000).map(|number| 10 + 3 * number).collect::<Vec<u64>>());
+        assert_eq!((slot.sequence(), slot.claim(1, 30_010), slot.claim(2, u64::MAX)), (30_010, None, Some(30_010)));
+        slot.set_sequence(u64::MAX);
+        assert_eq!(slot.claim(1, u64::MAX), None);
+    }
+
+    #[test]
+    fn what_several_add_is_all_there() {
+        let slot = Slot::alone().shared();
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| (0..5000).for_each(|_| slot.add_use(1, 7, 1.0)));
+            }
+        });
+        assert_eq!((slot.packets(), slot.octets(), slot.life_packets()), (20_000, 140_000, 20_000));
     }
 
     #[test]

@@ -121,7 +121,10 @@ impl Gateway {
         if !is_plain || is_esp_runt(&layout, esp.len()) {
             return None;
         }
-        let number = record.replay.number_of(low).filter(|number| record.replay.check(*number))?;
+        let number = {
+            let window = record.replay();
+            window.number_of(low).filter(|number| window.check(*number))?
+        };
         let esp = arrived.range.start + esp.start..arrived.range.start + esp.end;
         Some(Pending { esp, number, record: id, outer, headers: arrived.headers, whole: arrived.range.clone() })
     }
@@ -178,7 +181,7 @@ impl Gateway {
         now: f64,
     ) -> Result<(Range<usize>, Arc<Policy>), Refusal> {
         let without = |reason| (reason, None);
-        let record = self.sadb.inbound(each.record);
+        let record = self.sadb.inbound_ref(each.record);
         number_is_good(record, &octets[each.esp.clone()], each, right, now).map_err(without)?;
         let (keyed, mode) = (&record.service.keyed, record.service.sa.mode);
         debug_assert!(mode == Mode::Tunnel);
@@ -225,11 +228,11 @@ impl Gateway {
 }
 
 /// The rest of RFC 4303 section 3.4 for a packet whose ICV was looked at, behind all earlier ones.
-fn number_is_good(record: &mut Inbound, esp: &[u8], each: &Pending, right: bool, now: f64) -> Result<(), Reason> {
+fn number_is_good(record: &Inbound, esp: &[u8], each: &Pending, right: bool, now: f64) -> Result<(), Reason> {
     if record.service.is_dead(now) {
         return Err(Reason::ExpiredIn);
     }
-    let window = &mut record.replay;
+    let mut window = record.replay();
     match window.number_of(ip::long(esp, 4)).filter(|number| window.check(*number)) {
         None => return Err(Reason::Replay),
         // The window has moved so far that the packet names another number now, of which it can't be authentic.

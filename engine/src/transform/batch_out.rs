@@ -104,13 +104,26 @@ pub struct OutBatch {
     /// What became of each.
     pub out: Vec<Out>,
     used: usize,
+    /// For each of `out`, how many claims were made when it was done.
+    claims: Vec<usize>,
 }
 
 impl OutBatch {
     /// Forget the last batch.
     pub fn clear(&mut self) {
         self.out.clear();
+        self.claims.clear();
         self.used = 0;
+    }
+
+    fn push(&mut self, out: Out, claims: usize) {
+        self.out.push(out);
+        self.claims.push(claims);
+    }
+
+    /// Behind the last one of `out` that needs no more than so many claims.
+    pub fn end_of(&self, claims: usize) -> usize {
+        self.claims.partition_point(|needed| *needed <= claims)
     }
 
     /// Octets framed so far.
@@ -161,15 +174,15 @@ impl Gateway {
         if let Some(inner) = inner
             && let Plan::Fast(id, _) = self.plan(&inner, plans)
             && self.is_ordinary(id, run, &inner, first, now)
+            && self.frame_run(id, run, &inner, framing(id), batch, now)
         {
-            self.frame_run(id, run, &inner, framing(id), batch, now);
             return;
         }
         for segment in 0..run.count() {
             let mut packet = vec![0; run.octets(segment)];
             run.write(segment, &mut packet);
             let verdict = self.outbound(&packet, now);
-            batch.out.push(Out::Other(verdict, packet));
+            batch.push(Out::Other(verdict, packet), self.claims.count());
         }
     }
 
@@ -207,6 +220,7 @@ impl Gateway {
             && !(service.sa.mss.is_some() && is_syn(first, inner))
     }
 
+    /// False where another worker took the numbers that were left.
     fn frame_run<R: Run>(
         &mut self,
         id: Id,
@@ -215,17 +229,18 @@ impl Gateway {
         framing: Framing,
         batch: &mut OutBatch,
         now: f64,
-    ) {
+    ) -> bool {
         let count = run.count();
-        let slot = &self.sadb.outbound_ref(id).service.slot;
-        let before = slot.sequence();
-        slot.set_sequence(before + count as u64);
+        let record = self.sadb.outbound_ref(id);
+        let Some(before) = record.service.slot.claim(count as u64, record.leased()) else { return false };
+        self.claims.add(id, before + 1, before + count as u64);
         let mut octets = 0;
         for segment in 0..count {
             octets += run.octets(segment) as u64;
             self.frame(id, run, segment, inner, framing, before + 1 + segment as u64, batch);
         }
         self.sadb.outbound_ref(id).service.slot.add_use(count as u64, octets, now);
+        true
     }
 
     #[allow(clippy::too_many_arguments, reason = "one packet's worth of facts")]
@@ -282,7 +297,7 @@ impl Gateway {
             record: id,
             outer,
         };
-        batch.out.push(Out::Framed(framed));
+        batch.push(Out::Framed(framed), self.claims.count());
     }
 
     /// Seal all that was framed since the batch was cleared, and finish the UDP headers that are ours.

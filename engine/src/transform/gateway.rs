@@ -2,11 +2,15 @@
 //!
 //! Packets never panic: any octets give a verdict. No socket, clock or random source of its own.
 
+use std::sync::Arc;
+
+use super::claims::Claims;
 use super::inbound::{self, Incoming};
 use super::outbound::{self, Outgoing};
 use super::verdict::{Dropped, Verdict};
 use crate::crypto::{Engine, Random};
 use crate::reason::Reason;
+use crate::tables::leases::Lease;
 use crate::tables::sa::{Policy, SecurityAssociation};
 use crate::tables::sadb::{Id, Inbound, Outbound, Record, Refused, Sadb};
 use crate::tables::slots::Slot;
@@ -23,12 +27,14 @@ pub enum Heard {
     Nothing,
 }
 
-/// See the module.
+/// See the module. Several gateways, each a worker's, may share their tables. They are changed while only one has them.
 pub struct Gateway {
     /// SAs in service.
-    pub sadb: Sadb,
+    pub sadb: Arc<Sadb>,
     /// Policies in service.
-    pub spd: Spd,
+    pub spd: Arc<Spd>,
+    /// Numbers that were taken and have not left.
+    pub claims: Claims,
     pub(super) engine: Box<dyn Engine>,
     pub(super) random: Box<dyn Random>,
     pub(super) outgoing: outbound::Memory,
@@ -39,8 +45,9 @@ impl Gateway {
     /// Without SAs and policies: every packet passes by.
     pub fn new(engine: Box<dyn Engine>, random: Box<dyn Random>) -> Gateway {
         Gateway {
-            sadb: Sadb::default(),
-            spd: Spd::default(),
+            sadb: Arc::default(),
+            spd: Arc::default(),
+            claims: Claims::default(),
             engine,
             random,
             outgoing: outbound::Memory::default(),
@@ -55,26 +62,52 @@ impl Gateway {
 
     /// Put an SA into service; its slot says where its counters stand.
     pub fn add_sa(&mut self, sa: SecurityAssociation, slot: Slot, now: f64) -> Result<Record<Id, Id>, Refused> {
-        self.sadb.add(sa, slot, now, self.engine.as_ref())
+        alone(&mut self.sadb).add(sa, slot, now, self.engine.as_ref())
+    }
+
+    /// The numbers that an outbound SA may use; None: all that there are.
+    pub fn set_lease(&mut self, id: Id, lease: Option<Arc<Lease>>) {
+        alone(&mut self.sadb).outbound(id).lease = lease;
     }
 
     /// Take an SA out of service.
     pub fn remove_sa(&mut self, sa: &SecurityAssociation) -> Result<Record<Inbound, Outbound>, Refused> {
-        self.sadb.remove(sa)
+        alone(&mut self.sadb).remove(sa)
     }
 
     /// Put a policy into service.
     pub fn add_policy(&mut self, policy: Policy) -> Result<(), SpdError> {
-        self.spd.add(policy)?;
+        alone(&mut self.spd).add(policy)?;
         self.forget_trails();
         Ok(())
     }
 
     /// Take a policy out of service.
     pub fn remove_policy(&mut self, policy: &Policy) -> Result<(), SpdError> {
-        self.spd.remove(policy)?;
+        alone(&mut self.spd).remove(policy)?;
         self.forget_trails();
         Ok(())
+    }
+
+    /// Have no tables for a while, so that another gateway may change them.
+    pub fn let_tables_go(&mut self) {
+        (self.sadb, self.spd) = (Arc::default(), Arc::default());
+    }
+
+    /// Have the tables of this one, which were changed.
+    pub fn share_tables(&mut self, other: &Gateway) {
+        (self.sadb, self.spd) = (other.sadb.clone(), other.spd.clone());
+        self.forget_trails();
+    }
+
+    /// See `Claims::turn`.
+    pub fn turn(&self, from: usize) -> usize {
+        self.claims.turn(from, &self.sadb)
+    }
+
+    /// See `Claims::leave`.
+    pub fn leave(&self, claims: std::ops::Range<usize>) {
+        self.claims.leave(claims, &self.sadb);
     }
 
     fn forget_trails(&mut self) {
@@ -84,8 +117,9 @@ impl Gateway {
 
     pub(super) fn way_out(&mut self) -> Outgoing<'_> {
         Outgoing {
-            sadb: &mut self.sadb,
+            sadb: &self.sadb,
             spd: &self.spd,
+            claims: &mut self.claims,
             engine: self.engine.as_mut(),
             random: self.random.as_mut(),
             memory: &mut self.outgoing,
@@ -93,7 +127,7 @@ impl Gateway {
     }
 
     pub(super) fn way_in(&mut self) -> Incoming<'_> {
-        Incoming { sadb: &mut self.sadb, spd: &self.spd, engine: self.engine.as_mut(), memory: &mut self.incoming }
+        Incoming { sadb: &self.sadb, spd: &self.spd, engine: self.engine.as_mut(), memory: &mut self.incoming }
     }
 
     /// What becomes of a clear IP packet (RFC 4301 section 5.1).
@@ -124,7 +158,7 @@ impl Gateway {
     }
 
     fn believe(&mut self, id: Id, complaint: &icmp::Complaint, now: f64) -> Heard {
-        let record = self.sadb.outbound(id);
+        let record = self.sadb.outbound_ref(id);
         let sequence = record.service.slot.sequence();
         let age = sequence.wrapping_sub(complaint.sequence_low.into()) & 0xFFFF_FFFF;
         // Numbers begin at 1, so there are no more ages than numbers sent.
@@ -143,20 +177,25 @@ impl Gateway {
 
     /// What the gateway sends by itself, asked about once a second: keep-alives, and dummies of silent SAs.
     pub fn due(&mut self, now: f64) -> Vec<Verdict> {
-        let talkative =
-            |record: &Outbound| record.service.sa.keep_alive_seconds != 0 || record.service.sa.dummy_seconds != 0;
-        let ids: Vec<Id> = self.sadb.all_outbound().filter(|(_, record)| talkative(record)).map(|(id, _)| id).collect();
-        ids.into_iter().flat_map(|id| self.due_of(id, now)).collect()
+        self.talkative().into_iter().flat_map(|id| self.due_of(id, now)).collect()
     }
 
-    fn due_of(&mut self, id: Id, now: f64) -> Vec<Verdict> {
+    /// SAs that send by themselves.
+    pub fn talkative(&self) -> Vec<Id> {
+        let talkative =
+            |record: &Outbound| record.service.sa.keep_alive_seconds != 0 || record.service.sa.dummy_seconds != 0;
+        self.sadb.all_outbound().filter(|(_, record)| talkative(record)).map(|(id, _)| id).collect()
+    }
+
+    /// What is due of one SA.
+    pub fn due_of(&mut self, id: Id, now: f64) -> Vec<Verdict> {
         let record = self.sadb.outbound_ref(id);
         let (sa, slot) = (&record.service.sa, &record.service.slot);
         let last = slot.last_use().max(slot.created());
         let (keep_alive, dummy) = (sa.keep_alive_seconds, sa.dummy_seconds);
         let is_silent = |since: f64, seconds: u64| seconds != 0 && now - since >= seconds as f64;
         let mut verdicts = Vec::new();
-        if is_silent(last.max(record.kept_alive), keep_alive) {
+        if is_silent(last.max(record.kept_alive()), keep_alive) {
             verdicts.push(self.way_out().keep_alive(id, now));
         }
         if is_silent(last, dummy) && !self.sadb.outbound_ref(id).service.is_dead(now) {
@@ -167,8 +206,7 @@ impl Gateway {
 
     /// The numbers that windows left behind unseen count from 0 again.
     pub fn forget_losses(&mut self) {
-        let ids: Vec<Id> = self.sadb.all_inbound().map(|(id, _)| id).collect();
-        ids.into_iter().for_each(|id| self.sadb.inbound(id).replay.set_lost(0));
+        self.sadb.all_inbound().for_each(|(_, record)| record.replay().set_lost(0));
     }
 
     /// Packets whose other fragments didn't come in time, asked about once a second: one of those that came, of each.
@@ -177,4 +215,8 @@ impl Gateway {
         expired.append(&mut self.incoming.expire(now));
         expired
     }
+}
+
+fn alone<T>(table: &mut Arc<T>) -> &mut T {
+    Arc::get_mut(table).expect("a table is changed while only one gateway has it")
 }

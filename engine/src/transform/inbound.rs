@@ -89,7 +89,7 @@ impl Memory {
 /// What becomes of protected packets.
 pub struct Incoming<'g> {
     /// SAs.
-    pub sadb: &'g mut Sadb,
+    pub sadb: &'g Sadb,
     /// Policies.
     pub spd: &'g Spd,
     /// Algorithms.
@@ -189,21 +189,22 @@ impl Incoming<'_> {
         start: usize,
         end: usize,
     ) -> Result<(u8, Vec<u8>), Reason> {
-        let record = self.sadb.inbound(id);
-        let (key, window) = (&record.service.keyed, &mut record.replay);
+        let record = self.sadb.inbound_ref(id);
+        let (key, mut window) = (&record.service.keyed, record.replay());
         let result = match record.service.sizes {
-            Sizes::Ah(octets) => open_ah(self.engine, key, octets, window, packet, start, end)
+            Sizes::Ah(octets) => open_ah(self.engine, key, octets, &mut window, packet, start, end)
                 .map(|payload| (payload.next_header, packet[payload.start..payload.end].to_vec())),
             Sizes::Esp(_) => {
                 let mut esp = packet[start..end].to_vec();
-                open_esp(self.engine, key, window, &mut esp)
+                open_esp(self.engine, key, &mut window, &mut esp)
                     .map(|payload| (payload.next_header, esp[payload.start..payload.end].to_vec()))
             }
         };
         let slot = &record.service.slot;
-        slot.set_sequence(record.replay.top());
-        slot.set_lost(record.replay.lost());
-        slot.set_window(record.replay.newest());
+        slot.set_sequence(window.top());
+        slot.set_lost(window.lost());
+        slot.set_window(window.newest());
+        drop(window);
         let (next, octets) = result?;
         decompressed(record.service.sa.compression, next, octets)
     }

@@ -6,6 +6,7 @@
 
 pub mod batch_in;
 pub mod batch_out;
+pub mod claims;
 pub mod gateway;
 pub mod inbound;
 pub mod ipcomp;

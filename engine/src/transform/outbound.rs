@@ -7,6 +7,7 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
+use super::claims::Claims;
 use super::ipcomp::Compressor;
 use super::seal::{seal_esp, sign_ah};
 use super::verdict::{Dropped, Sent, Verdict};
@@ -69,9 +70,11 @@ impl Memory {
 /// What becomes of clear packets.
 pub struct Outgoing<'g> {
     /// SAs.
-    pub sadb: &'g mut Sadb,
+    pub sadb: &'g Sadb,
     /// Policies.
     pub spd: &'g Spd,
+    /// Numbers that were taken.
+    pub claims: &'g mut Claims,
     /// Algorithms.
     pub engine: &'g mut dyn Engine,
     /// IVs, identifications, noise.
@@ -203,8 +206,8 @@ impl Outgoing<'_> {
     fn tunnel_payload(&mut self, job: &Job<'_>) -> (u8, Vec<u8>) {
         let next = if job.inner.version == 4 { next_header::IPV4 } else { next_header::IPV6 };
         let clear = &job.packet[..job.inner.length];
-        let record = self.sadb.outbound(job.record);
-        let (next, mut payload) = compressed(record.compressor.as_mut(), next, clear);
+        let record = self.sadb.outbound_ref(job.record);
+        let (next, mut payload) = compressed(record.compression().as_deref_mut(), next, clear);
         let least = record.service.sa.tfc_octets;
         if least > payload.len() && next != next_header::IPCOMP {
             // RFC 4303 section 2.7: the inner packet says itself how long it is.
@@ -330,8 +333,9 @@ impl Outgoing<'_> {
         let room = place.header_octets as isize + sizes.largest_payload(job.mtu - around);
         self.clamp(&mut job, room);
         let (header, clear) = job.packet[..job.inner.length].split_at(place.header_octets);
-        let compressor = self.sadb.outbound(job.record).compressor.as_mut();
-        let (next, payload) = compressed(compressor, place.protocol, clear);
+        let mut compressor = record.compression();
+        let (next, payload) = compressed(compressor.as_deref_mut(), place.protocol, clear);
+        drop(compressor);
         let too_big = around + sizes.sealed(payload.len()) as isize > job.mtu;
         // A source that may not be told so little is helped by cutting behind, as in tunnel mode.
         let may_tell = job.inner.dont_fragment && !in_pieces && room >= smallest_inner(job.inner.version);
@@ -394,8 +398,12 @@ impl Outgoing<'_> {
     pub(super) fn seal_behind(&mut self, id: Id, next: u8, payload: &[u8], packet: &mut Vec<u8>) -> Result<(), Reason> {
         let record = self.sadb.outbound_ref(id);
         let (service, sa) = (&record.service, &record.service.sa);
-        let number = service.slot.sequence() + 1;
-        service.slot.set_sequence(number);
+        let Some(before) = service.slot.claim(1, record.leased()) else {
+            // Another worker took the last one a moment ago.
+            return Err(record.out_of_numbers().unwrap_or(Reason::CounterJournal));
+        };
+        let number = before + 1;
+        self.claims.add(id, number, number);
         let Sizes::Ah(header_octets) = service.sizes else {
             let before = if sa.encapsulation.is_some() { udp::HEADER_OCTETS } else { 0 };
             let mut sealed = seal_esp(self.engine, self.random, &service.keyed, sa.spi, number, next, payload, before);

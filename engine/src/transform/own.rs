@@ -47,16 +47,17 @@ impl Outgoing<'_> {
         let mut packet = self.emit(id, &Front::Outer(&of_the_gateway()), protocol, sizes.sealed(octets) + udp_octets);
         let mut noise = vec![0; octets];
         self.random.fill(&mut noise);
-        let sealed = self.seal_behind(id, next_header::NONE, &noise, &mut packet);
-        debug_assert!(sealed.is_ok());
+        if let Err(reason) = self.seal_behind(id, next_header::NONE, &noise, &mut packet) {
+            return drop_of(self.sadb.outbound_ref(id), id, reason, None, None);
+        }
         self.sadb.outbound_ref(id).service.slot.add_life(1, octets as u64, now);
         Verdict::Send(Sent { packets: vec![packet], policy: None, record: id, bundled: None })
     }
 
     /// One octet that keeps a NAT's mapping (RFC 3948 section 2.3).
     pub fn keep_alive(&mut self, id: Id, now: f64) -> Verdict {
-        let record = self.sadb.outbound(id);
-        record.kept_alive = now;
+        let record = self.sadb.outbound_ref(id);
+        record.set_kept_alive(now);
         let sa = &record.service.sa;
         let (source, destination) = (sa.source, sa.destination);
         let ports = sa.encapsulation.expect("only an SA that goes in UDP has keep-alives");

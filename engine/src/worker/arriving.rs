@@ -1,6 +1,7 @@
 //! In: what arrived for a security protocol is opened and given to the kernel, which forwards or takes it.
 
 use std::ops::Range;
+use std::sync::PoisonError;
 
 use super::leaving::{reason_of, sentence};
 use super::{Worker, now};
@@ -13,7 +14,6 @@ use crate::tables::sadb::{Id, Record};
 use crate::transform::batch_in::{Arrived, In};
 use crate::transform::gateway::Heard;
 use crate::transform::verdict::{Delivered, Dropped, Verdict};
-use crate::wire::icmp::PATH_SECONDS;
 use crate::wire::ip;
 
 /// Calls for more before others get their turn. Where a call brought less than it could there is no more, and the poller
@@ -53,15 +53,17 @@ impl Worker {
 
     /// A burst from one of a link's queues.
     pub(super) fn arrive_past_the_stack(&mut self, at: usize) {
+        let xsk = self.doors.queues[at].xsk.clone();
+        let mut xsk = xsk.lock().unwrap_or_else(PoisonError::into_inner);
         for _ in 0..ROUNDS_MAX {
             let mut arrived = Vec::new();
-            if self.doors.queues[at].receive(&mut arrived) == 0 {
+            if xsk.receive(&mut arrived) == 0 {
                 return;
             }
-            let Some(mut frames) = self.doors.queues[at].lend() else { return };
+            let Some(mut frames) = xsk.lend() else { return };
             self.open(frames.octets(), &arrived);
-            self.doors.queues[at].take_back(frames);
-            self.doors.queues[at].give_back();
+            xsk.take_back(frames);
+            xsk.give_back();
         }
     }
 
@@ -87,7 +89,9 @@ impl Worker {
 
     fn count_delivered(&mut self, id: Id, octets: usize) {
         self.moved.insert(id);
-        let row = mode_row(&self.gateway.sadb.inbound_ref(id).service.sa);
+        let service = &self.gateway.sadb.inbound_ref(id).service;
+        service.slot.set_worker(self.number);
+        let row = mode_row(&service.sa);
         self.counters.add_mode(row, false, 1, octets as u64);
     }
 
@@ -134,15 +138,11 @@ impl Worker {
         for range in received.packets {
             let packet = &received.octets[range];
             match self.gateway.told_too_big(packet, now) {
-                Heard::Learned(id, mtu) => {
-                    let slot = &self.gateway.sadb.outbound_ref(id).service.slot;
-                    slot.set_path(mtu, now + PATH_SECONDS);
-                }
                 Heard::Dropped(Verdict::Drop(dropped)) => {
                     debug_assert!(dropped.reason == Reason::ForgedTooBig);
                     self.count(packet, &dropped, now, "", true);
                 }
-                Heard::Dropped(_) | Heard::Nothing => {}
+                Heard::Learned(..) | Heard::Dropped(_) | Heard::Nothing => {}
             }
         }
     }

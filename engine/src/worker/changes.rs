@@ -1,6 +1,6 @@
 //! Changes of SAs and policies: all of a message, or none.
 
-use super::{Way, Worker, now};
+use super::{Way, Ways, Worker, now};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
@@ -8,9 +8,29 @@ use crate::control::{Change, Reply};
 use crate::tables::leases::{Known, Lease};
 use crate::tables::sa::{Direction, SecurityAssociation};
 use crate::tables::sadb::Record;
-use crate::wire::icmp::PATH_SECONDS;
 
 impl Worker {
+    /// One of several from now on; others may use the same SAs.
+    pub fn join(&mut self) {
+        self.gateway.claims.keep();
+    }
+
+    /// Know nothing for a while, so that another worker may make changes.
+    pub fn let_tables_go(&mut self) {
+        self.gateway.let_tables_go();
+        self.ways = Arc::default();
+    }
+
+    /// Know what this one knows, which has made changes.
+    pub fn share_tables(&mut self, other: &Worker) {
+        self.gateway.share_tables(&other.gateway);
+        self.ways = other.ways.clone();
+    }
+
+    fn ways(&mut self) -> &mut Ways {
+        Arc::get_mut(&mut self.ways).expect("changes are made while no other worker knows anything")
+    }
+
     /// Make these changes, each with the number of its SA's slot.
     pub fn apply(&mut self, changes: Vec<(Change, i64)>, leases: Vec<Known>) -> Reply {
         if let Err(error) = self.counters.refresh() {
@@ -119,23 +139,24 @@ impl Worker {
 
     fn add_sa(&mut self, sa: &SecurityAssociation, slot: i64, known: Option<&Known>) -> Result<(), String> {
         let slot = usize::try_from(slot).ok().and_then(|slot| self.counters.slot(slot));
-        let slot = slot.ok_or("the counters file has no such slot")?;
+        let mut slot = slot.ok_or("the counters file has no such slot")?;
+        if self.gateway.claims.are_kept() {
+            slot = slot.shared();
+        }
+        slot.set_worker(0);
         if slot.sequence() > sa.sequence_max() {
             slot.set_sequence(sa.sequence_max());
         }
         let now = now();
-        let (path_mtu, path_until) = slot.path();
         let record = self.gateway.add_sa(sa.clone(), slot, now).map_err(|refused| refused.to_string())?;
         if let Record::Out(id) = record {
-            self.ways.insert(id, self.way_of(sa));
+            let way = self.way_of(sa);
+            self.ways().insert(id, way);
             self.talkative += usize::from(is_talkative(sa));
             let lease = known.and_then(|known| Lease::new(known, sa.sequence_max())).map(Arc::new);
-            let record = self.gateway.sadb.outbound(id);
-            self.new_leases.extend(lease.clone().map(|lease| (lease, record.service.slot.sequence())));
-            record.lease = lease;
-            if path_mtu != 0 && now < path_until {
-                self.gateway.sadb.outbound(id).learn_mtu(path_mtu, path_until - PATH_SECONDS);
-            }
+            let sequence = self.gateway.sadb.outbound_ref(id).service.slot.sequence();
+            self.new_leases.extend(lease.clone().map(|lease| (lease, sequence)));
+            self.gateway.set_lease(id, lease);
         }
         Ok(())
     }
@@ -156,7 +177,7 @@ impl Worker {
         };
         self.gateway.remove_sa(sa).map_err(|refused| refused.to_string())?;
         if let Some(id) = found {
-            self.ways.remove(&id);
+            self.ways().remove(&id);
             self.talkative -= usize::from(is_talkative(sa));
         }
         Ok(())

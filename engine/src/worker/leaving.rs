@@ -2,6 +2,7 @@
 
 use std::io;
 use std::ops::Range;
+use std::sync::PoisonError;
 
 use super::{Way, Worker, now};
 use crate::account::mode_row;
@@ -12,10 +13,10 @@ use crate::io::udp;
 use crate::reason::Reason;
 use crate::tables::sadb::{Id, Record};
 use crate::transform::batch_in::{Headers, whole};
-use crate::transform::batch_out::{Framed, Framing, Out, Outer};
+use crate::transform::batch_out::{Framed, Framing, Out, OutBatch, Outer};
 use crate::transform::verdict::{Dropped, Sent, Verdict};
 use crate::wire::address::Address;
-use crate::wire::icmp::{PATH_SECONDS, floor};
+use crate::wire::icmp::floor;
 use crate::wire::{fragment, ip};
 
 /// Reads from the TUN before what was read is sent.
@@ -85,10 +86,25 @@ impl Worker {
         }
     }
 
+    /// All that was sealed, in its order; where others send by the same SAs, each part when it is its turn.
     fn send_batch(&mut self, now: f64) {
         let mut batch = std::mem::take(&mut self.batch);
+        let (mut from, mut claim) = (0, 0);
+        while from < batch.out.len() {
+            let next = self.gateway.turn(claim);
+            let to = batch.end_of(next);
+            self.send_part(&batch, from..to, now);
+            self.gateway.leave(claim..next);
+            (from, claim) = (to, next);
+        }
+        self.gateway.claims.clear();
+        batch.clear();
+        self.batch = batch;
+    }
+
+    fn send_part(&mut self, batch: &OutBatch, part: Range<usize>, now: f64) {
         let (mut raw, mut run): (Vec<usize>, Option<Run>) = (Vec::new(), None);
-        for at in 0..batch.out.len() {
+        for at in part {
             let way = match &batch.out[at] {
                 Out::Framed(framed) => self.ways.get(&framed.record).copied(),
                 Out::Other(..) => None,
@@ -115,13 +131,13 @@ impl Worker {
         }
         self.send_run(run.take(), &batch.octets, now);
         self.send_raw(&batch.out, &mut raw, &batch.octets, now);
-        batch.clear();
-        self.batch = batch;
     }
 
     fn count_framed(&self, framed: &Framed) {
         self.used_number(framed.record);
-        let row = mode_row(&self.gateway.sadb.outbound_ref(framed.record).service.sa);
+        let service = &self.gateway.sadb.outbound_ref(framed.record).service;
+        service.slot.set_worker(self.number);
+        let row = mode_row(&service.sa);
         self.counters.add_mode(row, true, 1, framed.inner_octets as u64);
     }
 
@@ -153,8 +169,9 @@ impl Worker {
         if sent.policy.is_some() {
             let octets = ip::parse(packet).map_or(packet.len(), |inner| inner.length) as u64;
             for id in [Some(sent.record), sent.bundled].into_iter().flatten() {
-                let row = mode_row(&self.gateway.sadb.outbound_ref(id).service.sa);
-                self.counters.add_mode(row, true, 1, octets);
+                let service = &self.gateway.sadb.outbound_ref(id).service;
+                service.slot.set_worker(self.number);
+                self.counters.add_mode(mode_row(&service.sa), true, 1, octets);
             }
         }
         for piece in &sent.packets {
@@ -196,10 +213,9 @@ impl Worker {
     }
 
     fn learn(&mut self, id: Id, mtu: usize, now: f64) {
-        let record = self.gateway.sadb.outbound(id);
+        let record = self.gateway.sadb.outbound_ref(id);
         if mtu < record.mtu(now) {
-            let mtu = record.learn_mtu(mtu, now);
-            record.service.slot.set_path(mtu, now + PATH_SECONDS);
+            record.learn_mtu(mtu, now);
         }
     }
 
@@ -248,7 +264,8 @@ impl Worker {
         let destination = |framed: &Framed| self.gateway.sadb.outbound_ref(framed.record).service.sa.destination;
         let first = destination(framed[0]);
         let Some(hop) = routes.hop(first, now) else { return 0 };
-        let Some(queue) = self.doors.queues.iter_mut().find(|queue| queue.link == hop.link) else { return 0 };
+        let Some(queue) = self.doors.queues.iter().find(|queue| queue.link == hop.link) else { return 0 };
+        let mut queue = queue.xsk.lock().unwrap_or_else(PoisonError::into_inner);
         let fits = |framed: &&&Framed| framed.range.len() <= hop.mtu && destination(framed) == first;
         let taken = framed.iter().take_while(fits);
         let sent = taken.take_while(|each| queue.put(&hop.header, &octets[each.range.clone()])).count();

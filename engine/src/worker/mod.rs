@@ -10,7 +10,7 @@ mod leaving;
 
 use std::collections::{HashMap, HashSet};
 use std::os::fd::RawFd;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use rustc_hash::FxBuildHasher;
@@ -52,9 +52,22 @@ pub struct Doors {
     /// Where ESP in UDP leaves and arrives.
     pub ports: Vec<UdpPort>,
     /// Where ESP leaves and arrives past the kernel's stack.
-    pub queues: Vec<Xsk>,
+    pub queues: Vec<Queue>,
     /// What says where it leaves to.
     pub routes: Option<Routes>,
+}
+
+/// One of a link's queues. All workers send by it; one of them receives.
+#[derive(Clone)]
+pub struct Queue {
+    /// With the link that it is of, and its descriptor.
+    pub xsk: Arc<Mutex<Xsk>>,
+    /// Of the link.
+    pub link: u32,
+    /// For a poller.
+    pub fd: RawFd,
+    /// This worker receives.
+    pub is_own: bool,
 }
 
 /// How an outbound SA's packets leave.
@@ -65,8 +78,12 @@ enum Way {
     Port(usize),
 }
 
+/// By SA.
+type Ways = HashMap<Id, Way, FxBuildHasher>;
+
 /// See the module.
 pub struct Worker {
+    number: usize,
     gateway: Gateway,
     doors: Doors,
     counters: Counters,
@@ -77,7 +94,7 @@ pub struct Worker {
     coalescer: Coalescer,
     read: Vec<u8>,
     received: Received,
-    ways: HashMap<Id, Way, FxBuildHasher>,
+    ways: Arc<Ways>,
     /// SAs that send by themselves.
     talkative: usize,
     /// So long a fragment may still wait for others.
@@ -116,6 +133,7 @@ pub fn now() -> f64 {
 impl Worker {
     /// `random`: for what is asked outside of the gateway.
     pub fn new(
+        number: usize,
         gateway: Gateway,
         doors: Doors,
         counters: Counters,
@@ -123,6 +141,7 @@ impl Worker {
         random: Box<dyn Random>,
     ) -> Worker {
         Worker {
+            number,
             gateway,
             doors,
             counters,
@@ -133,7 +152,7 @@ impl Worker {
             coalescer: Coalescer::default(),
             read: vec![0; READ_OCTETS],
             received: Received::default(),
-            ways: HashMap::default(),
+            ways: Arc::default(),
             talkative: 0,
             waiting_until: 0.0,
             journal,
@@ -158,8 +177,8 @@ impl Worker {
         doors.extend(complaints.map(|(at, receiver)| (receiver.fd(), Door::Complaints(at))));
         let ports = self.doors.ports.iter().enumerate();
         doors.extend(ports.map(|(at, port)| (port.fd(), Door::Port(at))));
-        let queues = self.doors.queues.iter().enumerate();
-        doors.extend(queues.map(|(at, queue)| (queue.fd(), Door::Queue(at))));
+        let queues = self.doors.queues.iter().enumerate().filter(|(_, queue)| queue.is_own);
+        doors.extend(queues.map(|(at, queue)| (queue.fd, Door::Queue(at))));
         doors.extend(self.doors.routes.iter().map(|routes| (routes.fd(), Door::Routes)));
         doors
     }
@@ -188,13 +207,21 @@ impl Worker {
             let dropped = Dropped { reason: Reason::ReassemblyTimeout, record: None, policy: None, answer: None };
             self.count(&packet, &dropped, now, "", false);
         }
-        let due = if self.talkative > 0 { self.gateway.due(now) } else { Vec::new() };
-        for verdict in due {
-            match verdict {
-                Verdict::Send(sent) => self.send_slowly(&sent, &[], now),
-                Verdict::Drop(dropped) => self.count(&[], &dropped, now, "", false),
-                _ => {}
-            }
+        let talkative = if self.talkative > 0 { self.gateway.talkative() } else { Vec::new() };
+        for id in talkative {
+            let due = self.gateway.due_of(id, now);
+            let claims = self.gateway.turn(0);
+            due.into_iter().for_each(|verdict| self.finish_due(verdict, now));
+            self.gateway.leave(0..claims);
+            self.gateway.claims.clear();
+        }
+    }
+
+    fn finish_due(&mut self, verdict: Verdict, now: f64) {
+        match verdict {
+            Verdict::Send(sent) => self.send_slowly(&sent, &[], now),
+            Verdict::Drop(dropped) => self.count(&[], &dropped, now, "", false),
+            _ => {}
         }
     }
 
@@ -216,7 +243,7 @@ impl Worker {
         self.edges_at = now;
         for id in std::mem::take(&mut self.moved) {
             if let Some(record) = self.gateway.sadb.try_inbound(id) {
-                self.journal.save_edge(record.service.slot.identity(), record.replay.top());
+                self.journal.save_edge(record.service.slot.identity(), record.replay().top());
             }
         }
     }
@@ -234,6 +261,8 @@ impl Worker {
 
     /// A packet met a mistake of ours. What was half done with the others of its burst is lost with it.
     pub fn count_mistake(&mut self) {
+        self.gateway.leave(0..self.gateway.claims.count());
+        self.gateway.claims.clear();
         self.batch = OutBatch::default();
         self.coalescer = Coalescer::default();
         self.read.resize(READ_OCTETS, 0);

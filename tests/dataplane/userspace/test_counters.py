@@ -335,3 +335,20 @@ def test_file_belongs_to_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 def test_nobody_else_can_read_it(tmp_path: Path) -> None:
     CountersFile(tmp_path / "counters")
     assert (tmp_path / "counters").stat().st_mode & 0o777 == 0o600
+
+
+def test_each_worker_has_rows_of_its_own(tmp_path: Path) -> None:
+    counters = CountersFile(tmp_path / "counters")
+    slot = counters.slot_for(name(1), OUT, set())
+    counters.numbers[counters.base(slot) + file.SEQUENCE] = 4711
+    counters.count_drop(list(Reason)[-1], 1.0, "x" * 1000)
+    places = [counters.mode_base(row, worker) + at for worker in range(16) for row in range(4) for at in range(4)]
+    assert len(set(places)) == 256
+    assert all(counters.numbers[place] == 0 for place in places), "nobody else's"
+    assert max(places) < counters.base(0)
+    for number, place in enumerate(places):
+        counters.numbers[place] = number
+    assert counters.mode(3, 15) == (252, 253, 254, 255)
+    assert (counters.drop(list(Reason)[-1])[0], sequence(counters, slot)) == (1, 4711)
+    counters.zero()
+    assert all(counters.mode(row, worker) == (0, 0, 0, 0) for row in range(4) for worker in range(16))

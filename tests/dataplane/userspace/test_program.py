@@ -1,5 +1,6 @@
 """Which packet process, and how long it stays awake: what the daemon's environment says of it."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ def native(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(program, "native_path", lambda: made)
     monkeypatch.delenv(program.CHOICE, raising=False)
     monkeypatch.delenv(program.BUSY_POLL, raising=False)
+    monkeypatch.delenv(program.WORKERS, raising=False)
     return made
 
 
@@ -36,6 +38,27 @@ def test_busy_polling_is_handed_over_and_told(native: Path, monkeypatch: pytest.
 def test_what_is_no_time_is_refused(native: Path, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
     monkeypatch.setenv(program.BUSY_POLL, text)
     with pytest.raises(NoSuchEngine, match=r"no number of microseconds in 0\.\.1000000"):
+        chosen()
+
+
+def test_as_many_workers_as_asked_for(native: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert chosen().workers == 1
+    monkeypatch.setenv(program.WORKERS, "16")
+    assert (chosen().workers, chosen().engine) == (16, "native (portable)")
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(3)))
+    monkeypatch.setenv(program.WORKERS, "auto")
+    assert chosen().workers == 3
+    assert chosen().words != chosen()._replace(workers=2).words, "a process with another number is another one"
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(200)))
+    assert chosen().workers == 16
+    monkeypatch.setenv(program.CHOICE, program.PYTHON)
+    assert chosen().workers == 1
+
+
+@pytest.mark.parametrize("text", ["", "0", "17", "-1", "two", "1.0", "²"])
+def test_what_is_no_number_of_workers_is_refused(native: Path, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    monkeypatch.setenv(program.WORKERS, text)
+    with pytest.raises(NoSuchEngine, match=r"neither auto nor a number in 1\.\.16"):
         chosen()
 
 

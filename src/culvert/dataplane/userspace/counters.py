@@ -40,10 +40,14 @@ LOCK_WAIT_SECONDS = 5.0
 _SLOTS, _BOOT, _MODES, _DROPS = 1, 2, 8, 32
 _DROP_NUMBERS, _DROP_REASONS = 32, 64
 _LAST_OCTETS = (_DROP_NUMBERS - 2) * 8
+_DROPS_END = _DROPS + _DROP_REASONS * _DROP_NUMBERS
+_MODE_NUMBERS = 16
+"""Of one worker: MODES rows of four. Those of the first are at _MODES, those of the others behind the drops."""
+_MODES_END = _DROPS_END + 15 * _MODE_NUMBERS
 
 # Slot, in numbers of eight octets. Those of a key's life, sequence and creation among them, only grow or stay.
 IDENTITY, DIRECTION, SEQUENCE, PACKETS, OCTETS, LAST_USE, CREATED = 0, 2, 3, 4, 5, 6, 7
-LIFE_PACKETS, LIFE_OCTETS, LOST, PATH_MTU, PATH_UNTIL, WINDOW, DROPS = 8, 9, 10, 11, 12, 13, 16
+LIFE_PACKETS, LIFE_OCTETS, LOST, PATH_MTU, PATH_UNTIL, WINDOW, WORKER, DROPS = 8, 9, 10, 11, 12, 13, 14, 16
 
 _SLOT_NUMBERS = SLOT_OCTETS // 8
 _HEADER_NUMBERS = HEADER_OCTETS // 8
@@ -98,9 +102,10 @@ class Counters:
         """Where a slot begins, as an index of `numbers` and `times`."""
         return _HEADER_NUMBERS + slot * _SLOT_NUMBERS
 
-    def mode_base(self, row: int) -> int:
-        """Where a row of MODES begins: packets in, octets in, packets out, octets out."""
-        return _MODES + row * 4
+    def mode_base(self, row: int, worker: int = 0) -> int:
+        """Where a worker's row of MODES begins: packets in, octets in, packets out, octets out."""
+        start = _DROPS_END + (worker - 1) * _MODE_NUMBERS if worker else _MODES
+        return start + row * 4
 
     def count_drop(self, reason: Reason, now: float, last: str) -> None:
         base = _DROPS + reason * _DROP_NUMBERS
@@ -117,8 +122,8 @@ class Counters:
         text = self._memory[start : start + _LAST_OCTETS].rstrip(b"\0").decode(errors="replace")
         return self.numbers[base], self.times[base + 1], text
 
-    def mode(self, row: int) -> tuple[int, int, int, int]:
-        base = self.mode_base(row)
+    def mode(self, row: int, worker: int = 0) -> tuple[int, int, int, int]:
+        base = self.mode_base(row, worker)
         numbers = self.numbers
         return numbers[base], numbers[base + 1], numbers[base + 2], numbers[base + 3]
 
@@ -128,7 +133,7 @@ class Counters:
 
     def zero(self) -> None:
         """Zero all packet, octet and drop counts; sequences and times of creation stay."""
-        for index in range(_MODES, _DROPS + _DROP_REASONS * _DROP_NUMBERS):
+        for index in range(_MODES, _MODES_END):
             self.numbers[index] = 0
         for slot in range(self.numbers[_SLOTS]):
             start = self.base(slot)

@@ -54,38 +54,47 @@ def rules(tun_name: str) -> tuple[Rule, ...]:
 
 
 class Detour:
-    """The TUN and what leads to it. `fd` is the TUN's descriptor, which the packet process inherits."""
+    """The TUN and what leads to it. `fds` are the TUN's descriptors, which the packet process inherits."""
 
-    def __init__(self, kernel: Kernel, tun_name: str, *, offloads: bool = False) -> None:
-        """`offloads`: whoever reads the TUN takes super-packets."""
+    def __init__(self, kernel: Kernel, tun_name: str, *, offloads: bool = False, queues: int = 1) -> None:
+        """`offloads`: whoever reads the TUN takes super-packets. `queues`: as many read it."""
         self._kernel = kernel
         self._name = tun_name
-        self._offloads = offloads
+        self._offloads, self._queues = offloads, queues
         self._rules = rules(tun_name)
         self._index = 0
         self._mtu = marks.TUN_MTU_MIN
-        self.fd = -1
+        self.fds: dict[str, int] = {}
 
-    def inherit(self, fd: int) -> None:
+    def inherit(self, fds: dict[str, int]) -> None:
         """Go on with a TUN that is open already. HostError where the device is gone."""
+        self.fds = fds
         self._index = self._kernel.index(self._name)
-        self.fd = fd
+
+    def forget(self) -> None:
+        """The device is gone, or as good as gone."""
+        for fd in self.fds.values():
+            os.close(fd)
+        self.fds = {}
 
     def open(self, mtu: int) -> None:
         """Make the TUN, then the routes, then the rules."""
         self._mtu = max(mtu, marks.TUN_MTU_MIN)
-        if self.fd < 0:
+        if not self.fds:
             self._open_tun()
         self._dress()
         for rule in self._rules:
             self._kernel.add_rule(rule)
 
     def _open_tun(self) -> None:
-        self.fd = open_tun(self._name, offloads=self._offloads)
+        self.fds = self._opened()
         self._index = self._kernel.index(self._name)
         for name, value in SETTINGS:
             with contextlib.suppress(OSError):
                 sysctl.write(name.format(self._name), value)
+
+    def _opened(self) -> dict[str, int]:
+        return open_tun(self._name, offloads=self._offloads, queues=self._queues)
 
     def _dress(self) -> None:
         self._kernel.set_link(self._name, mtu=self._mtu)
@@ -104,8 +113,7 @@ class Detour:
         facts = self._kernel.link(self._name)
         is_new = facts is None or facts.index != self._index
         if is_new:
-            os.close(self.fd)
-            self.fd = -1
+            self.forget()
             self._open_tun()
             sentences.append(f"the tunnel device {self._name} was deleted; made a new one")
         if is_new or not facts or not facts.up or facts.mtu != self._mtu or self._lacks_routes():
@@ -131,8 +139,8 @@ class Detour:
             with contextlib.suppress(HostError):
                 self._kernel.delete_detour_route(family, None)
         with contextlib.suppress(HostError):
-            if self.fd < 0 and self._kernel.link(self._name) is not None:
-                self.fd = open_tun(self._name, offloads=self._offloads)
-        if self.fd >= 0:
-            close_tun(self.fd)
-            self.fd = -1
+            if not self.fds and self._kernel.link(self._name) is not None:
+                self.fds = self._opened()
+        if self.fds:
+            close_tun(self.fds)
+            self.fds = {}

@@ -4,6 +4,7 @@ import socket
 from collections.abc import Iterable
 
 from culvert.dataplane.userspace import sockets
+from culvert.dataplane.userspace.shares import named
 from culvert.dataplane.userspace.sockets import UdpPort
 from culvert.dataplane.userspace.wanted import Wanted
 from culvert.dataplane.userspace.xdp import FastLinks
@@ -13,26 +14,27 @@ from culvert.ipsec.sa import SecurityAssociation
 class Doors:
     """Sockets by the names that the packet process knows them by."""
 
-    def __init__(self, choice: str) -> None:
-        """`choice`: how plain ESP comes and goes; see `xdp`."""
+    def __init__(self, choice: str, workers: int = 1) -> None:
+        """`choice`: how plain ESP comes and goes; see `xdp`. `workers`: of the packet process, each with its own."""
+        self._workers = workers
         self._always: dict[str, socket.socket] = {}
-        self._ports: dict[UdpPort, socket.socket] = {}
-        self._fast = FastLinks(choice)
+        self._ports: dict[UdpPort, list[socket.socket]] = {}
+        self._fast = FastLinks(choice, workers)
         self._heard: frozenset[UdpPort] = frozenset()
         """Ports that the packet process hears of."""
 
     def open(self) -> None:
         """Those that are always open."""
-        self._always = self._always or sockets.open_all()
+        self._always = self._always or sockets.open_all(self._workers)
 
     def inherit(self, fds: dict[str, int]) -> None:
         """Go on with sockets that are open already, and that a packet process has; descriptors by their names."""
         self._fast.inherit(fds)
-        for name, fd in fds.items():
+        for name, fd in sorted(fds.items()):
             opened = socket.socket(fileno=fd)
             if name.startswith("udp"):
-                version, _, port = name.removeprefix("udp").partition("-")
-                self._ports[UdpPort(int(version), int(port))] = opened
+                version, _, port = name.removeprefix("udp").partition(".")[0].partition("-")
+                self._ports.setdefault(UdpPort(int(version), int(port)), []).append(opened)
             else:
                 self._always[name] = opened
         self._heard = frozenset(self._ports)
@@ -50,11 +52,12 @@ class Doors:
         """Whether it was opened now; False where it is open already. OSError where another program has it."""
         if port in self._ports:
             return False
-        self._ports[port] = sockets.open_udp(port)
+        self._ports[port] = sockets.open_ports(port, self._workers)
         return True
 
     def close_port(self, port: UdpPort) -> None:
-        self._ports.pop(port).close()
+        for opened in self._ports.pop(port):
+            opened.close()
 
     def close_ports_but(self, wanted: Iterable[UdpPort]) -> None:
         """Those that nobody asks for any more."""
@@ -65,7 +68,8 @@ class Doors:
         """What a new packet process inherits."""
         self._fast.renew(wanted.esp_links)
         self._heard = wanted.udp_ports
-        opened = {**self._always, **{port.name: self._ports[port] for port in self._heard}}
+        ports = ((port.name, at, each) for port in self._heard for at, each in enumerate(self._ports[port]))
+        opened = {**self._always, **{named(name, at): each for name, at, each in ports}}
         return {name: each.fileno() for name, each in opened.items()} | self._fast.fds()
 
     def steer(self, sas: Iterable[SecurityAssociation]) -> None:

@@ -20,7 +20,8 @@ from culvert.dataplane.userspace import wire
 from culvert.dataplane.userspace.process import PacketProcess
 
 ANSWER_SECONDS = 2.0
-DESCRIPTORS_MAX = 64
+DESCRIPTORS_MAX = 253
+"""That the kernel gives at once."""
 WORDS_VERSION = 1
 """Of `wire`: grows when a message changes its meaning."""
 PROGRAM = b"tmm"

@@ -41,6 +41,7 @@ class Ledger:
         counters = self.counters
         base = counters.base(slot)
         numbers, times = counters.numbers, counters.times
+        numbers[base + file.WORKER] = 0
         sequence = min(numbers[base + file.SEQUENCE], sa.sequence_max)
         record = gateway.add_sa(sa, sequence=sequence, now=times[base + file.CREATED] or now)
         usage = record.usage

@@ -12,7 +12,6 @@ A thread waits for the end of the packet process and for changes that others mak
 once. It takes the same lock as every call; what it did is told by the next `tick`.
 """
 
-import os
 import threading
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -96,14 +95,14 @@ class UserspacePlane:
         self._is_successor = bool(self._journal.inherited)
         self._kernel = Kernel()
         self._host = Host(self._journal, self._kernel)
-        self._detour = Detour(self._kernel, tun_name, offloads=self._program.is_native)
+        self._detour = Detour(self._kernel, tun_name, offloads=self._program.is_native, queues=self._program.workers)
         self._wanted = Wanted()
         self._steering: Steering | None = None
         self._counts: dict[str, tuple[int, int]] = {}
         self._counted_when: dict[Reason, float] = {}
-        self._doors = Doors(xdp.chosen() if self._program.is_native else xdp.RAW)
+        self._doors = Doors(xdp.chosen() if self._program.is_native else xdp.RAW, self._program.workers)
         if left:
-            self._inherit_tun(left.pop("tun"))
+            self._inherit_tun({name: left.pop(name) for name in list(left) if name.startswith("tun")})
             self._doors.inherit(left)
         self._slots = Slots(self._counters, self._leases)
         self._notices = Notices()
@@ -117,7 +116,7 @@ class UserspacePlane:
         self._watcher = threading.Thread(target=self._look_after, name="culvert-watch", daemon=True)
         self._features = Features(
             engine=self._program.engine,
-            workers=1,
+            workers=self._program.workers,
             counter_journal=self._leases is not None,
             vlan_tagging=self._kernel.can_tag(),
         )
@@ -131,7 +130,7 @@ class UserspacePlane:
         if found is None:
             return {}
         names = {"listen", "tun", "counters"}
-        if found.version != version_of(self._program.engine) or not names <= found.fds.keys():
+        if found.version != version_of(self._program.words) or not names <= found.fds.keys():
             found.refuse()
             return {}
         self._process, self._is_stranger = found.process, True
@@ -140,13 +139,13 @@ class UserspacePlane:
         self._meeting.inherit(fds.pop("listen"))
         return fds
 
-    def _inherit_tun(self, fd: int) -> None:
+    def _inherit_tun(self, fds: dict[str, int]) -> None:
         try:
-            self._detour.inherit(fd)
+            self._detour.inherit(fds)
         except OSError as error:
             # Without its device the process is of no use any more.
             self._sentences.append(f"the packet process of before can't go on: {error}")
-            os.close(fd)
+            self._detour.forget()
             if self._process is not None:
                 self._process.end()
             self._process, self._is_stranger = None, False
@@ -280,13 +279,13 @@ class UserspacePlane:
     def _start(self, wanted: Wanted) -> None:
         """Start the packet process anew and tell it everything."""
         self._end_process()
-        fds = {**self._doors.renew(wanted), "tun": self._detour.fd, "counters": self._counters.fd}
+        fds = {**self._doors.renew(wanted), **self._detour.fds, "counters": self._counters.fd}
         self._sentences += self._doors.sentences()
         fds["listen"] = self._meeting.listener()
         if self._leases is not None:
             fds["leases"] = self._leases.fd
         self._backoff.started()
-        self._process = PacketProcess.start(fds, self._program, version_of(self._program.engine))
+        self._process = PacketProcess.start(fds, self._program, version_of(self._program.words))
         self._meeting.note(self._process.pid)
         self._tell_all(self._process, wanted)
 
@@ -423,7 +422,8 @@ class UserspacePlane:
     def worker_stats(self) -> list[WorkerStat]:
         with self._lock:
             return [
-                WorkerStat(0, mode.name, protocol.name, *self._counters.mode(row))
+                WorkerStat(worker, mode.name, protocol.name, *self._counters.mode(row, worker))
+                for worker in range(self._program.workers)
                 for row, (mode, protocol) in enumerate(MODES)
             ]
 

@@ -5,6 +5,9 @@ same words over the same descriptors, and say the same of every packet.
 
 CULVERT_BUSY_POLL, in microseconds, is how long the native one looks for more packets, after it has had some, before it
 sleeps. It costs a processor while there is traffic, so the default is 0: it sleeps at once.
+
+CULVERT_WORKERS is how many workers the native one has, each with a thread, a queue of the TUN and sockets of its own: 1
+to 16, or `auto`, one for each processor that it may use. The one in Python has one.
 """
 
 import os
@@ -18,6 +21,9 @@ AUTO, NATIVE, PYTHON = "auto", "native", "python"
 CHOICES = (AUTO, NATIVE, PYTHON)
 BUSY_POLL = "CULVERT_BUSY_POLL"
 BUSY_POLL_MAX = 1_000_000
+WORKERS = "CULVERT_WORKERS"
+WORKERS_MAX = 16
+WORKERS_DEFAULT = "1"
 ANSWER_SECONDS = 5.0
 
 
@@ -25,17 +31,23 @@ class Program(NamedTuple):
     """`arguments`: the program and what stands in front of the descriptors. `engine`: what `show sys version` calls it.
 
     `is_native`: it takes super-packets, with a virtio header in front, from the TUN, and the sockets of AF_XDP.
-    `sentences`: why it is not another one, where somebody wants to know.
+    `sentences`: why it is not another one, where somebody wants to know. `workers`: how many move packets.
     """
 
     arguments: tuple[str, ...]
     engine: str
     is_native: bool
     sentences: tuple[str, ...] = ()
+    workers: int = 1
+
+    @property
+    def words(self) -> str:
+        """All that a later parent has to have too."""
+        return f"{self.engine}, workers {self.workers}"
 
 
 class NoSuchEngine(OSError):
-    """What CULVERT_ENGINE or CULVERT_BUSY_POLL asks for isn't to be had."""
+    """What CULVERT_ENGINE, CULVERT_BUSY_POLL or CULVERT_WORKERS asks for isn't to be had."""
 
 
 IN_PYTHON = Program((sys.executable, "-I", "-m", "culvert.dataplane.userspace.tmm"), "python", is_native=False)
@@ -51,11 +63,11 @@ def chosen() -> Program:
     choice = os.environ.get(CHOICE, AUTO)
     if choice not in CHOICES:
         raise NoSuchEngine(f"{CHOICE}: {choice!r} is none of {', '.join(CHOICES)}")
-    busy_poll = _busy_poll()
+    busy_poll, workers = _busy_poll(), _workers()
     if choice == PYTHON:
         return IN_PYTHON
     try:
-        return _native(native_path(), busy_poll)
+        return _native(native_path(), busy_poll)._replace(workers=workers)
     except (OSError, subprocess.SubprocessError) as error:
         if choice == NATIVE:
             raise NoSuchEngine(f"{CHOICE}: the native engine can't be used: {error}") from error
@@ -68,6 +80,15 @@ def _busy_poll() -> int:
     text = os.environ.get(BUSY_POLL, "0")
     if not (text.isascii() and text.isdigit() and int(text) <= BUSY_POLL_MAX):
         raise NoSuchEngine(f"{BUSY_POLL}: {text!r} is no number of microseconds in 0..{BUSY_POLL_MAX}")
+    return int(text)
+
+
+def _workers() -> int:
+    text = os.environ.get(WORKERS, WORKERS_DEFAULT)
+    if text == AUTO:
+        return min(len(os.sched_getaffinity(0)), WORKERS_MAX)
+    if not (text.isascii() and text.isdigit() and 1 <= int(text) <= WORKERS_MAX):
+        raise NoSuchEngine(f"{WORKERS}: {text!r} is neither {AUTO} nor a number in 1..{WORKERS_MAX}")
     return int(text)
 
 

@@ -121,7 +121,7 @@ class Slots:
         reading = self.reading(sa)
         return SaUsage(
             sa=known.sa,
-            worker=0,
+            worker=numbers[base + file.WORKER],
             packets=numbers[base + file.PACKETS],
             octets=numbers[base + file.OCTETS],
             sequence=reading.sequence,

@@ -13,7 +13,8 @@ import struct
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
-from culvert.dataplane.userspace import marks
+from culvert.dataplane.userspace import marks, shares
+from culvert.dataplane.userspace.shares import named
 from culvert.ipsec import ip
 from culvert.ipsec.ip import NextHeader
 from culvert.ipsec.sa import Protocol
@@ -76,19 +77,30 @@ class UdpPort(NamedTuple):
 FAMILIES = {4: socket.AF_INET, 6: socket.AF_INET6}
 
 
-def open_all() -> dict[str, socket.socket]:
+def open_all(workers: int = 1) -> dict[str, socket.socket]:
     """All but those of UDP, by the names that the packet process knows them by. A host without IPv6 does without."""
     opened = {}
     for version, family in FAMILIES.items():
         try:
-            opened[f"send{version}"] = open_send(family)
+            for worker in range(workers):
+                opened[named(f"send{version}", worker)] = open_send(family)
         except OSError:
             if version == 4:
                 raise
             continue
         for protocol in Protocol:
-            opened[f"{protocol.name.lower()}{version}"] = open_receive(family, protocol)
+            receivers = open_receivers(family, protocol, min(workers, shares.HEARERS_MAX))
+            opened |= {named(f"{protocol.name.lower()}{version}", at): each for at, each in enumerate(receivers)}
         opened[f"icmp{version}"] = open_complaints(family)
+    return opened
+
+
+def open_receivers(family: socket.AddressFamily, protocol: Protocol, workers: int) -> list[socket.socket]:
+    """One for each worker, which hears of its own SAs."""
+    opened = [open_receive(family, protocol) for _ in range(workers)]
+    if workers > 1:
+        for worker, each in enumerate(opened):
+            shares.take_share(each, protocol, worker, workers)
     return opened
 
 
@@ -117,7 +129,16 @@ def open_complaints(family: socket.AddressFamily) -> socket.socket:
     return opened
 
 
-def open_udp(port: UdpPort) -> socket.socket:
+def open_ports(port: UdpPort, workers: int) -> list[socket.socket]:
+    """Sockets of one port, for each worker one. The first is bound alone, so a port of another program's is noticed."""
+    opened = [open_udp(port)]
+    for _ in range(1, workers):
+        opened[0].setsockopt(socket.SOL_SOCKET, shares.SO_REUSEPORT, 1)
+        opened.append(open_udp(port, shared=True))
+    return opened
+
+
+def open_udp(port: UdpPort, *, shared: bool = False) -> socket.socket:
     """A socket for ESP in UDP (RFC 3948). Without UDP_ENCAP: the kernel has no SA for it, we have."""
     kind = socket.SOCK_DGRAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC
     opened = socket.socket(FAMILIES[port.version], kind)
@@ -130,6 +151,8 @@ def open_udp(port: UdpPort) -> socket.socket:
         else:
             for option in (IP_PKTINFO, IP_RECVTTL, IP_RECVTOS):
                 opened.setsockopt(socket.IPPROTO_IP, option, 1)
+        if shared:
+            opened.setsockopt(socket.SOL_SOCKET, shares.SO_REUSEPORT, 1)
         opened.bind(("", port.port))
     except OSError as error:
         opened.close()

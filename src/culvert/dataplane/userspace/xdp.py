@@ -12,8 +12,9 @@ has no answer for leaves by a raw socket, which makes the kernel find out.
 A packet that goes this way is seen by no nftables rule of the host and by no packet capture at the link. Therefore it
 is a choice: CULVERT_IO in the daemon's environment, `xdp` or `raw`; `auto`, the default, is `raw`.
 
-A socket belongs to one receive queue, with memory (UMEM) of its own, which is a memfd, since we register it and the
-packet process uses it. With every start of the packet process all of it comes anew.
+A socket belongs to one receive queue; one of the workers receives from it, all send by it. It has memory (UMEM) of its
+own, which is a memfd, since we register it and the packet process uses it. With every start of the packet process all
+of it comes anew.
 """
 
 import contextlib
@@ -31,6 +32,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from culvert.dataplane.userspace import bpf, watch
+from culvert.dataplane.userspace.shares import named
 from culvert.dataplane.userspace.sockets import SEND_BUFFER_OCTETS, SO_SNDBUFFORCE
 from culvert.dataplane.userspace.xdp_program import KEY, LINK_HEADER_OCTETS, key_of, program
 from culvert.ipsec.sa import Direction, Protocol, SecurityAssociation
@@ -204,11 +206,12 @@ def _bind(opened: socket.socket, link: int, queue: int) -> None:
 class FastLinks:
     """All of them, and which SAs their programs look for."""
 
-    def __init__(self, choice: str) -> None:
+    def __init__(self, choice: str, workers: int = 1) -> None:
         """`choice`: RAW or XDP."""
         self.is_chosen = choice == XDP
+        self._workers = workers
         self._sas = -1
-        self._routes = -1
+        self._routes: dict[str, int] = {}
         self._links: list[FastLink] = []
         self._asked: frozenset[tuple[str, int]] = frozenset()
         self._steered: set[bytes] = set()
@@ -223,7 +226,8 @@ class FastLinks:
                 link = FastLink(index)
                 link.inherit(fds)
                 self._links.append(link)
-        self._sas, self._routes = fds.pop("sas", -1), fds.pop("routes", -1)
+        self._sas = fds.pop("sas", -1)
+        self._routes = {name: fds.pop(name) for name in list(fds) if name.startswith("routes")}
         for name in [name for name in fds if name.startswith(("xsk", "umem", "hold"))]:
             os.close(fds.pop(name))
         self._asked = frozenset((link.name, link.index) for link in self._links)
@@ -251,7 +255,8 @@ class FastLinks:
             return
         try:
             self._sas = bpf.create_map(bpf.MAP_HASH, KEY.size, 1, SAS_MAX, bpf.NO_PREALLOCATION)
-            self._routes = _routes()
+            for worker in range(self._workers):
+                self._routes[named("routes", worker)] = _routes()
         except OSError as error:
             self.sentences.append(f"AF_XDP can't be used here, raw sockets are: {error.strerror}")
             return
@@ -279,15 +284,15 @@ class FastLinks:
     def fds(self) -> dict[str, int]:
         """What the packet process inherits."""
         found = dict(each for link in self._links for each in link.fds())
-        return {**found, "sas": self._sas, "routes": self._routes} if found else {}
+        return {**found, "sas": self._sas, **self._routes} if found else {}
 
     def close(self) -> None:
         for link in self._links:
             link.close()
-        for fd in (self._sas, self._routes):
+        for fd in (self._sas, *self._routes.values()):
             if fd >= 0:
                 os.close(fd)
-        self._links, self._sas, self._routes = [], -1, -1
+        self._links, self._sas, self._routes = [], -1, {}
         self._asked, self._steered = frozenset(), set()
 
 
