@@ -305,3 +305,15 @@ def test_counters_have_the_vendors_names_too(client: Web) -> None:
     ):
         (own,) = client.good("GET", f"{address}/stats")["entries"].values()
         assert own["nestedStats"]["entries"][key] == value
+
+
+def test_a_virtual_server_has_no_policies(client: Web) -> None:
+    virtual = "/mgmt/tm/ltm/virtual"
+    body = {"name": "f", "destination": "0.0.0.0:0", "mask": "any", "ipForward": True, "profiles": ["fastL4"]}
+    made = client.good("POST", virtual, body)
+    assert made["policiesReference"]["isSubcollection"] is True
+    assert client.good("GET", f"{virtual}/~Common~f?expandSubcollections=true")["policiesReference"]["items"] == []
+    assert client.good("GET", f"{virtual}/~Common~f/policies")["items"] == []
+    assert client.good("PUT", f"{virtual}/~Common~f", made) == made
+    assert client.bad("GET", f"{virtual}/absent/policies")[0] == 404
+    assert client.bad("POST", f"{virtual}/f/policies", {"name": "x"})[0] == 405
