@@ -214,7 +214,8 @@ def test_a_wrong_password_and_a_wrong_name_are_the_same(house: Guarded) -> None:
 
 @pytest.mark.alone
 def test_nobody_takes_as_long_as_somebody(house: Guarded) -> None:
-    house.root("create", kind="auth user", name="slow", properties={
+    # Past the door, whose hashes are cheap here.
+    house.site.call("create", kind="auth user", name="slow", properties={
         "password": PASSWORD, "partition-access": [{"name": "all-partitions", "role": "guest"}],
     })  # fmt: skip
     best = {"slow": 9.0, "nobody": 9.0}

@@ -291,3 +291,29 @@ def test_there_are_no_extensions(client: Web) -> None:
     assert client.good("GET", "/mgmt/shared/iapp/global-installed-packages")["items"] == []
     assert client.bad("POST", tasks, {"operation": "INSTALL", "packageFilePath": "/x"})[0] == 403
     assert client.bad("GET", f"{tasks}/other")[0] == 404
+
+
+def test_counters_have_the_vendors_names_too(client: Web) -> None:
+    client.good("POST", VLAN, {"name": "v", "tag": 7})
+    body = {"name": "f", "destination": "0.0.0.0:0", "mask": "any", "ipForward": True, "profiles": ["fastL4"]}
+    client.good("POST", "/mgmt/tm/ltm/virtual", body)
+    for address, key, value in (
+        (f"{VLAN}/v", "id", {"value": 7}),
+        (f"{VLAN}/v", "macTrue", {"description": "none"}),
+        ("/mgmt/tm/ltm/virtual/f", "clientside.pktsIn", {"value": 0}),
+        ("/mgmt/tm/ltm/virtual/f", "status.enabledState", {"description": "enabled"}),
+    ):
+        (own,) = client.good("GET", f"{address}/stats")["entries"].values()
+        assert own["nestedStats"]["entries"][key] == value
+
+
+def test_a_virtual_server_has_no_policies(client: Web) -> None:
+    virtual = "/mgmt/tm/ltm/virtual"
+    body = {"name": "f", "destination": "0.0.0.0:0", "mask": "any", "ipForward": True, "profiles": ["fastL4"]}
+    made = client.good("POST", virtual, body)
+    assert made["policiesReference"]["isSubcollection"] is True
+    assert client.good("GET", f"{virtual}/~Common~f?expandSubcollections=true")["policiesReference"]["items"] == []
+    assert client.good("GET", f"{virtual}/~Common~f/policies")["items"] == []
+    assert client.good("PUT", f"{virtual}/~Common~f", made) == made
+    assert client.bad("GET", f"{virtual}/absent/policies")[0] == 404
+    assert client.bad("POST", f"{virtual}/f/policies", {"name": "x"})[0] == 405

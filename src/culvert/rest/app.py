@@ -113,7 +113,7 @@ class App:
         if (rest in defaults.EMPTY or rest in defaults.BARE) and where is None:
             return self._empty(request, rest)
         if where is None:
-            raise not_found(request)
+            return self._without_members(request, rest)
         return self._resources.answer(request, where)
 
     def _organising(self, request: Request, rest: tuple[str, ...], children: Iterable[str]) -> Answer:
@@ -135,6 +135,17 @@ class App:
         if rest in defaults.BARE:
             return Answer({"kind": naming.state(rest), "selfLink": link})
         return Answer({"kind": naming.state(rest, "collectionstate"), "selfLink": link, "items": []})
+
+    def _without_members(self, request: Request, rest: tuple[str, ...]) -> Answer:
+        """A sub-collection that is there with every object of its kind, and empty; else there is no such address."""
+        owner = place(rest[:-1])
+        if owner is None or owner.name is None or rest[-1] not in defaults.WITHOUT_MEMBERS.get(owner.kind.path, ()):
+            raise not_found(request)
+        if request.method != "GET":
+            raise not_allowed(request, "GET")
+        self._resources.answer(request, owner)
+        kind = naming.state((*owner.kind.path, rest[-1]), "collectionstate")
+        return Answer({"kind": kind, "selfLink": naming.link(request.path), "items": []})
 
     def _example(self, request: Request, path: tuple[str, ...]) -> Answer:
         """What an object of a collection looks like, out of the model."""

@@ -90,6 +90,9 @@ MARKS: Mapping[Path, frozenset[str]] = {("ltm", "virtual"): frozenset({"metadata
 OF_MEMBERS: Mapping[str, Mapping[str, Json]] = {"profiles": {"context": "all"}}
 """The same for members, by the property that they are of."""
 
+WITHOUT_MEMBERS: Mapping[Path, tuple[str, ...]] = {("ltm", "virtual"): ("policies",)}
+"""Sub-collections of an object that clients look into, and that never hold anything here."""
+
 EMPTY: frozenset[Path] = frozenset(
     {
         *(("ltm", word) for word in ("data-group", "monitor", "node", "policy", "pool", "rule", "snatpool")),

@@ -39,6 +39,9 @@ def of_object(kind: Kind, own: Mapping[str, Json], *, short: bool = False, expan
         if each.word in given:
             properties |= _property(kind, each, key, given[each.word], self_path, expand=expand)
     properties |= defaults.STANDING.get(kind.path, {})
+    for word in defaults.WITHOUT_MEMBERS.get(kind.path, ()):
+        empty: dict[str, Json] = {"link": naming.link(f"{self_path}/{word}"), "isSubcollection": True}
+        properties[f"{word}Reference"] = empty | ({"items": []} if expand else {})
     return shown | dict(sorted(properties.items()))
 
 

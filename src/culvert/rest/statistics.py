@@ -21,6 +21,13 @@ SHOWN = {
 """Kinds that a show tells more of than list does."""
 TEXTS = {("net", "ipsec", "ipsec-sa"), ("net", "ipsec", "ike-sa"), ("sys", "hardware"), ("sys", "license")}
 RECORDS = {("net", "ipsec-stat"), ("net", "ipsec", "drops"), ("sys", "tmm-info")}
+SIDE = ("bitsIn", "bitsOut", "curConns", "evictedConns", "maxConns", "pktsIn", "pktsOut", "slowKilled", "totConns")
+SYNCOOKIES = (
+    *("accepts", "hwAccepts", "hwSyncookies", "hwsyncookieInstance", "rejects", "swsyncookieInstance"),
+    *("syncacheCurr", "syncacheOver", "syncookies"),
+)
+RATIOS = ("fiveMinAvgUsageRatio", "fiveSecAvgUsageRatio", "oneMinAvgUsageRatio")
+DURATIONS = ("csMaxConnDur", "csMeanConnDur", "csMinConnDur")
 TITLES = {"worker": "tmm", "protocol": "proto"}
 
 
@@ -56,7 +63,7 @@ class Statistics:
         path = where.kind.path
         if path in SHOWN:
             filters = {"names": [where.name]} if where.name else {}
-            found = self._show(request, path, filters)
+            found = [own | _vendors(path, own) for own in self._show(request, path, filters)]
         else:
             args: dict[str, Json] = {"kind": where.kind.word, "folder": "/", "recursive": True}
             args |= {"names": [where.name]} if where.name else {}
@@ -69,6 +76,26 @@ class Statistics:
     def _show(self, request: Request, path: tuple[str, ...], filters: Mapping[str, Json]) -> list[dict[str, Json]]:
         found = self._door.call(request.credentials(), "show", what=" ".join(path), filters=filters)
         return list(found)
+
+
+def _vendors(path: tuple[str, ...], own: Mapping[str, Json]) -> dict[str, Json]:
+    """Counters by the vendor's names, which clients index by; a forwarder has no connections to count."""
+    if path == ("net", "vlan"):
+        return {"macTrue": own["mac"] or "none", "id": own["tag"], "tmName": own["name"]}
+    if path != ("ltm", "virtual"):
+        return {}
+    zero = [f"{side}.{word}" for side in ("clientside", "ephemeral") for word in SIDE]
+    zero += [f"syncookie.{word}" for word in SYNCOOKIES]
+    counted = {"clientside.pktsIn": own["packets"], "clientside.bitsIn": 8 * own["bytes"]}
+    enabled = own["enabled"] in (True, "enabled")
+    return dict.fromkeys((*zero, *RATIOS, *DURATIONS, "totRequests"), 0) | counted | {
+        "cmpEnableMode": "all-cpus",
+        "status.availabilityState": "unknown",
+        "status.enabledState": "enabled" if enabled else "disabled",
+        "status.statusReason": "A forwarding virtual server has no pool to look after",
+        "syncookieStatus": "not-activated",
+        "tmName": own["name"],
+    }
 
 
 def _nested(path: tuple[str, ...], link: str, records: list[dict[str, Json]], ending: str = "stats") -> dict[str, Json]:
