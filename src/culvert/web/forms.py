@@ -301,7 +301,7 @@ def is_secret(own: Field) -> bool:
 def _one(form: Form, word: str) -> str:
     """A field's value; what was typed behind Other where the list says so."""
     text = form.one(word)
-    return (form.one(f"{word}.other") if text == OTHER else text).strip()
+    return (form.one(f"{word}.other") if text == OTHER and f"{word}.other" in form else text).strip()
 
 
 def _nothing(own: Field) -> bool:
