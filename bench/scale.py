@@ -162,7 +162,7 @@ figures):
 | the plane: nftables rendered and loaded, slots, the message to the packet process and its answer | 22 % |
 | log lines, differences, the rest | 3 % |
 
-No single thing is left that takes much. Against the state before, on the same busy machine, processor time went from
+No single thing is left that takes much. Against the state before, both on a busy machine, processor time went from
 1.88 s to 1.04 s for 1,000 tunnels and from 5.45 s to 2.94 s for 3,000, a ratio of 0.55; one SA more among 5,000
 tunnels from 25 ms to 6 ms in the daemon without its plane. What did it:
 
