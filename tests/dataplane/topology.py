@@ -292,10 +292,9 @@ class Wan:
 
 
 def _cable(one: Namespace, one_link: str, other: Namespace, other_link: str) -> None:
-    names = [f"cv{os.getpid()}v{next(_numbers)}" for _ in range(2)]
-    run("ip", "link", "add", names[0], "type", "veth", "peer", "name", names[1])
-    for temporary, namespace, link in ((names[0], one, one_link), (names[1], other, other_link)):
-        run("ip", "link", "set", temporary, "netns", namespace.name, "name", link)
+    # Each end is born where it belongs: another test may be looking at the links that this machine itself has.
+    one.run("ip", "link", "add", one_link, "type", "veth", "peer", "name", other_link, "netns", other.name)
+    for namespace, link in ((one, one_link), (other, other_link)):
         # What crosses the cable is what a real one would carry: UDP isn't left in super-packets.
         namespace.run("ip", "link", "set", link, "gso_max_segs", "1")
 

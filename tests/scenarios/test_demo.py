@@ -3,6 +3,7 @@
 import json
 import os
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,12 @@ from culvert.lab.namespace import Namespace
 from tests.scenarios.two_sites import Sites
 
 pytestmark = pytest.mark.network
+# Not http.server's own main: that asks for the name of its address first, for ten seconds where nobody knows names.
+FILE_SERVER = """
+import functools, http.server, socketserver, sys
+handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=sys.argv[1])
+socketserver.TCPServer(("10.2.0.10", 8080), handler).serve_forever()
+"""
 
 
 def culvert(*words: str, timeout_seconds: float = 100) -> program.Outcome:
@@ -122,7 +129,7 @@ def test_curl_through_the_tunnel(sites: Sites, tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(content)
     server = subprocess.Popen(
         sites.lab.namespace("server").command(
-            ["python3", "-m", "http.server", "8080", "--bind", "10.2.0.10", "--directory", str(tmp_path)]
+            [sys.executable, "-c", FILE_SERVER, str(tmp_path)]
         ),
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )
