@@ -70,7 +70,11 @@ def test_nothing_else_of_oneself(house: Guarded, role: str) -> None:
     assert house.root("text") == before
 
 
-@pytest.mark.parametrize("password", ["none", "", "!", "*", CHEAP.hash(NEW), "$6$salt$" + "a" * 86])
+@pytest.mark.parametrize(
+    "password",
+    ["none", "", "!", "*", CHEAP.hash(NEW), "$6$salt$" + "a" * 86],
+    ids=["none", "nothing", "locked", "star", "argon2", "crypt"],
+)
 def test_a_password_of_ones_own_is_typed(house: Guarded, password: str) -> None:
     house.user("me", "guest")
     told = house.refused("transaction", basic("me"), **change("me", password))
