@@ -16,6 +16,7 @@ struct culvert_mb {
     IMB_MGR *manager;
     IMB_MGR *sha; /* for HMAC-SHA-256; the same one, or one that uses the processor's instructions for it */
     struct gcm_context_data context;
+    uint8_t tag_alone[TAG_OCTETS_MAX]; /* not one of `tags`: those may belong to jobs that are still under way */
     uint8_t tags[BATCH_MAX][TAG_OCTETS_MAX];
     uint8_t icvs[BATCH_MAX][TAG_OCTETS_MAX];
     uint8_t ivs[BATCH_MAX][16];

@@ -158,7 +158,7 @@ static void judge(struct culvert_packet *packet, int right) {
 }
 
 static void run_alone(struct culvert_mb *mb, struct culvert_packet *packet, int encrypt) {
-    uint8_t *icv = icv_of(packet), *tag = encrypt ? icv : mb->tags[0];
+    uint8_t *icv = icv_of(packet), *tag = encrypt ? icv : mb->tag_alone;
     if (packet->key->kind == CULVERT_GCM)
         gcm(mb, packet, tag, encrypt);
     else
