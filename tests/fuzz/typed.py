@@ -14,9 +14,11 @@ from culvert.cli import explain
 from culvert.config import transaction
 from culvert.config.snapshot import Snapshot
 from culvert.config.store import Generation, Store
+from culvert.control.client import Part
 from culvert.control.errors import ControlError
 from culvert.control.gateway import Gateway
 from culvert.control.listener import Peer
+from culvert.control.stream import Stream
 from culvert.dataplane.memory import MemoryPlane
 from culvert.observe.publisher import Outlet
 from culvert.racoonctl import main as racoonctl
@@ -110,6 +112,14 @@ class Desk:
     def call(self, name: str, /, **args: object) -> Any:
         assert name != "restart-tmm", "that would end this process"
         return self.gateway.call(name, args, ME)
+
+    def stream(self, name: str, /, **args: object) -> Iterator[Part]:
+        """As a client's: whole lists are one part."""
+        found = self.call(name, **args, stream=True)
+        if isinstance(found, Stream):
+            yield from (Part(records, found.total) for records in found.parts)
+        elif found:
+            yield Part(found, len(found))
 
     @property
     def text(self) -> str:
