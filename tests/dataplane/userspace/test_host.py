@@ -196,6 +196,17 @@ def test_link_that_vanishes_and_returns(gateway: Gateway) -> None:
     gateway.apply("[c.inverse() for c in reversed(site('a')) if not isinstance(c, SetTunnelMtu)]")
 
 
+def test_links_that_no_vlan_uses_are_told_behind_the_others(gateway: Gateway) -> None:
+    gateway.start()
+    gateway.apply("[AddLink(Link(name='wan', label='/Common/wan'))]")
+    gateway.run("ip", "link", "add", "spare", "type", "veth", "peer", "name", "spare-far")
+    gateway.run("ip", "tuntap", "add", "dev", "noframes", "mode", "tun")
+    found = gateway.do("[(s.name, s.state, bool(s.mac)) for s in plane.links()]")
+    assert found[0] == ["wan", "up", True]
+    assert ["spare", "disabled", True] in found
+    assert not {"lo", "noframes", "culvert0"} & {name for name, _, _ in found}
+
+
 def test_disabled_link_is_held_down_and_its_routes_wait(gateway: Gateway) -> None:
     gateway.start()
     gateway.apply(

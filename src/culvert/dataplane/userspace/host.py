@@ -246,10 +246,15 @@ class Host:
     # What happens on its own
 
     def links(self) -> list[LinkState]:
+        """Those that are wanted, and behind them what else there is that a VLAN could stand on."""
         states = []
         for name, link in self._links.items():
             facts = self._kernel.link(name)
             states.append(LinkState(name, _state(facts), facts.mac if facts else "", facts.mtu if facts else link.mtu))
+        for name in self._kernel.names():
+            facts = self._kernel.link(name) if name not in self._links else None
+            if facts is not None and facts.ethernet:
+                states.append(LinkState(name, _state(facts), facts.mac, facts.mtu))
         return states
 
     def heal(self) -> None:

@@ -23,6 +23,7 @@ from culvert.change import IPInterface, Route
 from culvert.dataplane.userspace import marks
 
 IFA_F_NODAD = 0x02
+ARPHRD_ETHER = 1
 IFF_UP = 0x1
 IFF_LOWER_UP = 0x10000
 BLACKHOLE_METRIC = 4096
@@ -46,13 +47,14 @@ class HostError(OSError):
 
 @dataclass(frozen=True, slots=True)
 class LinkFacts:
-    """A link as it is now."""
+    """A link as it is now. `ethernet`: it has frames, as what a VLAN stands on has; loopback and tunnels have none."""
 
     index: int
     up: bool
     carrier: bool
     mtu: int
     mac: str
+    ethernet: bool = True
 
 
 class Rule(NamedTuple):
@@ -95,7 +97,12 @@ class Kernel:
             carrier=bool(flags & IFF_LOWER_UP),
             mtu=message.get("mtu") or 0,
             mac=message.get("address") or "",
+            ethernet=message["ifi_type"] == ARPHRD_ETHER,
         )
+
+    def names(self) -> list[str]:
+        """Of all links that this network namespace has."""
+        return [name for _, name in socket.if_nameindex()]
 
     def _asked(self, index: int) -> ifinfmsg | None:
         """The kernel's word on a link. Asked here, once a second for each: `IPRoute.link("get")` wants an
