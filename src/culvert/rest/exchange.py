@@ -2,6 +2,7 @@
 
 import base64
 import binascii
+import codecs
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -60,7 +61,9 @@ class Request:
             told = f"The content-type must be {JSON}. The received content-type is {sort[:80]}"
             raise BadRequest(415, f"Found invalid content-type. {told}", 1)
         try:
-            found = json.loads(self.content)
+            # UTF-8 and nothing else (RFC 8259 section 8.1): of octets, Python would guess other encodings, and load
+            # modules for them that this process may not read any more.
+            found = json.loads(self.content.removeprefix(codecs.BOM_UTF8).decode("utf-8"))
         except (ValueError, RecursionError):
             raise BadRequest(400, "Found invalid JSON body in the request.", 1) from None
         if not isinstance(found, dict):

@@ -184,6 +184,13 @@ def _identity() -> dict[str, Json]:
         found[address] = {"get": operation("Whether it is there", OBJECT) | {"security": []}}
     for address in ("/mgmt/shared/echo", "/mgmt/shared/echo-query"):
         found[address] = {"get": operation("The same", thing("shared:echo:echoworkerstate", "selfLink", "stage"))}
+    renamed = {
+        "type": "object",
+        "required": ["command", "name", "target"],
+        "properties": {"command": {"const": "mv"}, "name": TEXT, "target": TEXT},
+    }
+    moved = thing(naming.state(("cm", "device"), "mvstate"), "command", "name", "target")
+    found[naming.collection_path(("cm", "device"))]["post"] = operation("The device's name", moved, body=renamed)
     info = thing("shared:resolver:device-groups:deviceinfostate", "hostname", "version", "selfLink")
     found["/mgmt/shared/identified-devices/config/device-info"] = {"get": operation("What it is", info)}
     return found | _packages() | {
