@@ -190,7 +190,7 @@ fn jobs<'a>(keyed: &'a Keyed, frames: &'a mut [Vec<u8>]) -> Vec<Job<'a>> {
 /// What the library alone needs, where this engine is the one over it.
 #[cfg(culvert_ipsec_mb)]
 fn bare(name: &str, frames: &Frames, seal: bool) -> Option<f64> {
-    let mut library = (name == "ipsec-mb").then(|| IpsecMb::new().ok()).flatten()?;
+    let mut library = (name == "ipsec-mb").then(|| IpsecMb::new(false).ok()).flatten()?;
     frames.per_packet(|jobs| library.bare(jobs, seal))
 }
 

@@ -41,13 +41,22 @@ struct Both {
     plain: Keyed,
 }
 
+/// All by itself.
 fn library() -> IpsecMb {
-    IpsecMb::new().expect("the library works on this processor")
+    IpsecMb::new(false).expect("the library works on this processor")
+}
+
+/// What ring knows by ring.
+fn with_ring() -> IpsecMb {
+    IpsecMb::new(true).expect("the library works on this processor")
 }
 
 /// Every pair of algorithms that may go together, with and without extended sequence numbers.
 fn every_suite(dice: &mut Dice) -> Vec<Both> {
-    let fast = library();
+    every_suite_of(&library(), dice)
+}
+
+fn every_suite_of(fast: &IpsecMb, dice: &mut Dice) -> Vec<Both> {
     let mut suites = Vec::new();
     for cipher in &CIPHERS {
         let beside = AUTHS.iter().filter(|auth| auth.iv == 0).map(|auth| (auth.name, auth.key));
@@ -58,7 +67,7 @@ fn every_suite(dice: &mut Dice) -> Vec<Both> {
                 let prepare = |engine: &dyn Engine| engine.prepare_esp(cipher.name, &key, auth, &auth_key, esn);
                 suites.push(Both {
                     name: format!("{} {auth} esn {esn}", cipher.name),
-                    fast: prepare(&fast).expect("good keys"),
+                    fast: prepare(fast).expect("good keys"),
                     plain: prepare(&Portable::new()).expect("good keys"),
                 });
             }
@@ -176,8 +185,17 @@ fn every_suite_seals_and_opens_the_same_octets_at_every_small_size() {
 
 #[test]
 fn mixed_batches_are_sealed_and_opened_alike() {
-    let (mut engine, mut dice) = (library(), Dice::new(2));
-    let suites = every_suite(&mut dice);
+    mixed_batches(library());
+}
+
+#[test]
+fn mixed_batches_of_two_libraries_are_sealed_and_opened_alike() {
+    mixed_batches(with_ring());
+}
+
+fn mixed_batches(mut engine: IpsecMb) {
+    let mut dice = Dice::new(2);
+    let suites = every_suite_of(&engine, &mut dice);
     for round in 0..60 {
         let count = [1, 2, 7, 64, 255, 256, 257, 600][dice.below(8)];
         let largest = [40, 200, 1500, 9000][dice.below(4)];
@@ -279,6 +297,16 @@ fn the_keys_of_an_sa_are_small_and_only_one_cipher_is_left_to_the_portable_engin
         let octets = IpsecMb::key_octets(&both.fast);
         assert_eq!(octets.is_none(), both.name.starts_with("aes-ccm192"), "{}", both.name);
         assert!(octets.unwrap_or(0) <= 1152, "{} takes {octets:?}", both.name);
+    }
+}
+
+#[test]
+fn with_ring_its_algorithms_are_not_the_librarys() {
+    for both in every_suite_of(&with_ring(), &mut Dice::new(12)) {
+        let ours =
+            both.name.starts_with("aes-gcm") && !both.name.starts_with("aes-gcm192") && !both.name.contains("icv");
+        let elsewhere = ours || both.name.starts_with("chacha20") || both.name.starts_with("aes-ccm192");
+        assert_eq!(IpsecMb::key_octets(&both.fast).is_none(), elsewhere, "{}", both.name);
     }
 }
 

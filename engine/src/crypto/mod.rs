@@ -97,7 +97,7 @@ pub enum Unfit {
 
 /// Runs algorithms. One per worker; keys that one prepared may be used by another of the same kind.
 pub trait Engine: Send {
-    /// What `show` calls it: `portable`, or `ipsec-mb 1.3.0 (avx512)`.
+    /// What `show` calls it: `portable`, or `ipsec-mb 1.3.0, avx512`.
     fn name(&self) -> String;
 
     /// The keys of an ESP SA. `auth` is `none` beside a combined cipher.
@@ -121,11 +121,13 @@ pub trait Engine: Send {
     fn verify(&mut self, key: &Keyed, number: u64, covered: &[u8], icv: &[u8]) -> bool;
 }
 
-/// The engines of this build, the fastest first.
+/// The engines of this build. With `ipsec-mb and ring`, what ring knows is its work.
 pub fn engines() -> Vec<&'static str> {
     vec![
         #[cfg(culvert_ipsec_mb)]
         "ipsec-mb",
+        #[cfg(culvert_ipsec_mb)]
+        "ipsec-mb and ring",
         "portable",
     ]
 }
@@ -135,13 +137,18 @@ pub fn engine_called(name: &str) -> Result<Box<dyn Engine>, String> {
     match name {
         "portable" => Ok(Box::new(portable::Portable::new())),
         #[cfg(culvert_ipsec_mb)]
-        "ipsec-mb" => Ok(Box::new(ipsec_mb::IpsecMb::new()?)),
+        "ipsec-mb" => Ok(Box::new(ipsec_mb::IpsecMb::new(false)?)),
+        #[cfg(culvert_ipsec_mb)]
+        "ipsec-mb and ring" => Ok(Box::new(ipsec_mb::IpsecMb::new(true)?)),
         _ => Err(format!("there is no engine '{name}' in this build")),
     }
 }
 
 /// The fastest that works on this processor.
 pub fn best_engine() -> Box<dyn Engine> {
-    let works = |name: &&str| engine_called(name).ok();
-    engines().iter().find_map(works).expect("the portable engine works everywhere")
+    #[cfg(culvert_ipsec_mb)]
+    if let Ok(engine) = ipsec_mb::IpsecMb::new(ipsec_mb::ring_outpaces()) {
+        return Box::new(engine);
+    }
+    Box::new(portable::Portable::new())
 }

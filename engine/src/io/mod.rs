@@ -11,4 +11,5 @@ pub mod routes;
 pub mod segment;
 pub mod tun;
 pub mod udp;
+pub mod wiped;
 pub mod xsk;

@@ -7,12 +7,12 @@ use aes_gcm::aead::array::{Array, ArraySize};
 use aes_gcm::aead::{AeadInOut, KeyInit};
 use cbc::cipher::{Block, BlockCipherDecrypt, BlockCipherEncrypt, BlockModeDecrypt, BlockModeEncrypt, InnerIvInit};
 use ccm::Ccm;
-use chacha20poly1305::ChaCha20Poly1305;
 use ctr::Ctr32BE;
 use ctr::cipher::StreamCipher;
 use des::TdesEde3;
 use subtle::ConstantTimeEq;
 
+use super::quick::Quick;
 use crate::crypto::Random;
 use crate::crypto::table::{Cipher, CipherRow};
 
@@ -20,7 +20,8 @@ use crate::crypto::table::{Cipher, CipherRow};
 const FIRST_BLOCK: [u8; 4] = [0, 0, 0, 1];
 /// Of every counter mode.
 const IV_OCTETS: usize = 8;
-const TAG_OCTETS: usize = 16;
+/// Of every combined cipher; it may be truncated.
+pub(super) const TAG_OCTETS: usize = 16;
 
 /// AES with a key of one of its three lengths.
 enum Aes {
@@ -144,11 +145,11 @@ pub struct Combined {
 }
 
 enum Aead {
+    Quick(Quick),
     Gcm128(Box<AesGcm<Aes128, U12>>),
     Gcm192(Box<AesGcm<Aes192, U12>>),
     Gcm256(Box<AesGcm<Aes256, U12>>),
     Ccm(Box<AnyAes>),
-    ChaCha(Box<ChaCha20Poly1305>),
     Gmac(Box<Aead>),
 }
 
@@ -169,13 +170,11 @@ impl Combined {
         let (key, given) = material.split_at(row.key - row.salt);
         let mut salt = [0; 4];
         salt[..row.salt].copy_from_slice(given);
-        let keyed = match row.cipher {
-            Cipher::AesCcm => Aead::Ccm(Box::new(AnyAes(Aes::new(key)))),
-            Cipher::AesGmac => Aead::Gmac(Box::new(Aead::gcm(key))),
-            Cipher::ChaCha20Poly1305 => {
-                Aead::ChaCha(Box::new(ChaCha20Poly1305::new_from_slice(key).expect("the table has the length")))
-            }
-            _ => Aead::gcm(key),
+        let keyed = match (Quick::new(row, key), row.cipher) {
+            (Some(quick), _) => Aead::Quick(quick),
+            (None, Cipher::AesCcm) => Aead::Ccm(Box::new(AnyAes(Aes::new(key)))),
+            (None, Cipher::AesGmac) => Aead::Gmac(Box::new(Aead::gcm(key))),
+            (None, _) => Aead::gcm(key),
         };
         Combined { keyed, salt, salt_octets: row.salt }
     }
@@ -196,10 +195,10 @@ impl Combined {
 
     fn encrypt(&self, nonce: &[u8; 12], iv: &[u8], associated: &[u8], text: &mut [u8], icv: usize) -> [u8; TAG_OCTETS] {
         match &self.keyed {
+            Aead::Quick(key) => key.seal(nonce, associated, text),
             Aead::Gcm128(key) => encrypt(key.as_ref(), nonce, associated, text),
             Aead::Gcm192(key) => encrypt(key.as_ref(), nonce, associated, text),
             Aead::Gcm256(key) => encrypt(key.as_ref(), nonce, associated, text),
-            Aead::ChaCha(key) => encrypt(key.as_ref(), nonce, associated, text),
             Aead::Ccm(aes) => with_aes!(&aes.0, key => ccm_encrypt(key, nonce, associated, text, icv)),
             Aead::Gmac(key) => gmac(key, nonce, &[associated, iv, text]),
         }
@@ -209,10 +208,10 @@ impl Combined {
     pub fn open(&self, iv: &[u8], associated: &[u8], text: &mut [u8], icv: &[u8]) -> bool {
         let nonce = self.nonce(iv);
         match &self.keyed {
+            Aead::Quick(key) => key.open(&nonce, associated, text, icv),
             Aead::Gcm128(key) => decrypt_truncated(key.as_ref(), &nonce, associated, text, icv),
             Aead::Gcm192(key) => decrypt_truncated(key.as_ref(), &nonce, associated, text, icv),
             Aead::Gcm256(key) => decrypt_truncated(key.as_ref(), &nonce, associated, text, icv),
-            Aead::ChaCha(key) => decrypt_truncated(key.as_ref(), &nonce, associated, text, icv),
             Aead::Ccm(aes) => with_aes!(&aes.0, key => ccm_decrypt(key, &nonce, associated, text, icv)),
             Aead::Gmac(key) => gmac(key, &nonce, &[associated, iv, text]).ct_eq(icv).into(),
         }

@@ -2,6 +2,7 @@
 
 mod ciphers;
 mod macs;
+pub mod quick;
 
 use subtle::ConstantTimeEq;
 
