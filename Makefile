@@ -4,7 +4,7 @@ BIN := .venv/bin
 # As many processes as processors, by the rules of tests/conftest.py.
 SPREAD := -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 .DEFAULT_GOAL := help
-.PHONY: help demo lab test test-kernel test-clients test-browser screenshots test-api check bench bench-config bench-rest bench-twin fuzz fuzz-engine soak mutants clean
+.PHONY: help demo lab test test-kernel test-clients test-browser screenshots test-api check bench bench-config bench-rest bench-web bench-twin fuzz fuzz-engine soak mutants clean
 
 help: ## show this list
 	@bold=; cyan=; plain=; \
@@ -64,6 +64,10 @@ bench-config: ## how long configuration takes as it grows, 100 to 100,000 tunnel
 bench-rest: ## 200 clients read and write by REST at once, for a minute (root; --short)
 	@tools/setup run
 	@$(BIN)/python -m bench.rest $(ARGS)
+
+bench-web: ## how long pages of the GUI take with 100, 1,000 and 10,000 tunnels (root; --sizes 100 1000)
+	@tools/setup lab
+	@$(BIN)/python -m bench.pages $(ARGS)
 
 bench-twin: ## the readable gateway in memory, next to the bare cipher in the same run
 	@tools/setup run

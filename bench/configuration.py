@@ -73,7 +73,7 @@ def text(tunnels: int) -> str:
 
 
 def _tunnel(number: int) -> Iterator[str]:
-    peer, network = _address(100, number), _network(number)
+    peer, network = peer_of(number), network_of(number)
     for way, local, remote, near, far in (
         ("out", "2.2.2.2", peer, "10.1.0.0/24", network),
         ("in", peer, "2.2.2.2", network, "10.1.0.0/24"),
@@ -96,11 +96,12 @@ def _tunnel(number: int) -> Iterator[str]:
         )
 
 
-def _address(first: int, number: int) -> str:
-    return f"{first + (number >> 24)}.{number >> 16 & 255}.{number >> 8 & 255}.{number & 255}"
+def peer_of(number: int) -> str:
+    """The other end of a tunnel: 100.0.0.0 and on."""
+    return f"{100 + (number >> 24)}.{number >> 16 & 255}.{number >> 8 & 255}.{number & 255}"
 
 
-def _network(number: int) -> str:
+def network_of(number: int) -> str:
     """One /28 of 20.0.0.0/8 and on for each tunnel."""
     start = (20 << 24) + (number << 4)
     return f"{start >> 24}.{start >> 16 & 255}.{start >> 8 & 255}.{start & 255}/28"
@@ -185,7 +186,7 @@ def _meanwhile(
 
 def _one_more(client: Client, pid: int, number: int) -> tuple[float, float]:
     """A policy first, which isn't timed, and then its SA: seconds by the clock, and of the daemon's processor time."""
-    peer = _address(100, number)
+    peer = peer_of(number)
     policy = {"mode": "tunnel", "tunnel-local-address": "2.2.2.2", "tunnel-remote-address": peer}
     client.call("create", kind="net ipsec ipsec-policy", name=f"extra{number}", properties=policy)
     properties = {
@@ -220,7 +221,7 @@ def _timed(work: Callable[[], object]) -> float:
 @contextlib.contextmanager
 def _knocking(client: Namespace, tunnels: int) -> Iterator[None]:
     """A ping into the network of the last tunnel, 50 times a second."""
-    target = _network(tunnels - 1).partition("/")[0].rpartition(".")
+    target = network_of(tunnels - 1).partition("/")[0].rpartition(".")
     to = f"{target[0]}.{int(target[2]) + 1}"
     process = subprocess.Popen(
         client.command(["ping", "-q", "-i", "0.02", to]), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL

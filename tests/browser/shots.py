@@ -20,7 +20,8 @@ ROOT = Path(__file__).resolve().parents[2]
 SHOTS = ROOT / ".build" / "screenshots"
 DOCS = ROOT / "docs" / "screens"
 WIDTHS = (360, 1280, 1920)
-REST_MS = 3000
+REST_MS = 1500
+"""Less than live traffic's time between two renewals, or the last one would show that nothing passes any more."""
 THEMES: tuple[Theme, ...] = ("light", "dark")
 CHOSEN: dict[str, Theme] = {
     "map": "light",
@@ -70,7 +71,11 @@ def _policy(at: Window) -> None:
 def _question(at: Window) -> None:
     at.fill({"From": "10.1.0.10", "To": "10.9.0.10", "Destination port": "https"})
     at.press("Ask")
-    at.page.get_by_role("heading", name="Answer").evaluate("one => one.scrollIntoView()")
+    answer = at.page.get_by_role("heading", name="Answer")
+    answer.wait_for()
+    # So low that the answer can begin at the window's edge, and no line is cut there.
+    at.page.set_viewport_size({"width": 1280, "height": 640})
+    answer.evaluate("one => one.scrollIntoView()")
 
 
 PREPARED: dict[str, Callable[[Window], None]] = {"net-ipsec-ipsec-policy-new": _policy, "why": _question}
@@ -78,7 +83,7 @@ PREPARED: dict[str, Callable[[Window], None]] = {"net-ipsec-ipsec-policy-new": _
 
 
 def _for_docs(site: Pair, browser: Browser, url: str, name: str, theme: Theme) -> None:
-    with window(browser, url, width=1100, height=720, theme=theme) as at:
+    with window(browser, url, width=1280, height=800, theme=theme) as at:
         at.log_in("admin", site.gateways["a"].password)
         carries_traffic(site)
         _see(at, next(place for place in (*menu(), *forms()) if place.name == name))
