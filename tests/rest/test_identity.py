@@ -15,6 +15,8 @@ def test_the_device_is_called_as_the_host_is(client: Web) -> None:
     assert client.good("GET", "/mgmt/tm/sys/global-settings")["hostname"] == "new.example"
     assert client.bad("POST", "/mgmt/tm/cm/device", {"command": "mv", "name": "a", "target": "b"})[0] == 404
     assert client.bad("POST", "/mgmt/tm/cm/device", {"command": "rm"})[0] == 400
+    assert client.ask("OPTIONS", "/mgmt/tm/cm/device").headers["Allow"] == "GET, POST"
+    assert client.ask("OPTIONS", "/mgmt/tm/cm/device/new.example").headers["Allow"] == "GET"
 
 
 def test_whether_it_is_still_starting_is_answered_and_nothing_is_run(client: Web) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from culvert.web import network
 from culvert.web.condition import ATTENTION, DEAD, MATURE, MISSING, SOFT, State
 from culvert.web.findings import sorted_out
 from culvert.web.moments import ago
@@ -122,6 +123,26 @@ def test_a_selector_without_sa_is_said_at_its_tunnel(two: Two) -> None:
     drawing = page.partition("<figure")[2].partition("</figure>")[0]
     assert 'class="way bad ring"' in drawing
     assert "no SA" in words(drawing)
+
+
+def test_many_tunnels_are_shown_before_they_are_verified(two: Two, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(network, "VERIFIED_AT_ONCE", 0)
+    two.tunnel()
+    two.here.call("delete", kind="net ipsec manual-security-association", names=["sa-2000"])
+    sentence = "selector selector-2000: no inbound SA has ipsec-policy policy-2000"
+    first = two.open("/map")
+    assert "Not verified yet" in words(first) and sentence not in words(first) and 'hx-trigger="every 1s"' in first
+    assert state_of(first) == MISSING.title
+    renewed = two.ask("GET", "/map?renew=1", **{"hx-request": "true"}).octets.decode()
+    for second in (renewed, two.open("/map")):
+        assert sentence in words(second) and "Not verified yet" not in words(second)
+
+
+def test_whoever_has_no_script_sees_them_verified_the_second_time(two: Two, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(network, "VERIFIED_AT_ONCE", 0)
+    two.tunnel()
+    assert "Not verified yet" in words(two.open("/map"))
+    assert "Not verified yet" not in words(two.open("/map"))
 
 
 def test_policies_that_are_not_mirrored_are_said_at_their_tunnels(two: Two) -> None:

@@ -35,6 +35,9 @@ class Coverage:
 def coverage(policy: Policy, intent: Intent) -> Coverage:
     """How much of what the policy's selector speaks of is forwarded, from every link where it may come from."""
     box = _box(policy.selector)
+    everywhere = (own for own in intent.forwarders if own.links is None and not own.excluded_links)
+    if enough := next((own for own in everywhere if _holds(_box_of(own), box)), None):
+        return Coverage(True, (enough,))
     near = [own for own in intent.forwarders if own.links != () and _cut(box, _box_of(own))]
     arrivals: Sequence[str | None] = [None] if policy.direction is Direction.IN else _arrivals(policy, intent)
     heard = {link: [own for own in near if _listens(own, link)] for link in arrivals}
@@ -116,6 +119,10 @@ def _span(network: IPNetwork) -> Range:
 
 def _ports(ports: PortRange | None) -> Range:
     return (ports.first, ports.last) if ports else ANY_PORT
+
+
+def _holds(outer: Box, inner: Box) -> bool:
+    return all(one[0] <= two[0] and two[1] <= one[1] for one, two in zip(outer, inner, strict=True))
 
 
 def _cut(box: Box, other: Box) -> list[Range]:

@@ -2,8 +2,9 @@
 
 import fnmatch
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from operator import attrgetter
 from typing import Any
 
@@ -114,7 +115,7 @@ def objects(
     if names is None or kind.naming is Naming.SINGLE:
         yield from _all(snapshot, plane, kind, args)
         return
-    found = snapshot.objects.get(kind.path, {})
+    found, make = snapshot.objects.get(kind.path, {}), _maker(args)
     links = _unconfigured(snapshot, plane, kind)
     for name in names:
         folder = str(args.get("folder") or COMMON)
@@ -123,7 +124,7 @@ def objects(
         for own in chosen:
             if own not in found and own not in links:
                 raise errors.NotFound(kind.title, own)
-            yield record(found[own]) if own in found else links[own]
+            yield make(found[own]) if own in found else links[own]
 
 
 def _fitting(kind: Kind, names: Iterable[str], glob: str, folder: str, args: Mapping[str, Json]) -> Iterator[str]:
@@ -138,7 +139,7 @@ def _fitting(kind: Kind, names: Iterable[str], glob: str, folder: str, args: Map
 
 
 def _all(snapshot: Snapshot, plane: Observed, kind: Kind, args: Mapping[str, Json]) -> Iterator[Record]:
-    make = named if args.get("names_only") else record
+    make = _maker(args)
     found = {own.name: make(own) for own in snapshot.all(kind.path) if _stands_in(kind, own.name, args)}
     others = _unconfigured(snapshot, plane, kind)
     found = {name: own for name, own in others.items() if _stands_in(kind, name, args)} | found
@@ -146,10 +147,25 @@ def _all(snapshot: Snapshot, plane: Observed, kind: Kind, args: Mapping[str, Jso
     yield from (found[name] for name in chosen[: args.get("limit", len(chosen))])
 
 
-def record(own: Object) -> Record:
-    """An object as `list` gives it to a face; what is kept of a vendor's file without its keys in clear."""
-    made: Record = {"kind": own.kind.word, "name": own.name, "properties": own.shown()}
-    if own.kind.path == FOREIGN and not is_program(own.name.split()):
+def _maker(args: Mapping[str, Json]) -> Callable[[Object], Record]:
+    """What makes a record as `names_only` or `select`, a list of properties, want it."""
+    if args.get("names_only"):
+        return named
+    words = args.get("select")
+    if words is None:
+        return record
+    if not isinstance(words, list) or not all(isinstance(own, str) for own in words):
+        raise errors.SyntaxProblem("select: a list of properties is expected")
+    return partial(record, words=frozenset(words))
+
+
+def record(own: Object, words: Container[str] | None = None) -> Record:
+    """An object as `list` gives it to a face; what is kept of a vendor's file without its keys in clear.
+
+    `words`: the properties that are wanted; all by default.
+    """
+    made: Record = {"kind": own.kind.word, "name": own.name, "properties": own.shown(words)}
+    if own.kind.path == FOREIGN and "text" in made["properties"] and not is_program(own.name.split()):
         made["properties"]["text"] = clear_keys.hide(made["properties"]["text"])
     return made | {"kept": [clear_keys.hide(line) for line in own.kept]} if own.kept else made
 

@@ -1,10 +1,13 @@
 """`verify`: the manual's verification list, asked of the running system, with what would repair each finding."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
+from culvert.config.snapshot import Snapshot
 from culvert.control import coverage
 from culvert.control.explain import Scene
+from culvert.dataplane.plane import Observed, SaUsage
 from culvert.ipsec import overhead
 from culvert.ipsec.drops import TABLE, Reason
 from culvert.ipsec.lifetime import State
@@ -12,6 +15,7 @@ from culvert.ipsec.sa import Direction, Mode, SecurityAssociation
 from culvert.ipsec.spd import Action, Policy
 from culvert.model import ltm, net_ipsec
 from culvert.model.kind import Object
+from culvert.plan.intent import Intent
 
 Finding = dict[str, Any]
 PASS, WARN, FAIL = "pass", "warn", "fail"
@@ -22,11 +26,22 @@ NEAR_THE_END = 0.9
 VIRTUALS_TOLD = 3
 
 
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What there is to verify by; the use of the SAs is asked for once."""
+
+    snapshot: Snapshot
+    intent: Intent
+    plane: Observed
+    usage: tuple[SaUsage, ...]
+
+
 def verify(scene: Scene) -> list[Finding]:
     """Every check's findings: `check`, `verdict` (pass, warn or fail), `sentence`, and `repair`."""
+    look = Look(scene.snapshot, scene.intent, scene.plane, tuple(scene.plane.usage()))
     found: list[Finding] = []
     for title, check in CHECKS:
-        problems = list(check(scene))
+        problems = list(check(look))
         found += [{"check": title, **own} for own in problems]
         if not problems:
             found.append(note(title, ""))
@@ -42,100 +57,102 @@ def _problem(verdict: str, sentence: str, repair: str) -> Finding:
     return {"verdict": verdict, "sentence": sentence, "repair": repair}
 
 
-def _links(scene: Scene) -> Iterator[Finding]:
-    states = {link.name: link.state for link in scene.plane.links()}
-    if not scene.intent.links:
+def _links(look: Look) -> Iterator[Finding]:
+    states = {link.name: link.state for link in look.plane.links()}
+    if not look.intent.links:
         yield _problem(FAIL, "no VLAN has an interface", "create net vlan external interfaces add { LINK }")
-    for link in scene.intent.links:
+    for link in look.intent.links:
         state = states.get(link.name, "missing")
         if state != "up":
             repair = f"look at the cable; show net interface {link.name}"
             yield _problem(FAIL, f"VLAN {_short(link.label)}: link {link.name} is {state}", repair)
 
 
-def _addresses(scene: Scene) -> Iterator[Finding]:
+def _addresses(look: Look) -> Iterator[Finding]:
     """Each tunnel has an end here, and that end is a self IP."""
-    own = {address.interface.ip for address in scene.intent.addresses}
+    own = {address.interface.ip for address in look.intent.addresses}
     if not own:
         yield _problem(FAIL, "there is no self IP", "create net self NAME address ADDRESS/LENGTH vlan external")
         return
-    for policy in _tunnels(scene):
+    for policy in _tunnels(look):
         end = policy.tunnel_source if policy.direction is Direction.OUT else policy.tunnel_destination
         word = "tunnel-local-address" if policy.direction is Direction.OUT else "tunnel-remote-address"
         if end not in own:
-            sentence = f"{_policy_name(scene, policy)}: {word} {end} is no self IP of this system"
+            sentence = f"{_policy_name(look, policy)}: {word} {end} is no self IP of this system"
             yield _problem(FAIL, sentence, f"create net self NAME address {end}/LENGTH vlan external")
 
 
-def _routes(scene: Scene) -> Iterator[Finding]:
+def _routes(look: Look) -> Iterator[Finding]:
     """The peer of each tunnel can be reached."""
-    networks = [address.interface.network for address in scene.intent.addresses]
-    networks += [route.destination for route in scene.intent.routes]
-    peers = {own.tunnel_destination for own in _tunnels(scene) if own.direction is Direction.OUT}
+    networks = [address.interface.network for address in look.intent.addresses]
+    networks += [route.destination for route in look.intent.routes]
+    peers = {own.tunnel_destination for own in _tunnels(look) if own.direction is Direction.OUT}
     for peer in sorted((peer for peer in peers if peer is not None), key=str):
         if not any(peer.version == own.version and peer in own for own in networks):
             yield _problem(FAIL, f"there is no route to {peer}", f"create net route NAME network {peer} gw GATEWAY")
 
 
-def _virtuals(scene: Scene) -> Iterator[Finding]:
+def _virtuals(look: Look) -> Iterator[Finding]:
     """All that each selector speaks of is forwarded, out of the networks here and out of the tunnel."""
-    for policy in (own for own in scene.intent.policies if own.action is Action.PROTECT):
+    for policy in (own for own in look.intent.policies if own.action is Action.PROTECT):
         if policy.mode is Mode.TRANSPORT:
             continue
-        found = coverage.coverage(policy, scene.intent)
+        found = coverage.coverage(policy, look.intent)
+        if found.whole and found.partial:
+            continue
         selector = policy.selector
         spoken = f"selector {_short(policy.label)} speaks of: {selector.source} to {selector.destination}"
         if not found.partial:
             any_address = "0.0.0.0:any mask any" if selector.source.version == 4 else "::.any mask any6"
             yield _problem(
                 FAIL,
-                f"no forwarding virtual server accepts what {spoken}{_why_not(scene, policy)}",
+                f"no forwarding virtual server accepts what {spoken}{_why_not(look, policy)}",
                 f"create ltm virtual NAME destination {any_address} ip-forward",
             )
-        elif not found.whole:
+        else:
             separator = ":" if selector.source.version == 4 else "."
             yield _problem(
                 WARN,
-                f"virtual servers accept only a part of what {spoken}; there is {_accepted(scene, found)}",
+                f"virtual servers accept only a part of what {spoken}; there is {_accepted(look, found)}",
                 f"create ltm virtual NAME source {selector.source} "
                 f"destination {selector.destination}{separator}any ip-forward",
             )
 
 
-def _accepted(scene: Scene, found: coverage.Coverage) -> str:
+def _accepted(look: Look, found: coverage.Coverage) -> str:
     """The virtual servers that accept a part, and the VLANs that none of them listens on."""
     named = [f"{_short(own.label)} ({coverage.words(own)})" for own in found.partial[:VIRTUALS_TOLD]]
     more = len(found.partial) - len(named)
     named += [f"{more} more"] if more else []
-    labels = {link.name: _short(link.label) for link in scene.intent.links}
+    labels = {link.name: _short(link.label) for link in look.intent.links}
     deaf = ", ".join(labels.get(link, link) for link in found.unheard)
     return ", ".join(named) + (f", and none listens on VLAN {deaf}" if deaf else "")
 
 
-def _why_not(scene: Scene, policy: Policy) -> str:
+def _why_not(look: Look, policy: Policy) -> str:
     """What keeps virtual servers that exist from accepting it."""
-    off = [_short(own.name) for own in scene.snapshot.all(ltm.VIRTUAL) if not own["enabled"]]
-    bound = [_short(own.label) for own in scene.intent.forwarders if own.links is not None]
+    off = [_short(own.name) for own in look.snapshot.all(ltm.VIRTUAL) if not own["enabled"]]
+    bound = [_short(own.label) for own in look.intent.forwarders if own.links is not None]
     reasons = [f"{', '.join(off)} is disabled"] if off else []
     if bound and policy.direction is Direction.IN:
         reasons.append(f"{', '.join(bound)} listens on VLANs alone, and not on what comes out of a tunnel")
     return f" ({'; '.join(reasons)})" if reasons else ""
 
 
-def _selectors(scene: Scene) -> Iterator[Finding]:
+def _selectors(look: Look) -> Iterator[Finding]:
     """Selectors have SAs, and each way has its way back."""
-    protecting = [own for own in scene.intent.policies if own.action is Action.PROTECT]
+    protecting = [own for own in look.intent.policies if own.action is Action.PROTECT]
     if not protecting:
         yield _problem(FAIL, "no traffic selector is in use", "create net ipsec traffic-selector NAME ...")
-    served = {(usage.sa.reqid, usage.sa.direction) for usage in scene.plane.usage()}
+    served = {(usage.sa.reqid, usage.sa.direction) for usage in look.usage}
     mirrored = {(own.direction, own.selector) for own in protecting}
     for policy in protecting:
         if (policy.reqid, policy.direction) not in served:
             yield _problem(
                 FAIL,
                 f"selector {_short(policy.label)}: no {policy.direction.value}bound SA has ipsec-policy "
-                f"{_policy_name(scene, policy)}, so what it matches is dropped",
-                f"create net ipsec manual-security-association NAME ipsec-policy {_policy_name(scene, policy)} ...",
+                f"{_policy_name(look, policy)}, so what it matches is dropped",
+                f"create net ipsec manual-security-association NAME ipsec-policy {_policy_name(look, policy)} ...",
             )
         back = Direction.IN if policy.direction is Direction.OUT else Direction.OUT
         if (back, policy.selector.mirrored()) not in mirrored:
@@ -148,14 +165,14 @@ def _selectors(scene: Scene) -> Iterator[Finding]:
             )
 
 
-def _policies(scene: Scene) -> Iterator[Finding]:
+def _policies(look: Look) -> Iterator[Finding]:
     """Of two policies for the two directions of a tunnel, one has the addresses of the other, turned round."""
-    tunnels = list(_tunnels(scene))
+    tunnels = list(_tunnels(look))
     ways = {(own.direction, own.tunnel_source, own.tunnel_destination) for own in tunnels}
     told: set[str] = set()
     for own in tunnels:
         back = Direction.IN if own.direction is Direction.OUT else Direction.OUT
-        name = _policy_name(scene, own)
+        name = _policy_name(look, own)
         if (back, own.tunnel_destination, own.tunnel_source) not in ways and name not in told:
             told.add(name)
             yield _problem(
@@ -167,17 +184,17 @@ def _policies(scene: Scene) -> Iterator[Finding]:
             )
 
 
-def _associations(scene: Scene) -> Iterator[Finding]:
+def _associations(look: Look) -> Iterator[Finding]:
     """SAs are alive, come in pairs, and are used by a selector."""
-    usage = scene.plane.usage()
+    usage = look.usage
     if not usage:
         yield _problem(
             FAIL, "there is no security association", "create net ipsec manual-security-association NAME ..."
         )
-    for waiting in (note for note in scene.intent.notes if "security association" in note):
+    for waiting in (note for note in look.intent.notes if "security association" in note):
         yield _problem(FAIL, waiting, "show sys version")
     pairs = {(own.sa.source, own.sa.destination, own.sa.protocol) for own in usage}
-    used = {(own.reqid, own.direction) for own in scene.intent.policies}
+    used = {(own.reqid, own.direction) for own in look.intent.policies}
     for own in usage:
         sa, name = own.sa, _short(own.sa.label)
         if own.state is State.DEAD:
@@ -199,9 +216,9 @@ def _associations(scene: Scene) -> Iterator[Finding]:
             yield _problem(WARN, f"no traffic selector leads to {name}", "create net ipsec traffic-selector NAME ...")
 
 
-def _sizes(scene: Scene) -> Iterator[Finding]:
+def _sizes(look: Look) -> Iterator[Finding]:
     """Packets of 1280 octets, which every IPv6 host may send, fit through."""
-    for own in scene.plane.usage():
+    for own in look.usage:
         sa: SecurityAssociation = own.sa
         path = own.path_mtu or sa.path_mtu
         if sa.direction is Direction.OUT and sa.mode is Mode.TUNNEL and path:
@@ -211,9 +228,9 @@ def _sizes(scene: Scene) -> Iterator[Finding]:
                 yield _problem(WARN, sentence, "modify net vlan external mtu 1500")
 
 
-def _traffic(scene: Scene) -> Iterator[Finding]:
+def _traffic(look: Look) -> Iterator[Finding]:
     """What went out came back."""
-    usage = scene.plane.usage()
+    usage = look.usage
     out = sum(own.packets for own in usage if own.sa.direction is Direction.OUT)
     back = sum(own.packets for own in usage if own.sa.direction is Direction.IN)
     if not out and not back:
@@ -223,27 +240,27 @@ def _traffic(scene: Scene) -> Iterator[Finding]:
         yield _problem(FAIL, sentence, "on the peer: show net ipsec drops; compare SPIs and keys with culvert explain")
 
 
-def _drops(scene: Scene) -> Iterator[Finding]:
-    for own in scene.plane.drops():
+def _drops(look: Look) -> Iterator[Finding]:
+    for own in look.plane.drops():
         if own.packets and own.reason not in HARMLESS:
             row = TABLE[own.reason]
             yield _problem(WARN, f"{own.packets} packets were dropped: {row.word} ({row.sentence})", row.hint)
 
 
-def _log(scene: Scene) -> Iterator[Finding]:
-    daemon = scene.snapshot.get(net_ipsec.IKE_DAEMON, "/Common/ikedaemon")
-    publisher = scene.snapshot.get(net_ipsec.PUBLISHER, (daemon["log-publisher"] if daemon else "") or "")
+def _log(look: Look) -> Iterator[Finding]:
+    daemon = look.snapshot.get(net_ipsec.IKE_DAEMON, "/Common/ikedaemon")
+    publisher = look.snapshot.get(net_ipsec.PUBLISHER, (daemon["log-publisher"] if daemon else "") or "")
     if publisher is None or not publisher["destinations"]:
         repair = "modify net ipsec ike-daemon ikedaemon log-publisher default-ipsec-log-publisher"
         yield _problem(WARN, "the log publisher of ike-daemon has no destination: events go to the file alone", repair)
 
 
-def _tunnels(scene: Scene) -> Iterator[Policy]:
-    return (own for own in scene.intent.policies if own.mode is Mode.TUNNEL and own.action is Action.PROTECT)
+def _tunnels(look: Look) -> Iterator[Policy]:
+    return (own for own in look.intent.policies if own.mode is Mode.TUNNEL and own.action is Action.PROTECT)
 
 
-def _policy_name(scene: Scene, policy: Policy) -> str:
-    selector: Object | None = scene.snapshot.get(net_ipsec.SELECTOR, policy.label)
+def _policy_name(look: Look, policy: Policy) -> str:
+    selector: Object | None = look.snapshot.get(net_ipsec.SELECTOR, policy.label)
     return _short(str(selector["ipsec-policy"])) if selector else _short(policy.label)
 
 
@@ -251,7 +268,7 @@ def _short(name: str) -> str:
     return name.removeprefix("/Common/")
 
 
-CHECKS: tuple[tuple[str, Callable[[Scene], Iterator[Finding]]], ...] = (
+CHECKS: tuple[tuple[str, Callable[[Look], Iterator[Finding]]], ...] = (
     ("VLANs and links", _links),
     ("self IPs", _addresses),
     ("routes to the peers", _routes),

@@ -1,6 +1,6 @@
 """The schema of the schema: a Kind is a path, its fields and its rules; an Object is one thing of a kind."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from enum import Enum
@@ -147,10 +147,14 @@ class Object:
         """Every field in raw form, by word."""
         return {own.word: own.type.raw(self.values[own.word]) for own in self.kind.fields}
 
-    def shown(self) -> dict[str, Raw]:
-        """As `raw`, for people and other programs: a mask in place of a password's hash."""
-        hidden = {own.word for own in self.kind.fields if isinstance(own.type, Password) and self.values[own.word]}
-        return self.raw() | dict.fromkeys(hidden, MASK)
+    def shown(self, words: Container[str] | None = None) -> dict[str, Raw]:
+        """As `raw`, for other eyes: a mask in place of a password's hash. `words`: these fields alone."""
+        found: dict[str, Raw] = {}
+        for own in self.kind.fields:
+            if words is None or own.word in words:
+                value = self.values[own.word]
+                found[own.word] = MASK if isinstance(own.type, Password) and value else own.type.raw(value)
+        return found
 
     def problem(self, sentence: str, word: str = "") -> Problem:
         return Problem(sentence, self.kind.title, self.name, word)

@@ -48,7 +48,7 @@ class Identity:
         if request.segments == DEVICES and request.method == "POST":
             return self._move_device(request)
         if request.method != "GET":
-            raise not_allowed(request, "GET")
+            raise not_allowed(request, "GET", *(("POST",) if request.segments == DEVICES else ()))
         if (name := self._device(request.segments)) is not None:
             return Answer(self._one_device(request, name))
         return Answer(self._answers[request.segments](request))

@@ -17,6 +17,8 @@ Record = Mapping[str, Any]
 SHARE = 10
 """What took a second to ask isn't asked again for so many."""
 FRESH_SECONDS = 2.0
+VERIFIED_AT_ONCE = 1000
+"""Tunnels, beyond which a first look is shown before it is verified."""
 SESSIONS_MOST, SESSION_SECONDS = 8, 300.0
 SHIPPED_SELECTOR = "/Common/default-traffic-selector-interface"
 
@@ -33,13 +35,14 @@ class Configured:
 
 @dataclass(frozen=True, slots=True)
 class Network:
-    """One look. `others`: findings that are about no tunnel."""
+    """One look. `verified`: the findings are those of this configuration."""
 
     configured: Configured
     seen: tuple[SeenTunnel, ...]
     findings: Findings
     running: Mapping[str, Record]
     links: Mapping[str, str]
+    verified: bool = True
 
 
 class Eye:
@@ -50,21 +53,25 @@ class Eye:
         self._configured = Configured(-1)
         self._findings = Findings({}, ())
         self._found_at = 0.0
-        self._found_for = -1
+        self._found_for = self._hurried_for = -1
         self._rest = 0.0
         self._lock = threading.Lock()
 
-    def look(self, session: Session) -> Network:
-        """Raises ControlError."""
+    def look(self, session: Session, hurry: bool = False) -> Network:
+        """`hurry`: the first look at many tunnels doesn't wait for their verification. Raises ControlError."""
         with self._lock:
             generation = session.call("describe")["generation"]
             if self._configured.generation != generation:
                 self._configured = configured(session, generation)
             running = {own["name"]: own for own in _show(session, "net ipsec ipsec-sa")}
-            self._verify(session, generation)
+            if not hurry or len(self._configured.tunnels) <= VERIFIED_AT_ONCE or self._hurried_for == generation:
+                self._verify(session, generation)
+            self._hurried_for = generation
+            verified = self._found_for == generation
             links = {own["vlan"]: own["state"] for own in _show(session, "net self")}
             found, own = self._findings, self._configured
-        return Network(own, tuple(seen(each, running, found) for each in own.tunnels), found, running, links)
+        every = tuple(seen(each, running, found) for each in own.tunnels)
+        return Network(own, every, found, running, links, verified)
 
     def _verify(self, session: Session, generation: int) -> None:
         now = self._clock()
@@ -80,15 +87,24 @@ def eyes() -> Remembered[Eye]:
     return Remembered(Eye, time.monotonic, SESSIONS_MOST, SESSION_SECONDS)
 
 
+POLICY_WORDS = ["mode", "tunnel-local-address", "tunnel-remote-address"]
+ASSOCIATION_WORDS = ["ipsec-policy", "spi", "source-address", "destination-address"]
+_ENDS = ["source-address", "destination-address", "source-port", "destination-port"]
+SELECTOR_WORDS = ["action", "direction", "ip-protocol", "ipsec-policy", *_ENDS]
+"""What `tunnels` wants to know."""
+
+
 def configured(session: Session, generation: int) -> Configured:
     """Asks for what the map draws. Nothing of the keys is kept."""
     selves: dict[str, tuple[Record, ...]] = {}
-    for own in _list(session, net.SELF):
+    for own in _list(session, net.SELF, select=["address", "vlan"]):
         vlan = own["properties"]["vlan"]
         selves[vlan] = (*selves.get(vlan, ()), {"name": own["name"], "address": own["properties"]["address"]})
     addresses = frozenset(each["address"].partition("/")[0] for held in selves.values() for each in held)
-    policies, associations = _list(session, net_ipsec.POLICY), _list(session, net_ipsec.MANUAL_SA)
-    selectors = [own for own in _list(session, net_ipsec.SELECTOR) if own["name"] != SHIPPED_SELECTOR]
+    policies = _list(session, net_ipsec.POLICY, select=POLICY_WORDS)
+    associations = _list(session, net_ipsec.MANUAL_SA, select=ASSOCIATION_WORDS)
+    selectors = _list(session, net_ipsec.SELECTOR, select=SELECTOR_WORDS)
+    selectors = [own for own in selectors if own["name"] != SHIPPED_SELECTOR]
     own_policies = [own for own in policies if not own["name"].startswith("/Common/default-ipsec-policy")]
     counts = {
         "ltm virtual": len(_list(session, ltm.VIRTUAL, names_only=True)),

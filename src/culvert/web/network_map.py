@@ -70,9 +70,12 @@ class NetworkMap:
         if visit.posts:
             raise not_allowed(visit.request, "GET", "HEAD")
         started = time.monotonic()
-        network = self._eyes.of(visit.session).look(visit.session)
+        # The page comes at once; what verify has to say comes with its first renewal.
+        hurry = not visit.is_part and visit.asked("still") != "1"
+        network = self._eyes.of(visit.session).look(visit.session, hurry)
         words = self._words(visit, network)
-        words["every"] = max(RENEW_SECONDS, math.ceil(SHARE * (time.monotonic() - started)))
+        taken = math.ceil(SHARE * (time.monotonic() - started))
+        words["every"] = max(RENEW_SECONDS, taken) if network.verified else 1
         if visit.is_part:
             return page(render("map-part.html", **words))
         return page(framed(visit.session, "map.html", title="Network Map", here=HERE, **words))
@@ -96,6 +99,7 @@ class NetworkMap:
             "counts": [(state, sum(each.state is state for each in network.seen)) for state in STATES],
             "meanings": MEANINGS,
             "others": network.findings.others,
+            "verified": network.verified,
             "steps": steps(network.configured),
             "may_change": own.may_change,
             "now": now,
