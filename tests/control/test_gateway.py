@@ -72,6 +72,25 @@ def test_filters(site: Site, filters: dict[str, str], names: list[str]) -> None:
     assert [own["name"] for own in site.call("show", what="net ipsec ipsec-sa", filters=filters)] == names
 
 
+def test_chosen_words_are_those_of_the_whole_answer(site: Site) -> None:
+    listed = {"kind": "net ipsec", "folder": "/", "recursive": True}
+    words = ["spi", "ipsec-policy", "no-such-word"]
+    cut = [
+        own | {"properties": {word: value for word, value in own["properties"].items() if word in words}}
+        for own in site.call("list", **listed)
+    ]
+    assert site.call("list", **listed, select=words) == cut
+    assert any(own["properties"] for own in cut)
+    shown = {"what": "net ipsec ipsec-sa", "filters": {}}
+    site.call("reset-stats", what="net ipsec ipsec-sa")
+    for words in (["drops", "name"], ["packets"], ["hard_lifetime", "no-such-word"], []):
+        cut = [{word: own[word] for word in words if word in own} for own in site.call("show", **shown)]
+        assert cut and site.call("show", **shown, select=words) == cut
+    for wrong in ("name", 7, [7], [["name"]], {"name": 1}):
+        assert "select" in site.refused("list", **listed, select=wrong).text
+        assert "select" in site.refused("show", **shown, select=wrong).text
+
+
 def test_bad_filters(site: Site) -> None:
     assert "is not allowed for spi" in site.refused("show", what="net ipsec ipsec-sa", filters={"spi": "x"}).text
     missing = site.refused("show", what="net ipsec ipsec-sa", filters={"traffic-selector": "nobody"})

@@ -210,7 +210,7 @@ def wide(house: House) -> House:
 
 
 def test_what_a_form_shows_sent_back_changes_nothing(wide: House, tmp_path: Path) -> None:
-    ann, taken, saved = wide.browser(), set(), wide.inside.root("text")
+    ann, tried, taken, saved = wide.browser(), set(), set(), wide.inside.root("text")
 
     @settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow])
     @given(changes())
@@ -220,6 +220,7 @@ def test_what_a_form_shows_sent_back_changes_nothing(wide: House, tmp_path: Path
         names = [name for name in wide.names(kind.word) if name != "ann"]
         name = names[len(salt) % len(names)]
         for word, value in properties.items():
+            tried.add((kind.path, word))
             try:
                 wide.inside.root("modify", kind=kind.word, name=name, properties={word: value})
             except ControlError:
@@ -228,7 +229,7 @@ def test_what_a_form_shows_sent_back_changes_nothing(wide: House, tmp_path: Path
         returned(wide, ann, kind, name)
 
     same()
-    assert len(taken) > 40, "most of what was drawn was refused"
+    assert len(taken) > len(tried) / 2 > 5, "most of what was drawn was refused"
 
 
 def returned(house: House, ann: Browser, kind: Kind, name: str) -> None:

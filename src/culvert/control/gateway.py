@@ -406,7 +406,7 @@ class Gateway:
             return logs.shown(what, filters, self._publisher, access.of(peer, self._snapshot))
         view = self._seen_by(peer)
         found = shows.streamed(view, what, filters) if args.get("stream") else None
-        return shows.show(view, what, filters) if found is None else found
+        return shows.show(view, what, filters, args.get("select")) if found is None else found
 
     def _explain(self, args: Mapping[str, Json], peer: Peer) -> Json:
         view = self._seen_by(peer)

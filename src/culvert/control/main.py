@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 import ctypes
+import gc
 import os
 import pwd
 import resource
@@ -51,6 +52,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if options.check:
             return _check(options)
+        # An answer about ten thousand tunnels makes a million objects, and little of anything here is a cycle.
+        gc.set_threshold(100_000, 50, 100)
         asyncio.run(_serve(options))
     except (ControlError, StoreError, VaultError, PlaneError, OSError) as error:
         LOG.error("start-failed", reason=str(error))

@@ -2,7 +2,7 @@
 
 import fnmatch
 import math
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from operator import attrgetter
@@ -10,6 +10,7 @@ from typing import Any
 
 from culvert.config.snapshot import Snapshot
 from culvert.control import derived, errors, host_shows, net_shows, release
+from culvert.control.resets import COUNTED as RESET
 from culvert.control.resets import Resets
 from culvert.control.stream import PART_RECORDS, Stream
 from culvert.dataplane.plane import JournalState, Observed, SaUsage
@@ -30,6 +31,7 @@ from culvert.plan.intent import Intent
 Json = Any
 Record = dict[str, Json]
 DROPS = "net ipsec drops"
+SINCE_RESET = (*RESET[IPSEC_SA].name, *RESET[IPSEC_SA].counters)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,17 +48,31 @@ class Sight:
     resets: Resets = field(default_factory=Resets)
 
 
-def show(view: Sight, what: str, filters: Mapping[str, Json]) -> Json:
-    """The records behind `show <what>`. Raises ControlError for an unknown show or filter."""
+def show(view: Sight, what: str, filters: Mapping[str, Json], select: Json = None) -> Json:
+    """The records behind `show <what>`; with `select`, a list, these words of each alone.
+
+    Raises ControlError for an unknown show or filter. What the host says comes whole.
+    """
     check_filters(what, filters)
+    words = _selected(select)
     made = host_shows.shown(what, filters, view.now, view.trouble)
     if made is not None:
         return made
     make = SHOWS.get(what)
     if make is None:
         raise errors.SyntaxProblem(f'unexpected argument "{what}"')
-    found = view.resets.since(what, _chosen(what, make(view, filters), filters))
-    return [own for own in found if own["packets"]] if what == DROPS else found
+    records = _ipsec_sa(view, filters, words) if what == IPSEC_SA else make(view, filters)
+    found = view.resets.since(what, _chosen(what, records, filters))
+    if what == DROPS:
+        found = [own for own in found if own["packets"]]
+    return found if words is None else [{word: own[word] for word in words if word in own} for own in found]
+
+
+def _selected(words: Json) -> list[str] | None:
+    """A list of words, as `select` brings it. Raises SyntaxProblem for anything else."""
+    if words is not None and (not isinstance(words, list) or not all(isinstance(own, str) for own in words)):
+        raise errors.SyntaxProblem("select: a list of properties is expected")
+    return words
 
 
 def _chosen(what: str, records: list[Record], filters: Mapping[str, Json]) -> list[Record]:
@@ -151,15 +167,11 @@ def _maker(args: Mapping[str, Json]) -> Callable[[Object], Record]:
     """What makes a record as `names_only` or `select`, a list of properties, want it."""
     if args.get("names_only"):
         return named
-    words = args.get("select")
-    if words is None:
-        return record
-    if not isinstance(words, list) or not all(isinstance(own, str) for own in words):
-        raise errors.SyntaxProblem("select: a list of properties is expected")
-    return partial(record, words=frozenset(words))
+    words = _selected(args.get("select"))
+    return record if words is None else partial(record, words=frozenset(words))
 
 
-def record(own: Object, words: Container[str] | None = None) -> Record:
+def record(own: Object, words: frozenset[str] | None = None) -> Record:
     """An object as `list` gives it to a face; what is kept of a vendor's file without its keys in clear.
 
     `words`: the properties that are wanted; all by default.
@@ -266,42 +278,15 @@ def _ike_sa(view: Sight, filters: Mapping[str, Json]) -> list[Record]:
     return []
 
 
-def _ipsec_sa(view: Sight, filters: Mapping[str, Json]) -> list[Record]:
-    return [_sa_record(view, own) for own in view.plane.usage(chosen_sas(view, filters))]
+def _ipsec_sa(view: Sight, filters: Mapping[str, Json], words: Sequence[str] | None = None) -> list[Record]:
+    """Of the words those that there are, and whatever a reset is counted by."""
+    made = None if words is None else [own for own in SA_WORDS if own in {*words, *SINCE_RESET}]
+    return [_sa_record(view, own, made) for own in view.plane.usage(chosen_sas(view, filters))]
 
 
-def _sa_record(view: Sight, own: SaUsage) -> Record:
-    sa = own.sa
-    return {
-        "name": sa.label,
-        "source": str(sa.source),
-        "destination": str(sa.destination),
-        "spi": sa.spi,
-        "direction": sa.direction.value,
-        "protocol": sa.protocol.name.lower(),
-        "mode": sa.mode.value,
-        "state": own.state.value,
-        "tmm": own.worker,
-        "reqid": sa.reqid,
-        "encryption": sa.cipher,
-        "authentication": sa.auth,
-        "combined": cipher_row(sa.cipher).combined,
-        "esn": sa.esn,
-        "encapsulation": list(sa.encapsulation) if sa.encapsulation else None,
-        "compression": "deflate" if sa.compression else None,
-        "path_mtu": own.path_mtu or sa.path_mtu,
-        "hard_lifetime": _left(sa.lifetime.hard, own, view.now),
-        "soft_lifetime": _left(sa.lifetime.soft, own, view.now),
-        "lost": own.lost,
-        "bytes": own.octets,
-        "packets": own.packets,
-        "sequence": own.sequence,
-        "replay_window": sa.replay_window,
-        "window_seen": f"{own.window:016x}" if sa.direction is Direction.IN else None,
-        "created": own.created,
-        "last_use": own.last_use,
-        "drops": {TABLE[reason].word: count for reason, count in sorted(own.drops.items()) if count},
-    }
+def _sa_record(view: Sight, own: SaUsage, words: Iterable[str] | None = None) -> Record:
+    """The words of one SA that are wanted; all by default."""
+    return {word: SA_WORDS[word](view, own) for word in (SA_WORDS if words is None else words)}
 
 
 def _left(limits: Limits, own: SaUsage, now: float) -> Record:
@@ -421,6 +406,38 @@ def _journal(state: JournalState | None, doubt: str) -> Record | None:
         "doubt": doubt,
     }
 
+
+SA_WORDS: dict[str, Callable[[Sight, SaUsage], Json]] = {
+    "name": lambda view, own: own.sa.label,
+    "source": lambda view, own: str(own.sa.source),
+    "destination": lambda view, own: str(own.sa.destination),
+    "spi": lambda view, own: own.sa.spi,
+    "direction": lambda view, own: own.sa.direction.value,
+    "protocol": lambda view, own: own.sa.protocol.name.lower(),
+    "mode": lambda view, own: own.sa.mode.value,
+    "state": lambda view, own: own.state.value,
+    "tmm": lambda view, own: own.worker,
+    "reqid": lambda view, own: own.sa.reqid,
+    "encryption": lambda view, own: own.sa.cipher,
+    "authentication": lambda view, own: own.sa.auth,
+    "combined": lambda view, own: cipher_row(own.sa.cipher).combined,
+    "esn": lambda view, own: own.sa.esn,
+    "encapsulation": lambda view, own: list(own.sa.encapsulation) if own.sa.encapsulation else None,
+    "compression": lambda view, own: "deflate" if own.sa.compression else None,
+    "path_mtu": lambda view, own: own.path_mtu or own.sa.path_mtu,
+    "hard_lifetime": lambda view, own: _left(own.sa.lifetime.hard, own, view.now),
+    "soft_lifetime": lambda view, own: _left(own.sa.lifetime.soft, own, view.now),
+    "lost": lambda view, own: own.lost,
+    "bytes": lambda view, own: own.octets,
+    "packets": lambda view, own: own.packets,
+    "sequence": lambda view, own: own.sequence,
+    "replay_window": lambda view, own: own.sa.replay_window,
+    "window_seen": lambda view, own: f"{own.window:016x}" if own.sa.direction is Direction.IN else None,
+    "created": lambda view, own: own.created,
+    "last_use": lambda view, own: own.last_use,
+    "drops": lambda view, own: {TABLE[reason].word: count for reason, count in sorted(own.drops.items()) if count},
+}
+"""What `show net ipsec ipsec-sa` tells of each SA."""
 
 SHOWS: dict[str, Callable[[Sight, Mapping[str, Json]], list[Record]]] = {
     "net ipsec ipsec-sa": _ipsec_sa,

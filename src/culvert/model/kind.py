@@ -1,10 +1,10 @@
 """The schema of the schema: a Kind is a path, its fields and its rules; an Object is one thing of a kind."""
 
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from enum import Enum
-from functools import cache
+from functools import cache, lru_cache
 from typing import Protocol
 
 from culvert.model import names
@@ -147,13 +147,12 @@ class Object:
         """Every field in raw form, by word."""
         return {own.word: own.type.raw(self.values[own.word]) for own in self.kind.fields}
 
-    def shown(self, words: Container[str] | None = None) -> dict[str, Raw]:
+    def shown(self, words: frozenset[str] | None = None) -> dict[str, Raw]:
         """As `raw`, for other eyes: a mask in place of a password's hash. `words`: these fields alone."""
         found: dict[str, Raw] = {}
-        for own in self.kind.fields:
-            if words is None or own.word in words:
-                value = self.values[own.word]
-                found[own.word] = MASK if isinstance(own.type, Password) and value else own.type.raw(value)
+        for own in self.kind.fields if words is None else chosen_fields(self.kind, words):
+            value = self.values[own.word]
+            found[own.word] = MASK if isinstance(own.type, Password) and value else own.type.raw(value)
         return found
 
     def problem(self, sentence: str, word: str = "") -> Problem:
@@ -168,6 +167,12 @@ class Object:
                     yield word, target, name
             elif value is not None:
                 yield word, target, value
+
+
+@lru_cache(maxsize=64)
+def chosen_fields(kind: Kind, words: frozenset[str]) -> tuple[Field, ...]:
+    """The fields that have these words, in the kind's order."""
+    return tuple(own for own in kind.fields if own.word in words)
 
 
 @cache

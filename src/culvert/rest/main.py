@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import gc
 import os
 import pwd
 import resource
@@ -37,6 +38,8 @@ def main(arguments: Sequence[str] | None = None, pages: Pages | None = None) -> 
         context = _context(options)
         listening = _listening(options.host, options.port)
         _give_up_root(options.user)
+        # An answer about ten thousand tunnels makes a million objects, and little of anything here is a cycle.
+        gc.set_threshold(100_000, 50, 100)
         asyncio.run(_serve(options, context, listening, None if options.no_gui else pages))
     except (OSError, ssl.SSLError, ValueError, KeyError) as error:
         print(f"culvert-rest: {error}", file=sys.stderr)

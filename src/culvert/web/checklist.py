@@ -116,9 +116,11 @@ class Checklist:
         counted = self._counted(show("show", what="net ipsec-stat"))
         before = _before(visit)
         daemon = show("list", kind=DAEMON_KIND, folder="/", recursive=True)
-        sas = show("show", what="net ipsec ipsec-sa")
+        sas = show("show", what="net ipsec ipsec-sa", select=["direction", "state"])
         log = show("show", what="sys log ipsec", filters={"lines": LOG_LINES})
-        selectors = [own for own in show("show", what="net ipsec traffic-selector") if own["direction"] == "out"]
+        words = ["name", "direction", "source", "destination"]
+        selectors = show("show", what="net ipsec traffic-selector", select=words)
+        selectors = [own for own in selectors if own["direction"] == "out"]
         return {
             "level": daemon[0]["properties"]["log-level"] if daemon else "",
             "levels": LEVELS,

@@ -33,6 +33,9 @@ SEARCH_MOST = 255
 ACTS = frozenset({"admin", "resource-admin", "manager", "operator"})
 """Roles that set counters to zero, held in all partitions: they are of the whole system."""
 IN = "in"
+SAS = "net ipsec ipsec-sa"
+WORDS = ["name", "source", "destination", "spi", "direction", "packets", "bytes", "drops"]
+"""What is asked about every SA; about the chosen one everything is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,11 +106,12 @@ class Live:
 
     def _words(self, visit: Visit) -> dict[str, Any]:
         session, at = visit.session, self._clock()
-        watch, associations = self._watches.of(session), _show(session, "net ipsec ipsec-sa")
+        watch, associations = self._watches.of(session), _show(session, SAS, select=WORDS)
         drops, stats = _show(session, "net ipsec drops"), _show(session, "net ipsec-stat")
         watch.note(at, associations, _others(drops, stats))
         view, by_name = _view(visit), {own["name"]: own for own in associations}
         shown = _shown(view, associations, watch)
+        chosen = _whole(session, by_name[view.chosen]) if view.chosen in by_name else None
         watch.follow([*(own["name"] for own in shown), *([view.chosen] if view.chosen in by_name else [])])
         points = watch.all()
         span = chart.span(points, at)
@@ -122,7 +126,7 @@ class Live:
             "losses": [Loss(own, watch.rate(("drop", own["reason"])).packets) for own in drops],
             "workers": _workers(stats, watch),
             "processes": _show(session, "sys tmm-info"),
-            "chosen": self._chosen(by_name[view.chosen], watch, at, span) if view.chosen in by_name else None,
+            "chosen": self._chosen(chosen, watch, at, span) if chosen else None,
             "reasons": {own["reason"]: own for own in drops},
             "now": self._now(),
             "clock": time.strftime("%H:%M:%S UTC", time.gmtime(self._now())),
@@ -196,6 +200,12 @@ def _view(visit: Visit) -> View:
     )
 
 
-def _show(session: Session, what: str) -> list[Record]:
-    found: list[Record] = session.call("show", what=what, filters={})
+def _show(session: Session, what: str, filters: Mapping[str, str] | None = None, **args: Any) -> list[Record]:
+    found: list[Record] = session.call("show", what=what, filters=filters or {}, **args)
     return found
+
+
+def _whole(session: Session, own: Record) -> Record | None:
+    """All that is told of an SA; None if it was taken away just now."""
+    found = _show(session, SAS, {"spi": str(own["spi"])})
+    return next((each for each in found if each["name"] == own["name"]), None)

@@ -63,12 +63,12 @@ class Eye:
             generation = session.call("describe")["generation"]
             if self._configured.generation != generation:
                 self._configured = configured(session, generation)
-            running = {own["name"]: own for own in _show(session, "net ipsec ipsec-sa")}
+            running = {own["name"]: own for own in _show(session, "net ipsec ipsec-sa", select=SA_WORDS)}
             if not hurry or len(self._configured.tunnels) <= VERIFIED_AT_ONCE or self._hurried_for == generation:
                 self._verify(session, generation)
             self._hurried_for = generation
             verified = self._found_for == generation
-            links = {own["vlan"]: own["state"] for own in _show(session, "net self")}
+            links = {own["vlan"]: own["state"] for own in _show(session, "net self", select=["vlan", "state"])}
             found, own = self._findings, self._configured
         every = tuple(seen(each, running, found) for each in own.tunnels)
         return Network(own, every, found, running, links, verified)
@@ -92,6 +92,8 @@ ASSOCIATION_WORDS = ["ipsec-policy", "spi", "source-address", "destination-addre
 _ENDS = ["source-address", "destination-address", "source-port", "destination-port"]
 SELECTOR_WORDS = ["action", "direction", "ip-protocol", "ipsec-policy", *_ENDS]
 """What `tunnels` wants to know."""
+SA_WORDS = ["name", "state", "packets", "bytes", "last_use", "drops"]
+"""What `seen` wants to know."""
 
 
 def configured(session: Session, generation: int) -> Configured:
@@ -123,6 +125,6 @@ def _list(session: Session, path: tuple[str, ...], **args: Any) -> list[Record]:
     return [own for own in found if own["kind"] == word]
 
 
-def _show(session: Session, what: str) -> list[Record]:
-    found: list[Record] = session.call("show", what=what, filters={})
+def _show(session: Session, what: str, **args: Any) -> list[Record]:
+    found: list[Record] = session.call("show", what=what, filters={}, **args)
     return found
