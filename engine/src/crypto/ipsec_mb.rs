@@ -4,7 +4,7 @@
 //! portable engine, and so does AH, whose packets come one at a time: there the portable crates are no slower.
 //!
 //! Version 1.3 works on 512 bits of AES at a time, or on 128. On processors that have 256 (VAES without AVX-512), ring
-//! does AES-GCM about twice as fast, and ChaCha20-Poly1305 faster, too: there the engine leaves both to it.
+//! is faster with AES-GCM on all but small packets, and with ChaCha20-Poly1305: there the engine leaves those to it.
 //!
 //! The library decrypts while it authenticates; zeros are put over the text of a packet that is not authentic.
 
@@ -19,6 +19,8 @@ use crate::tables::sa::Secret;
 
 /// The library counts in 16 bits.
 const ESP_OCTETS_MAX: usize = u16::MAX as usize;
+/// From here on ring outpaces the library, which does small packets side by side.
+const RING_OCTETS_MIN: usize = 768;
 
 /// Of the C layer; see csrc/ipsec_mb.h.
 #[repr(C)]
@@ -89,6 +91,8 @@ struct MbKey {
     raw: NonNull<RawKey>,
     /// The IV is chance; else it is the number, if there is one.
     draws: bool,
+    /// The same key as the portable engine prepared it, which has it from ring, for packets that aren't small.
+    beside: Option<Box<Keyed>>,
 }
 
 // SAFETY: after it was made, nobody changes what it points at until it is dropped.
@@ -141,6 +145,21 @@ fn made_here(key: &Keyed) -> Option<&MbKey> {
     key.prepared.downcast_ref()
 }
 
+/// The portable engine's key for this packet, if it is the portable engine's to do.
+fn elsewhere(key: &Keyed, octets: usize) -> Option<&Keyed> {
+    match made_here(key) {
+        Some(own) => own.beside.as_deref().filter(|_| octets >= RING_OCTETS_MIN),
+        None => Some(key),
+    }
+}
+
+/// One job, by the portable engine and its key.
+fn portable_job(job: &mut Job<'_>, key: &Keyed, work: impl FnOnce(&mut [Job<'_>])) {
+    let mut own = [Job { key, esp: &mut *job.esp, number: job.number, right: false }];
+    work(&mut own);
+    job.right = own[0].right;
+}
+
 /// Whether the packet can be one of this key's at all.
 fn fits(job: &Job<'_>) -> bool {
     let layout = &job.key.layout;
@@ -172,7 +191,7 @@ impl IpsecMb {
         auth_key: &[u8],
         esn: bool,
     ) -> Option<MbKey> {
-        if self.with_ring && quick::knows(row) {
+        if self.with_ring && row.cipher == Cipher::ChaCha20Poly1305 {
             return None;
         }
         let (key, salt) = material.split_at(row.key - row.salt);
@@ -194,7 +213,7 @@ impl IpsecMb {
         // as long as their algorithms want them, and the C layer copies what it needs.
         let raw = unsafe { culvert_key_new(self.manager.as_ptr(), &terms) };
         let draws = matches!(row.cipher, Cipher::AesCbc | Cipher::TripleDes);
-        Some(MbKey { raw: NonNull::new(raw)?, draws })
+        Some(MbKey { raw: NonNull::new(raw)?, draws, beside: None })
     }
 
     /// Octets that one SA's prepared keys take, or None where the portable engine has them.
@@ -210,6 +229,9 @@ impl IpsecMb {
         for (place, job) in jobs.iter_mut().enumerate() {
             job.right = false;
             let Some(key) = made_here(job.key).filter(|_| fits(job)) else { continue };
+            if elsewhere(job.key, job.esp.len()).is_some() {
+                continue;
+            }
             let (key, esp, octets) = (key.raw.as_ptr().cast_const(), job.esp.as_mut_ptr(), job.esp.len());
             self.packets.push(RawPacket { key, esp, octets, number: job.number, right: 0 });
             self.places.push(place);
@@ -279,9 +301,12 @@ impl Engine for IpsecMb {
         esn: bool,
     ) -> Result<Keyed, Unfit> {
         let (row, auth_row) = check_esp(cipher, key.reveal().len(), auth, auth_key.reveal().len())?;
-        let Some(prepared) = self.key(row, auth_row, key.reveal(), auth_key.reveal(), esn) else {
+        let Some(mut prepared) = self.key(row, auth_row, key.reveal(), auth_key.reveal(), esn) else {
             return self.portable.prepare_esp(cipher, key, auth, auth_key, esn);
         };
+        if self.with_ring && quick::knows(row) {
+            prepared.beside = Some(Box::new(self.portable.prepare_esp(cipher, key, auth, auth_key, esn)?));
+        }
         let layout = table::layout(row, auth_row);
         Ok(Keyed { esn, layout, icv: layout.icv, signed_iv: 0, prepared: Box::new(prepared) })
     }
@@ -298,11 +323,10 @@ impl Engine for IpsecMb {
         unsafe { culvert_seal(self.manager.as_ptr(), packets, count) };
         self.tell(jobs);
         for job in jobs.iter_mut().filter(|job| !job.right) {
-            if made_here(job.key).is_none() {
-                self.portable.seal(std::slice::from_mut(job), random);
-            } else {
+            match elsewhere(job.key, job.esp.len()) {
+                Some(key) => portable_job(job, key, |own| self.portable.seal(own, random)),
                 // What can't be sealed doesn't leave in clear.
-                job.esp.fill(0);
+                None => job.esp.fill(0),
             }
         }
     }
@@ -313,8 +337,10 @@ impl Engine for IpsecMb {
         // SAFETY: as in `seal`.
         unsafe { culvert_open(self.manager.as_ptr(), packets, count) };
         self.tell(jobs);
-        for job in jobs.iter_mut().filter(|job| made_here(job.key).is_none()) {
-            self.portable.open(std::slice::from_mut(job));
+        for job in jobs {
+            if let Some(key) = elsewhere(job.key, job.esp.len()) {
+                portable_job(job, key, |own| self.portable.open(own));
+            }
         }
     }
 
