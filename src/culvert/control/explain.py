@@ -88,10 +88,12 @@ class _Way:
         self._own = [own.interface.ip for own in intent.addresses]
         ends = [end for policy in intent.policies for end in (policy.tunnel_source, policy.tunnel_destination)]
         own_ends = {end for end in ends if end in self._own}
-        self._admission = Admission(intent.policies, intent.forwarders, [*self._own, *own_ends])
         self._flow = datagram.flow
+        # Thousands of others can't match it, whatever its ports are.
+        near = [own for own in intent.policies if _is_near(own.selector, self._flow)]
+        self._admission = Admission(near, intent.forwarders, [*self._own, *own_ends])
         self._spd = Spd()
-        for policy in intent.policies:
+        for policy in near:
             self._spd.add(policy)
 
     # the two directions
@@ -236,7 +238,7 @@ class _Way:
         )
 
     def _selected(self, policy: Policy, direction: Direction) -> None:
-        before = [own for own in self._spd.policies(direction) if (own.order, own.label) < (policy.order, policy.label)]
+        before = [own for own in self._policies(direction) if (own.order, own.label) < (policy.order, policy.label)]
         if before:
             self._note("traffic selector", f"{len(before)} with a lower order were asked first and don't match")
         own = self._scene.snapshot.get(net_ipsec.SELECTOR, policy.label)
@@ -347,10 +349,14 @@ class _Way:
     # words
 
     def _usage(self, policy: Policy, direction: Direction, protocol: Protocol) -> SaUsage | None:
-        for own in self._scene.plane.usage():
-            if (own.sa.reqid, own.sa.direction, own.sa.protocol) == (policy.reqid, direction, protocol):
-                return own
-        return None
+        wanted = (policy.reqid, direction, protocol)
+        serving = [own for own in self._scene.intent.sas if (own.reqid, own.direction, own.protocol) == wanted]
+        return next(iter(self._scene.plane.usage(serving)), None)
+
+    def _policies(self, direction: Direction) -> list[Policy]:
+        """All of a direction, in the order in which they are asked."""
+        found = [own for own in self._scene.intent.policies if own.direction is direction]
+        return sorted(found, key=lambda own: (own.order, own.label))
 
     def _tell_nearest(self, direction: Direction) -> None:
         for policy, why in self._nearest(direction)[:NEAREST_MAX]:
@@ -358,7 +364,7 @@ class _Way:
             self._note("traffic selector", f"{_short(policy.label)} doesn't match: {'; '.join(why)}", about)
 
     def _nearest(self, direction: Direction) -> list[tuple[Policy, list[str]]]:
-        found = [(own, selector_mismatch(own.selector, self._flow)) for own in self._spd.policies(direction)]
+        found = [(own, selector_mismatch(own.selector, self._flow)) for own in self._policies(direction)]
         same = [each for each in found if each[0].selector.source.version == self._flow.source.version]
         return sorted(same, key=lambda each: len(each[1]))
 
@@ -395,6 +401,16 @@ def fingerprint(sa: SecurityAssociation) -> str:
     digests = sa.cipher_key.digest(b"fingerprint") + sa.auth_key.digest(b"fingerprint")
     # Keys that people type may be few: a guess has to be worth the work.
     return hashlib.pbkdf2_hmac("sha256", digests, salt, FINGERPRINT_ROUNDS)[:4].hex()
+
+
+def _is_near(selector: Selector, flow: Flow) -> bool:
+    """Whether the flow, or its answers, are between networks that it speaks of."""
+    if selector.source.version != flow.source.version:
+        return False
+    one, other = flow.source, flow.destination
+    return (one in selector.source and other in selector.destination) or (
+        other in selector.source and one in selector.destination
+    )
 
 
 def selector_mismatch(selector: Selector, flow: Flow) -> list[str]:
