@@ -80,6 +80,39 @@ def test_what_is_warned_about(site: Site, change: str, check: str, sentence: str
     assert any(own[0] == check and sentence in own[1] for own in warned), warned
 
 
+@pytest.mark.parametrize(
+    ("change", "sentence", "objects"),
+    [
+        ("delete net ipsec manual-security-association sa-out", "no outbound SA", ["traffic-selector ts-out"]),
+        ("delete net route far", "there is no route to 3.3.3.3", ["ipsec-policy pol-out"]),
+        ("modify net self outside address 2.2.2.9/24", "tunnel-local-address 2.2.2.2", ["ipsec-policy pol-out"]),
+        ("modify ltm virtual forward disabled", "what selector ts-out speaks", ["traffic-selector ts-out"]),
+        (
+            "delete net ipsec traffic-selector ts-in",
+            "no traffic selector leads to sa-in",
+            ["manual-security-association sa-in"],
+        ),
+        (
+            "delete net ipsec manual-security-association sa-in",
+            "sa-out has no SA for the way back",
+            ["manual-security-association sa-out"],
+        ),
+        (
+            "modify net self outside address 2.2.2.9/24; delete net ipsec traffic-selector all",
+            "sa-in waits: ",
+            ["manual-security-association sa-in"],
+        ),
+        ("modify net ipsec ike-daemon ikedaemon log-publisher none", "has no destination", []),
+    ],
+)
+def test_a_finding_names_its_objects(site: Site, change: str, sentence: str, objects: list[str]) -> None:
+    answers = site.type(*change.split("; "))
+    assert not any(answers), answers
+    found = [own["objects"] for own in site.call("verify") if sentence in own["sentence"]]
+    named = [own.rpartition(" ") for own in objects]
+    assert found == [[{"kind": f"net ipsec {kind}", "name": f"/Common/{name}"} for kind, _, name in named]]
+
+
 SELECTOR = "ts-out speaks of: 10.1.0.0/24 to 10.2.0.0/24; there is forward"
 
 

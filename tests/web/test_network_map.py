@@ -10,6 +10,7 @@ from culvert.web import network
 from culvert.web.condition import ATTENTION, DEAD, MATURE, MISSING, SOFT, State
 from culvert.web.findings import sorted_out
 from culvert.web.moments import ago
+from culvert.web.tunnels import POLICY
 from tests.web.watching import Two, way, words
 
 OUT, BACK = ("2.2.2.2", "4.4.4.4", "out", 3000), ("4.4.4.4", "2.2.2.2", "in", 4000)
@@ -283,32 +284,17 @@ def test_keys_never_come_into_a_page(two: Two) -> None:
     assert f"{1007:032x}" not in two.open("/map")
 
 
-def test_findings_by_what_they_name() -> None:
-    def finding(sentence: str) -> dict[str, str]:
-        return {"check": "c", "verdict": "fail", "sentence": sentence, "repair": ""}
+def test_findings_by_what_they_are_about() -> None:
+    def finding(sentence: str, *about: tuple[str, str], verdict: str = "fail") -> dict[str, object]:
+        objects = [{"kind": kind, "name": name} for kind, name in about]
+        return {"check": "c", "verdict": verdict, "sentence": sentence, "repair": "", "objects": objects}
 
-    found = sorted_out(
-        [
-            finding("selector a b: none of direction in is its mirror image, so answers go another way"),
-            finding("no forwarding virtual server accepts what selector s speaks of: 1.1.1.1/32 to 2.2.2.2/32"),
-            finding("policy /P/p goes from 1.1.1.1 to 2.2.2.2, and no policy of direction in comes back the same way"),
-            finding("p: tunnel-local-address 1.1.1.1 is no self IP of this system"),
-            finding("there is no route to 2.2.2.2"),
-            finding("sa is behind its hard lifetime"),
-            finding("no traffic selector leads to sa"),
-            finding("VLAN external: link wan0 is no-carrier"),
-            {**finding("x"), "verdict": "pass"},
-        ]
-    )
-    assert {about: len(own) for about, own in found.of.items()} == {
-        ("traffic-selector", "/Common/a b"): 1,
-        ("traffic-selector", "/Common/s"): 1,
-        ("ipsec-policy", "/P/p"): 1,
-        ("ipsec-policy", "/Common/p"): 1,
-        ("peer", "2.2.2.2"): 1,
-        ("manual-security-association", "/Common/sa"): 2,
-    }
-    assert [own.sentence for own in found.others] == ["VLAN external: link wan0 is no-carrier"]
+    one, other, link = (POLICY, "/Common/a b"), (POLICY, "/P/p"), ("net vlan", "/Common/external")
+    harmless = finding("v", one, verdict="pass")
+    found = sorted_out([finding("x", one), finding("y", one, other), finding("z", link), finding("w"), harmless])
+    told = {about: [own.sentence for own in each] for about, each in found.of.items()}
+    assert told == {one: ["x", "y"], other: ["y"]}
+    assert [own.sentence for own in found.others] == ["z", "w"]
 
 
 @pytest.mark.parametrize(

@@ -6,15 +6,16 @@ from typing import Any
 
 from culvert.config.snapshot import Snapshot
 from culvert.control import coverage
-from culvert.control.explain import Scene
+from culvert.control.explain import ASSOCIATION, SELECTOR, Named, Scene
 from culvert.dataplane.plane import Observed, SaUsage
 from culvert.ipsec import overhead
 from culvert.ipsec.drops import TABLE, Reason
 from culvert.ipsec.lifetime import State
-from culvert.ipsec.sa import Direction, Mode, SecurityAssociation
+from culvert.ipsec.sa import Direction, IPAddress, Mode, SecurityAssociation
 from culvert.ipsec.spd import Action, Policy
-from culvert.model import ltm, net_ipsec
+from culvert.model import ltm, net, net_ipsec
 from culvert.model.kind import Object
+from culvert.plan import associations
 from culvert.plan.intent import Intent
 
 Finding = dict[str, Any]
@@ -24,6 +25,7 @@ HARMLESS = frozenset({Reason.DUMMY, Reason.KEEP_ALIVE})
 SEQUENCES = 2**32
 NEAR_THE_END = 0.9
 VIRTUALS_TOLD = 3
+VLAN = net.VLAN_KIND
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +39,10 @@ class Look:
 
 
 def verify(scene: Scene) -> list[Finding]:
-    """Every check's findings: `check`, `verdict` (pass, warn or fail), `sentence`, and `repair`."""
+    """Every check's findings: `check`, `verdict` (pass, warn or fail), `sentence`, and `repair`.
+
+    `objects`: the {kind, name} of each that it is about.
+    """
     look = Look(scene.snapshot, scene.intent, scene.plane, tuple(scene.plane.usage()))
     found: list[Finding] = []
     for title, check in CHECKS:
@@ -50,11 +55,12 @@ def verify(scene: Scene) -> list[Finding]:
 
 def note(check: str, sentence: str) -> Finding:
     """A finding with which nothing is wrong."""
-    return {"check": check, "verdict": PASS, "sentence": sentence, "repair": ""}
+    return {"check": check, "verdict": PASS, "sentence": sentence, "repair": "", "objects": []}
 
 
-def _problem(verdict: str, sentence: str, repair: str) -> Finding:
-    return {"verdict": verdict, "sentence": sentence, "repair": repair}
+def _problem(verdict: str, sentence: str, repair: str, *about: Named) -> Finding:
+    objects = [{"kind": kind.word, "name": name} for kind, name in about]
+    return {"verdict": verdict, "sentence": sentence, "repair": repair, "objects": objects}
 
 
 def _links(look: Look) -> Iterator[Finding]:
@@ -65,7 +71,7 @@ def _links(look: Look) -> Iterator[Finding]:
         state = states.get(link.name, "missing")
         if state != "up":
             repair = f"look at the cable; show net interface {link.name}"
-            yield _problem(FAIL, f"VLAN {_short(link.label)}: link {link.name} is {state}", repair)
+            yield _problem(FAIL, f"VLAN {_short(link.label)}: link {link.name} is {state}", repair, (VLAN, link.label))
 
 
 def _addresses(look: Look) -> Iterator[Finding]:
@@ -79,17 +85,22 @@ def _addresses(look: Look) -> Iterator[Finding]:
         word = "tunnel-local-address" if policy.direction is Direction.OUT else "tunnel-remote-address"
         if end not in own:
             sentence = f"{_policy_name(look, policy)}: {word} {end} is no self IP of this system"
-            yield _problem(FAIL, sentence, f"create net self NAME address {end}/LENGTH vlan external")
+            repair = f"create net self NAME address {end}/LENGTH vlan external"
+            yield _problem(FAIL, sentence, repair, _policy(look, policy))
 
 
 def _routes(look: Look) -> Iterator[Finding]:
     """The peer of each tunnel can be reached."""
     networks = [address.interface.network for address in look.intent.addresses]
     networks += [route.destination for route in look.intent.routes]
-    peers = {own.tunnel_destination for own in _tunnels(look) if own.direction is Direction.OUT}
-    for peer in sorted((peer for peer in peers if peer is not None), key=str):
+    to: dict[IPAddress, list[Named]] = {}
+    for policy in _tunnels(look):
+        if policy.direction is Direction.OUT and policy.tunnel_destination is not None:
+            to.setdefault(policy.tunnel_destination, []).append(_policy(look, policy))
+    for peer in sorted(to, key=str):
         if not any(peer.version == own.version and peer in own for own in networks):
-            yield _problem(FAIL, f"there is no route to {peer}", f"create net route NAME network {peer} gw GATEWAY")
+            repair = f"create net route NAME network {peer} gw GATEWAY"
+            yield _problem(FAIL, f"there is no route to {peer}", repair, *dict.fromkeys(to[peer]))
 
 
 def _virtuals(look: Look) -> Iterator[Finding]:
@@ -108,6 +119,7 @@ def _virtuals(look: Look) -> Iterator[Finding]:
                 FAIL,
                 f"no forwarding virtual server accepts what {spoken}{_why_not(look, policy)}",
                 f"create ltm virtual NAME destination {any_address} ip-forward",
+                (SELECTOR, policy.label),
             )
         else:
             separator = ":" if selector.source.version == 4 else "."
@@ -116,6 +128,7 @@ def _virtuals(look: Look) -> Iterator[Finding]:
                 f"virtual servers accept only a part of what {spoken}; there is {_accepted(look, found)}",
                 f"create ltm virtual NAME source {selector.source} "
                 f"destination {selector.destination}{separator}any ip-forward",
+                (SELECTOR, policy.label),
             )
 
 
@@ -153,6 +166,7 @@ def _selectors(look: Look) -> Iterator[Finding]:
                 f"selector {_short(policy.label)}: no {policy.direction.value}bound SA has ipsec-policy "
                 f"{_policy_name(look, policy)}, so what it matches is dropped",
                 f"create net ipsec manual-security-association NAME ipsec-policy {_policy_name(look, policy)} ...",
+                (SELECTOR, policy.label),
             )
         back = Direction.IN if policy.direction is Direction.OUT else Direction.OUT
         if (back, policy.selector.mirrored()) not in mirrored:
@@ -162,6 +176,7 @@ def _selectors(look: Look) -> Iterator[Finding]:
                 "another way",
                 f"create net ipsec traffic-selector NAME direction {back.value} source-address "
                 f"{policy.selector.destination} destination-address {policy.selector.source} ipsec-policy POLICY",
+                (SELECTOR, policy.label),
             )
 
 
@@ -181,6 +196,7 @@ def _policies(look: Look) -> Iterator[Finding]:
                 f"{back.value} comes back the same way",
                 f"modify net ipsec ipsec-policy NAME tunnel-local-address {own.tunnel_destination} "
                 f"tunnel-remote-address {own.tunnel_source}",
+                _policy(look, own),
             )
 
 
@@ -191,29 +207,26 @@ def _associations(look: Look) -> Iterator[Finding]:
         yield _problem(
             FAIL, "there is no security association", "create net ipsec manual-security-association NAME ..."
         )
-    for waiting in (note for note in look.intent.notes if "security association" in note):
-        yield _problem(FAIL, waiting, "show sys version")
+    for waiting, name in associations.waiting(look.intent.notes):
+        yield _problem(FAIL, waiting, "show sys version", (ASSOCIATION, name))
     pairs = {(own.sa.source, own.sa.destination, own.sa.protocol) for own in usage}
     used = {(own.reqid, own.direction) for own in look.intent.policies}
     for own in usage:
         sa, name = own.sa, _short(own.sa.label)
+        about = (ASSOCIATION, sa.label)
         if own.state is State.DEAD:
-            yield _problem(
-                FAIL, f"{name} is behind its hard lifetime", f"give {name} a new SPI and new keys, on both sides"
-            )
+            repair = f"give {name} a new SPI and new keys, on both sides"
+            yield _problem(FAIL, f"{name} is behind its hard lifetime", repair, about)
         elif own.sequence > NEAR_THE_END * SEQUENCES and not sa.esn:
-            yield _problem(
-                WARN, f"{name} has used {own.sequence} of {SEQUENCES} sequence numbers", f"give {name} new keys"
-            )
+            sentence = f"{name} has used {own.sequence} of {SEQUENCES} sequence numbers"
+            yield _problem(WARN, sentence, f"give {name} new keys", about)
         if (sa.destination, sa.source, sa.protocol) not in pairs:
             back = f"source-address {sa.destination} destination-address {sa.source}"
-            yield _problem(
-                WARN,
-                f"{name} has no SA for the way back",
-                f"create net ipsec manual-security-association NAME {back} ...",
-            )
+            repair = f"create net ipsec manual-security-association NAME {back} ..."
+            yield _problem(WARN, f"{name} has no SA for the way back", repair, about)
         if (sa.reqid, sa.direction) not in used:
-            yield _problem(WARN, f"no traffic selector leads to {name}", "create net ipsec traffic-selector NAME ...")
+            repair = "create net ipsec traffic-selector NAME ..."
+            yield _problem(WARN, f"no traffic selector leads to {name}", repair, about)
 
 
 def _sizes(look: Look) -> Iterator[Finding]:
@@ -225,7 +238,7 @@ def _sizes(look: Look) -> Iterator[Finding]:
             largest = overhead.largest_inner(sa, path)
             if largest < SMALLEST_INNER_MTU:
                 sentence = f"{_short(sa.label)}: the path takes {path} octets, so only {largest} fit inside"
-                yield _problem(WARN, sentence, "modify net vlan external mtu 1500")
+                yield _problem(WARN, sentence, "modify net vlan external mtu 1500", (ASSOCIATION, sa.label))
 
 
 def _traffic(look: Look) -> Iterator[Finding]:
@@ -259,9 +272,14 @@ def _tunnels(look: Look) -> Iterator[Policy]:
     return (own for own in look.intent.policies if own.mode is Mode.TUNNEL and own.action is Action.PROTECT)
 
 
-def _policy_name(look: Look, policy: Policy) -> str:
+def _policy(look: Look, policy: Policy) -> Named:
+    """The ipsec-policy behind an entry of the SPD; what names it, if that is gone."""
     selector: Object | None = look.snapshot.get(net_ipsec.SELECTOR, policy.label)
-    return _short(str(selector["ipsec-policy"])) if selector else _short(policy.label)
+    return (net_ipsec.IPSEC_POLICY_KIND, str(selector["ipsec-policy"])) if selector else (SELECTOR, policy.label)
+
+
+def _policy_name(look: Look, policy: Policy) -> str:
+    return _short(_policy(look, policy)[1])
 
 
 def _short(name: str) -> str:

@@ -28,8 +28,21 @@ LINK_MTU_DEFAULT = 1500
 _LIMITS = tuple(f"{prefix}lifetime-{unit}" for prefix in ("soft-", "") for unit in ("seconds", "bytes", "packets"))
 """The properties behind a Lifetime, in the order of its limits."""
 SHARED_KEPT = 1024
+_WAITS, _FOR = "manual security association ", " waits: "
 UNCUT = 65535
 """The MTU of a tunnel device that leaves all cutting to the packet process."""
+
+
+def waits(name: str, why: str) -> str:
+    """The note of an SA that can't run yet."""
+    return f"{_WAITS}{name}{_FOR}{why}"
+
+
+def waiting(notes: Iterable[str]) -> Iterator[tuple[str, str]]:
+    """The notes that `waits` made, each with its SA's name."""
+    for note in notes:
+        if note.startswith(_WAITS):
+            yield note, note.removeprefix(_WAITS).partition(_FOR)[0]
 
 
 def security_associations(
@@ -51,10 +64,8 @@ def security_associations(
         assert policy is not None
         direction = _direction(snapshot, own, policy, own_addresses)
         if direction is None:
-            notes.append(
-                f"manual security association {own.name} waits: no traffic selector names {policy.name}, "
-                "and neither address is a self IP, so it has no direction yet"
-            )
+            why = f"no traffic selector names {policy.name}, and neither address is a self IP"
+            notes.append(waits(own.name, f"{why}, so it has no direction yet"))
             continue
         end = own["source-address"].ip if direction is Direction.OUT else own["destination-address"].address.ip
         path_mtu = mtus.get(end, smallest)

@@ -18,7 +18,7 @@ from culvert.model.net_ipsec_rules import algorithm_rows
 from culvert.model.problems import Invalid
 from culvert.model.services import PROTOCOLS
 from culvert.model.values import Destination
-from culvert.plan.associations import LINK_MTU_DEFAULT, security_associations, tunnel_mtu
+from culvert.plan.associations import LINK_MTU_DEFAULT, security_associations, tunnel_mtu, waits
 
 REQID_SPACE = 2**31
 DEFAULT_SELECTOR = "/Common/default-traffic-selector-interface"
@@ -149,10 +149,11 @@ def _trusted(
     counting = {own.name for own in manual if any(row.counter for _, row in algorithm_rows(own))}
     for sa in sas:
         if sa.direction is Direction.OUT and sa.label in counting:
-            notes.append(
-                f"manual security association {sa.label} waits: {doubt}, which may be of an earlier state of this "
-                "machine; replace the keys of counter modes, then say: run sys counter-journal trust"
+            why = (
+                f"{doubt}, which may be of an earlier state of this machine; "
+                "replace the keys of counter modes, then say: run sys counter-journal trust"
             )
+            notes.append(waits(sa.label, why))
         else:
             yield sa
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from culvert.web.findings import FAIL, PEER, WARN, Finding, Findings
+from culvert.web.findings import FAIL, WARN, Finding, Findings
 from culvert.web.tunnels import IN, Association, Tunnel, Way
 
 Record = Mapping[str, Any]
@@ -151,7 +151,6 @@ def _expiring(ways: tuple[SeenWay, ...]) -> Iterator[Finding]:
 
 
 def _found_faults(tunnel: Tunnel, found: Findings) -> Iterator[Finding]:
-    yield from found.of.get((PEER, tunnel.far), ())
     for way in tunnel.ways:
         for each in way.names:
             yield from found.of.get(each, ())

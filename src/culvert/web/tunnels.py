@@ -8,6 +8,7 @@ from culvert.model import net_ipsec
 from culvert.model.fields import NONE
 
 Record = Mapping[str, Any]
+POLICY, SELECTOR, ASSOCIATION = (" ".join(own) for own in (net_ipsec.POLICY, net_ipsec.SELECTOR, net_ipsec.MANUAL_SA))
 OUT, IN, BOTH = "out", "in", "both"
 NOWHERE = frozenset({"any", "any6", NONE, ""})
 ANY_PROTOCOL = "255"
@@ -45,9 +46,9 @@ class Way:
     @property
     def names(self) -> Iterator[tuple[str, str]]:
         """Everything that it is made of, as kind and name."""
-        yield from ((net_ipsec.POLICY[-1], name) for name in self.policies)
-        yield from ((net_ipsec.SELECTOR[-1], own.name) for own in self.selectors)
-        yield from ((net_ipsec.MANUAL_SA[-1], own.name) for own in self.associations)
+        yield from ((POLICY, name) for name in self.policies)
+        yield from ((SELECTOR, own.name) for own in self.selectors)
+        yield from ((ASSOCIATION, own.name) for own in self.associations)
 
     @property
     def is_there(self) -> bool:
