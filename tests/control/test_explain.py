@@ -50,6 +50,16 @@ def test_the_whole_way_out(site: Site) -> None:
     ]
 
 
+def test_of_several_sas_the_one_is_told_that_seals_it(site: Site) -> None:
+    ends = "source-address 2.2.2.2 destination-address 3.3.3.3 ipsec-policy pol-out"
+    keys = f"auth-key 0x{'5a1b' * 10} encrypt-key 0x{'9c3d' * 8}"
+    site.tmsh(f"create net ipsec manual-security-association aaa spi 4711 {ends} {keys}")
+    sent = site.plane.outbound(bytes(OUT), NOW)
+    assert isinstance(sent, Send) and sent.sa is not None
+    told = [own["sentence"] for own in explained(site, OUT) if own["step"] == "security association"]
+    assert told[0].startswith(f"{sent.sa.label.removeprefix('/Common/')}: SPI {sent.sa.spi}(")
+
+
 def test_the_whole_way_in(site: Site) -> None:
     told = text(explained(site, BACK, "in")).splitlines()
     assert [line[:3].strip() for line in told] == ["ok", "ok", "..", "ok", "ok"]

@@ -86,7 +86,10 @@ def test_chosen_words_are_those_of_the_whole_answer(site: Site) -> None:
     for words in (["drops", "name"], ["packets"], ["hard_lifetime", "no-such-word"], []):
         cut = [{word: own[word] for word in words if word in own} for own in site.call("show", **shown)]
         assert cut and site.call("show", **shown, select=words) == cut
-    for wrong in ("name", 7, [7], [["name"]], {"name": 1}):
+    parts = [part.records for part in site.stream("show", **shown, select=["spi"])]
+    assert [own for part in parts for own in part] == site.call("show", **shown, select=["spi"])
+    assert all("properties" in own and not own["properties"] for own in site.call("list", kind="net", select=[]))
+    for wrong in ("name", 7, [7], [["name"]], {"name": 1}, ["name"] * 201):
         assert "select" in site.refused("list", **listed, select=wrong).text
         assert "select" in site.refused("show", **shown, select=wrong).text
 

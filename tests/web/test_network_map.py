@@ -139,6 +139,16 @@ def test_many_tunnels_are_shown_before_they_are_verified(two: Two, monkeypatch: 
         assert sentence in words(second) and "Not verified yet" not in words(second)
 
 
+def test_what_was_wrong_before_a_change_is_not_told_after_it(two: Two, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(network, "VERIFIED_AT_ONCE", 0)
+    two.tunnel()
+    two.here.tmsh("delete net route default")
+    assert "no route to" not in words(two.open("/map")) and "no route to" in words(two.open("/map"))
+    two.here.tmsh("create net route default gw 2.2.2.1 network default")
+    page = two.open("/map")
+    assert state_of(page) == MATURE.title and "no route to" not in words(page)
+
+
 def test_whoever_has_no_script_sees_them_verified_the_second_time(two: Two, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(network, "VERIFIED_AT_ONCE", 0)
     two.tunnel()

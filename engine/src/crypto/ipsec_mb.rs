@@ -148,7 +148,7 @@ fn made_here(key: &Keyed) -> Option<&MbKey> {
 /// The portable engine's key for this packet, if it is the portable engine's to do.
 fn elsewhere(key: &Keyed, octets: usize) -> Option<&Keyed> {
     match made_here(key) {
-        Some(own) => own.beside.as_deref().filter(|_| octets >= RING_OCTETS_MIN),
+        Some(own) => own.beside.as_deref().filter(|_| (RING_OCTETS_MIN..=ESP_OCTETS_MAX).contains(&octets)),
         None => Some(key),
     }
 }
@@ -216,7 +216,8 @@ impl IpsecMb {
         Some(MbKey { raw: NonNull::new(raw)?, draws, beside: None })
     }
 
-    /// Octets that one SA's prepared keys take, or None where the portable engine has them.
+    /// Octets that one SA's prepared keys take, without what ring has of them, or None where the portable engine has
+    /// all of them.
     pub fn key_octets(key: &Keyed) -> Option<usize> {
         // SAFETY: the key lives as long as what it is of.
         made_here(key).map(|key| unsafe { culvert_key_octets(key.raw.as_ptr()) })

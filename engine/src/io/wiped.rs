@@ -1,6 +1,6 @@
 //! Memory that is overwritten when it is given back.
 
-use std::mem::{ManuallyDrop, needs_drop};
+use std::mem::{ManuallyDrop, MaybeUninit, needs_drop};
 use std::ops::Deref;
 
 use zeroize::zeroize_flat_type;
@@ -27,9 +27,9 @@ impl<T> Deref for Wiped<T> {
 
 impl<T> Drop for Wiped<T> {
     fn drop(&mut self) {
-        let place: *mut ManuallyDrop<T> = &mut *self.0;
-        // SAFETY: the memory is this box's own; nobody can see the value any more, and as a ManuallyDrop it is not dropped
-        // either when the box gives the memory back.
+        let place = (&raw mut *self.0).cast::<MaybeUninit<T>>();
+        // SAFETY: the memory is this box's own, and any octets are a MaybeUninit. Nobody sees the value any more, and as a
+        // ManuallyDrop it is not dropped either when the box gives the memory back.
         unsafe { zeroize_flat_type(place) };
     }
 }

@@ -375,7 +375,8 @@ class Gateway:
             for own in shows.objects(seen, self._plane, KINDS[each], kept.names, args)
         ]
         allowed = access.of(peer, self._snapshot)
-        return found + kept.records if allowed.sees_everything else [own for own in found if allowed.sees(own)]
+        seen_of = found + kept.records if allowed.sees_everything else [own for own in found if allowed.sees(own)]
+        return shows.only(seen_of, args.get("select"))
 
     def _access(self, args: Mapping[str, Json], peer: Peer) -> Json:
         """Whether the one who asks may have the host's shell, and the roles that the answer comes from."""
@@ -400,13 +401,12 @@ class Gateway:
     # running state
 
     def _show(self, args: Mapping[str, Json], peer: Peer) -> Json:
-        what = str(args.get("what", ""))
-        filters = args.get("filters", {})
+        what, filters, select = str(args.get("what", "")), args.get("filters", {}), args.get("select")
         if what in logs.SHOWS:
             return logs.shown(what, filters, self._publisher, access.of(peer, self._snapshot))
         view = self._seen_by(peer)
-        found = shows.streamed(view, what, filters) if args.get("stream") else None
-        return shows.show(view, what, filters, args.get("select")) if found is None else found
+        found = shows.streamed(view, what, filters, select) if args.get("stream") else None
+        return shows.show(view, what, filters, select) if found is None else found
 
     def _explain(self, args: Mapping[str, Json], peer: Peer) -> Json:
         view = self._seen_by(peer)

@@ -2,7 +2,7 @@
 
 import fnmatch
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from operator import attrgetter
@@ -19,6 +19,7 @@ from culvert.ipsec.drops import TABLE
 from culvert.ipsec.lifetime import Limits
 from culvert.ipsec.sa import Direction, SecurityAssociation
 from culvert.model import clear_keys, cli, ltm, net, net_ipsec
+from culvert.model.fields import Field
 from culvert.model.foreign import FOREIGN, is_program
 from culvert.model.kind import Kind, Naming, Object
 from culvert.model.names import COMMON, fits, full, is_in
@@ -31,6 +32,7 @@ from culvert.plan.intent import Intent
 Json = Any
 Record = dict[str, Json]
 DROPS = "net ipsec drops"
+SELECTED_MOST = 200
 SINCE_RESET = (*RESET[IPSEC_SA].name, *RESET[IPSEC_SA].counters)
 
 
@@ -51,13 +53,13 @@ class Sight:
 def show(view: Sight, what: str, filters: Mapping[str, Json], select: Json = None) -> Json:
     """The records behind `show <what>`; with `select`, a list, these words of each alone.
 
-    Raises ControlError for an unknown show or filter. What the host says comes whole.
+    Raises ControlError for an unknown show or filter.
     """
     check_filters(what, filters)
-    words = _selected(select)
+    words = selected(select)
     made = host_shows.shown(what, filters, view.now, view.trouble)
     if made is not None:
-        return made
+        return made if words is None else [cut(own, words) for own in made]
     make = SHOWS.get(what)
     if make is None:
         raise errors.SyntaxProblem(f'unexpected argument "{what}"')
@@ -65,14 +67,29 @@ def show(view: Sight, what: str, filters: Mapping[str, Json], select: Json = Non
     found = view.resets.since(what, _chosen(what, records, filters))
     if what == DROPS:
         found = [own for own in found if own["packets"]]
-    return found if words is None else [{word: own[word] for word in words if word in own} for own in found]
+    return found if words is None else [cut(own, words) for own in found]
 
 
-def _selected(words: Json) -> list[str] | None:
+def selected(words: Json) -> frozenset[str] | None:
     """A list of words, as `select` brings it. Raises SyntaxProblem for anything else."""
-    if words is not None and (not isinstance(words, list) or not all(isinstance(own, str) for own in words)):
-        raise errors.SyntaxProblem("select: a list of properties is expected")
-    return words
+    if words is None:
+        return None
+    if not isinstance(words, list) or len(words) > SELECTED_MOST or not all(isinstance(own, str) for own in words):
+        raise errors.SyntaxProblem(f"select: a list of at most {SELECTED_MOST} properties is expected")
+    return frozenset(words)
+
+
+def cut(record: Record, words: Container[str]) -> Record:
+    """What of a record, or of its properties, was asked for."""
+    return {word: value for word, value in record.items() if word in words}
+
+
+def only(records: list[Record], select: Json) -> list[Record]:
+    """The records of a list, with those properties alone that `select` has; whole without one."""
+    words = selected(select)
+    if words is None:
+        return records
+    return [own | {"properties": cut(own["properties"], words)} if "properties" in own else own for own in records]
 
 
 def _chosen(what: str, records: list[Record], filters: Mapping[str, Json]) -> list[Record]:
@@ -131,7 +148,7 @@ def objects(
     if names is None or kind.naming is Naming.SINGLE:
         yield from _all(snapshot, plane, kind, args)
         return
-    found, make = snapshot.objects.get(kind.path, {}), _maker(args)
+    found, make = snapshot.objects.get(kind.path, {}), _maker(kind, args)
     links = _unconfigured(snapshot, plane, kind)
     for name in names:
         folder = str(args.get("folder") or COMMON)
@@ -155,7 +172,7 @@ def _fitting(kind: Kind, names: Iterable[str], glob: str, folder: str, args: Map
 
 
 def _all(snapshot: Snapshot, plane: Observed, kind: Kind, args: Mapping[str, Json]) -> Iterator[Record]:
-    make = _maker(args)
+    make = _maker(kind, args)
     found = {own.name: make(own) for own in snapshot.all(kind.path) if _stands_in(kind, own.name, args)}
     others = _unconfigured(snapshot, plane, kind)
     found = {name: own for name, own in others.items() if _stands_in(kind, name, args)} | found
@@ -163,20 +180,20 @@ def _all(snapshot: Snapshot, plane: Observed, kind: Kind, args: Mapping[str, Jso
     yield from (found[name] for name in chosen[: args.get("limit", len(chosen))])
 
 
-def _maker(args: Mapping[str, Json]) -> Callable[[Object], Record]:
-    """What makes a record as `names_only` or `select`, a list of properties, want it."""
+def _maker(kind: Kind, args: Mapping[str, Json]) -> Callable[[Object], Record]:
+    """What makes a record as `names_only` or `select` want it."""
     if args.get("names_only"):
         return named
-    words = _selected(args.get("select"))
-    return record if words is None else partial(record, words=frozenset(words))
+    words = selected(args.get("select"))
+    return record if words is None else partial(record, fields=[own for own in kind.fields if own.word in words])
 
 
-def record(own: Object, words: frozenset[str] | None = None) -> Record:
+def record(own: Object, fields: Sequence[Field] | None = None) -> Record:
     """An object as `list` gives it to a face; what is kept of a vendor's file without its keys in clear.
 
-    `words`: the properties that are wanted; all by default.
+    `fields`: those of the properties that are wanted; all by default.
     """
-    made: Record = {"kind": own.kind.word, "name": own.name, "properties": own.shown(words)}
+    made: Record = {"kind": own.kind.word, "name": own.name, "properties": own.shown(fields)}
     if own.kind.path == FOREIGN and "text" in made["properties"] and not is_program(own.name.split()):
         made["properties"]["text"] = clear_keys.hide(made["properties"]["text"])
     return made | {"kept": [clear_keys.hide(line) for line in own.kept]} if own.kept else made
@@ -224,18 +241,20 @@ def chosen_sas(view: Sight, filters: Mapping[str, Json]) -> list[SecurityAssocia
     return chosen
 
 
-def streamed(view: Sight, what: str, filters: Mapping[str, Json]) -> Stream | None:
-    """The records of `show net ipsec ipsec-sa` in parts; None for any other show."""
+def streamed(view: Sight, what: str, filters: Mapping[str, Json], select: Json = None) -> Stream | None:
+    """The records of `show net ipsec ipsec-sa` in parts, as `show` gives them; None for any other show."""
     if what != IPSEC_SA:
         return None
-    chosen = chosen_sas(view, filters)
-    return Stream(len(chosen), _sa_parts(view, chosen))
+    chosen, words = chosen_sas(view, filters), selected(select)
+    return Stream(len(chosen), _sa_parts(view, chosen, words))
 
 
-def _sa_parts(view: Sight, sas: Sequence[SecurityAssociation]) -> Iterator[list[Record]]:
+def _sa_parts(view: Sight, sas: Sequence[SecurityAssociation], words: frozenset[str] | None) -> Iterator[list[Record]]:
+    made = _made(words)
     for start in range(0, len(sas), PART_RECORDS):
         usage = view.plane.usage(sas[start : start + PART_RECORDS])
-        yield view.resets.since(IPSEC_SA, (_sa_record(view, own) for own in usage))
+        found = view.resets.since(IPSEC_SA, (_sa_record(view, own, made) for own in usage))
+        yield found if words is None else [cut(own, words) for own in found]
 
 
 def _filter(view: Sight, word: str, value: str) -> Callable[[SecurityAssociation], bool]:
@@ -278,10 +297,14 @@ def _ike_sa(view: Sight, filters: Mapping[str, Json]) -> list[Record]:
     return []
 
 
-def _ipsec_sa(view: Sight, filters: Mapping[str, Json], words: Sequence[str] | None = None) -> list[Record]:
-    """Of the words those that there are, and whatever a reset is counted by."""
-    made = None if words is None else [own for own in SA_WORDS if own in {*words, *SINCE_RESET}]
+def _ipsec_sa(view: Sight, filters: Mapping[str, Json], words: frozenset[str] | None = None) -> list[Record]:
+    made = _made(words)
     return [_sa_record(view, own, made) for own in view.plane.usage(chosen_sas(view, filters))]
+
+
+def _made(words: frozenset[str] | None) -> list[str] | None:
+    """Of the words those that there are, and whatever a reset is counted by."""
+    return None if words is None else [own for own in SA_WORDS if own in words or own in SINCE_RESET]
 
 
 def _sa_record(view: Sight, own: SaUsage, words: Iterable[str] | None = None) -> Record:

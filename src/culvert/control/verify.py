@@ -46,11 +46,16 @@ def verify(scene: Scene) -> list[Finding]:
     look = Look(scene.snapshot, scene.intent, scene.plane, tuple(scene.plane.usage()))
     found: list[Finding] = []
     for title, check in CHECKS:
-        problems = list(check(look))
+        problems = [own | {"objects": _there(look, own["objects"])} for own in check(look)]
         found += [{"check": title, **own} for own in problems]
         if not problems:
             found.append(note(title, ""))
     return found
+
+
+def _there(look: Look, about: tuple[Named, ...]) -> list[dict[str, str]]:
+    """Those that whoever asks may see."""
+    return [{"kind": kind.word, "name": name} for kind, name in about if look.snapshot.get(kind.path, name) is not None]
 
 
 def note(check: str, sentence: str) -> Finding:
@@ -59,8 +64,7 @@ def note(check: str, sentence: str) -> Finding:
 
 
 def _problem(verdict: str, sentence: str, repair: str, *about: Named) -> Finding:
-    objects = [{"kind": kind.word, "name": name} for kind, name in about]
-    return {"verdict": verdict, "sentence": sentence, "repair": repair, "objects": objects}
+    return {"verdict": verdict, "sentence": sentence, "repair": repair, "objects": about}
 
 
 def _links(look: Look) -> Iterator[Finding]:

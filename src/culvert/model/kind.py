@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from enum import Enum
-from functools import cache, lru_cache
+from functools import cache
 from typing import Protocol
 
 from culvert.model import names
@@ -147,10 +147,10 @@ class Object:
         """Every field in raw form, by word."""
         return {own.word: own.type.raw(self.values[own.word]) for own in self.kind.fields}
 
-    def shown(self, words: frozenset[str] | None = None) -> dict[str, Raw]:
-        """As `raw`, for other eyes: a mask in place of a password's hash. `words`: these fields alone."""
+    def shown(self, fields: Iterable[Field] | None = None) -> dict[str, Raw]:
+        """As `raw`, for other eyes: a mask in place of a password's hash. `fields`: these of the kind's alone."""
         found: dict[str, Raw] = {}
-        for own in self.kind.fields if words is None else chosen_fields(self.kind, words):
+        for own in self.kind.fields if fields is None else fields:
             value = self.values[own.word]
             found[own.word] = MASK if isinstance(own.type, Password) and value else own.type.raw(value)
         return found
@@ -167,12 +167,6 @@ class Object:
                     yield word, target, name
             elif value is not None:
                 yield word, target, value
-
-
-@lru_cache(maxsize=64)
-def chosen_fields(kind: Kind, words: frozenset[str]) -> tuple[Field, ...]:
-    """The fields that have these words, in the kind's order."""
-    return tuple(own for own in kind.fields if own.word in words)
 
 
 @cache

@@ -69,7 +69,8 @@ class Eye:
             self._hurried_for = generation
             verified = self._found_for == generation
             links = {own["vlan"]: own["state"] for own in _show(session, "net self", select=["vlan", "state"])}
-            found, own = self._findings, self._configured
+            # What was found before the last change may be mended.
+            found, own = self._findings if verified else Findings({}, ()), self._configured
         every = tuple(seen(each, running, found) for each in own.tunnels)
         return Network(own, every, found, running, links, verified)
 
