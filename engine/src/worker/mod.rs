@@ -206,7 +206,7 @@ impl Worker {
         self.talkative > 0 || self.overflows.is_due || now() < self.waiting_until + 2.0
     }
 
-    /// Send what the gateway sends by itself; give up fragments that wait for others in vain; count what was lost.
+    /// Send what the gateway sends by itself; give up fragments that wait in vain; count what was lost.
     pub fn do_chores(&mut self) {
         self.count_overflows();
         let now = now();

@@ -30,7 +30,8 @@ pub(super) struct Overflows {
 impl Overflows {
     /// Go on where a predecessor stopped that had the same sockets.
     pub fn new(doors: &Doors, counters: &Counters) -> Overflows {
-        let sockets: Vec<RawFd> = doors.receivers.iter().map(|each| each.fd()).chain(doors.ports.iter().map(|each| each.fd())).collect();
+        let sockets: Vec<RawFd> =
+            doors.receivers.iter().map(|each| each.fd()).chain(doors.ports.iter().map(|each| each.fd())).collect();
         let rings = doors.queues.iter().filter(|queue| queue.is_own).map(|queue| (queue.fd, queue.link, 0)).collect();
         let mut hasher = FxHasher::default();
         sockets.iter().for_each(|fd| hasher.write_u64(cookie(*fd).unwrap_or(0)));

@@ -287,12 +287,12 @@ TABLE: dict[Reason, Row] = {
     ),
     Reason.RING_FULL: Row(
         "ring-full",
-        "AF_XDP had no free frame for what arrived: the packet process took packets slower than they came",
-        "more receive queues of the link (ethtool -L) and as many workers; for bursts raw sockets, which hold more",
+        "AF_XDP had no free frame for what arrived: the packet process was slower than what came",
+        "give the link more receive queues (ethtool -L) and as many workers; for bursts raw sockets, which hold more",
     ),
     Reason.BUFFER_FULL: Row(
         "buffer-full",
-        "a raw socket or a UDP port had no room for what arrived: the packet process took packets slower than they came",
-        "more workers, or for plain ESP AF_XDP; a packet process that was stopped for a while does it too",
+        "a raw socket or a UDP port had no room for what arrived: the packet process was slower than what came",
+        "have more workers, or AF_XDP for plain ESP; a packet process that stood still for a while does it too",
     ),
 }

@@ -287,7 +287,7 @@ class Mover:
         return bool(self._talkative) or self._overflows.is_due or time.time() < self._waiting_until + 2
 
     def do_chores(self) -> None:
-        """Send what the gateway sends by itself; give up fragments that wait for others in vain; count what was lost."""
+        """Send what the gateway sends by itself; give up fragments that wait in vain; count what was lost."""
         now = time.time()
         self._overflows.count(now)
         for packet, drop in self.gateway.expire(now):
