@@ -98,7 +98,9 @@ impl Crew {
 
     /// Stop for good: what is under way comes to its end, and nobody works again.
     pub fn stop(&self) {
-        std::mem::forget(self.stopped());
+        let mut others = self.stopped();
+        others.iter_mut().for_each(|other| other.count_overflows());
+        std::mem::forget(others);
     }
 }
 

@@ -92,6 +92,7 @@ impl Process {
             }
             self.worker.look_after_journal();
         }
+        self.worker.count_overflows();
         self.crew.stop();
     }
 

@@ -51,10 +51,12 @@ pub enum Reason {
     Internal = 43,
     NoBundleSa = 44,
     CounterJournal = 45,
+    RingFull = 46,
+    BufferFull = 47,
 }
 
 /// In the order of their numbers.
-pub const REASONS: [Reason; 46] = [
+pub const REASONS: [Reason; 48] = [
     Reason::MalformedHeader,
     Reason::NoSaIn,
     Reason::Replay,
@@ -101,6 +103,8 @@ pub const REASONS: [Reason; 46] = [
     Reason::Internal,
     Reason::NoBundleSa,
     Reason::CounterJournal,
+    Reason::RingFull,
+    Reason::BufferFull,
 ];
 
 impl Reason {
@@ -153,6 +157,8 @@ impl Reason {
             Reason::Internal => "internal",
             Reason::NoBundleSa => "no-bundle-sa",
             Reason::CounterJournal => "counter-journal",
+            Reason::RingFull => "ring-full",
+            Reason::BufferFull => "buffer-full",
         }
     }
 }

@@ -81,6 +81,8 @@ NUMBERS = [
     "internal",
     "no-bundle-sa",
     "counter-journal",
+    "ring-full",
+    "buffer-full",
 ]
 
 
@@ -267,6 +269,8 @@ ELSEWHERE = {
     Reason.HALF_PROTECTED: "dataplane/test_admission.py",
     Reason.QUEUE_FULL: "dataplane/userspace/test_mover.py",
     Reason.INTERNAL: "dataplane/userspace/test_mover.py",
+    Reason.RING_FULL: "dataplane/userspace/test_overflows.py",
+    Reason.BUFFER_FULL: "dataplane/userspace/test_overflows.py",
 }
 """Reasons that the data plane gives around the gateway, and the tests that reach them."""
 

@@ -20,9 +20,13 @@ const DROPS_END: usize = DROPS + 64 * DROP_WORDS;
 /// behind the drops.
 const MODES_WORDS: usize = 16;
 const MODES_END: usize = DROPS_END + (WORKERS_MAX - 1) * MODES_WORDS;
+/// Of each worker: which sockets it hears, and how much of what the kernel had no room for there is counted.
+const LOOKED: usize = MODES_END;
+const LOOKED_WORDS: usize = 2;
+const LOOKED_END: usize = LOOKED + WORKERS_MAX * LOOKED_WORDS;
 /// The file has room for the rows of so many.
 pub const WORKERS_MAX: usize = 16;
-const _: () = assert!(MODES_END <= HEADER_WORDS, "the header has room for the rows of every worker");
+const _: () = assert!(LOOKED_END <= HEADER_WORDS, "the header has room for the rows of every worker");
 const SLOTS: usize = 1;
 
 /// The whole file as numbers, as long as it is mapped, which is as long as this lives.
@@ -79,6 +83,7 @@ pub struct Counters {
     fd: RawFd,
     words: Arc<Mapping>,
     modes: usize,
+    looked: usize,
     /// One at a time tells of a drop.
     telling: Arc<Mutex<()>>,
 }
@@ -87,14 +92,14 @@ impl Counters {
     /// Of the file that this descriptor has open.
     pub fn from_fd(fd: RawFd) -> io::Result<Counters> {
         let words = Arc::new(Mapping::new(fd)?);
-        Ok(Counters { fd, words, modes: MODES, telling: Arc::default() })
+        Ok(Counters { fd, words, modes: MODES, looked: LOOKED, telling: Arc::default() })
     }
 
     /// The same, with the rows of another worker.
     pub fn of_worker(&self, number: usize) -> Counters {
         assert!(number < WORKERS_MAX, "there are no rows for so many workers");
         let modes = if number == 0 { MODES } else { DROPS_END + (number - 1) * MODES_WORDS };
-        Counters { modes, ..self.clone() }
+        Counters { modes, looked: LOOKED + number * LOOKED_WORDS, ..self.clone() }
     }
 
     /// Map again if the file has grown. Slots of before stay valid and show the same memory.
@@ -122,11 +127,28 @@ impl Counters {
         self.words.words()[at].store(number, Relaxed);
     }
 
-    /// So many packets died of it; `last` is the last one in words.
+    /// What this worker has noted with `note_looked`, or its predecessor.
+    pub fn looked(&self) -> (u64, u32) {
+        let words = self.words.words();
+        (words[self.looked].load(Relaxed), words[self.looked + 1].load(Relaxed) as u32)
+    }
+
+    /// Of these sockets' packets that the kernel had no room for, so many are counted.
+    pub fn note_looked(&self, sockets: u64, lost: u32) {
+        self.set(self.looked, sockets);
+        self.set(self.looked + 1, lost.into());
+    }
+
+    /// A packet died of it; `last` is that one in words.
     pub fn count_drop(&self, reason: Reason, now: f64, last: &str) {
+        self.count_drops(reason, 1, now, last);
+    }
+
+    /// So many packets died of it; `last` is the last one in words.
+    pub fn count_drops(&self, reason: Reason, packets: u64, now: f64, last: &str) {
         let _turn = self.telling.lock();
         let base = DROPS + reason as usize * DROP_WORDS;
-        self.add(base, 1);
+        self.add(base, packets);
         self.set(base + 1, now.to_bits());
         let mut text = last.as_bytes().chunks(8);
         for at in base + 2..base + 2 + LAST_WORDS {

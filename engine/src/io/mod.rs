@@ -5,6 +5,7 @@ pub mod coalesce;
 pub mod counters;
 pub mod harden;
 pub mod journal;
+pub mod overflow;
 pub mod poller;
 pub mod raw;
 pub mod routes;

@@ -7,6 +7,7 @@
 mod arriving;
 mod changes;
 mod leaving;
+mod overflows;
 
 use std::collections::{HashMap, HashSet};
 use std::os::fd::RawFd;
@@ -15,6 +16,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use rustc_hash::FxBuildHasher;
 
+use self::overflows::Overflows;
 use crate::account::describe;
 use crate::crypto::Random;
 use crate::io::coalesce::Coalescer;
@@ -106,6 +108,7 @@ pub struct Worker {
     edges_at: f64,
     /// Inbound SAs whose windows moved since.
     moved: HashSet<Id, FxBuildHasher>,
+    overflows: Overflows,
 }
 
 /// What became readable.
@@ -140,6 +143,7 @@ impl Worker {
         journal: Journal,
         random: Box<dyn Random>,
     ) -> Worker {
+        let overflows = Overflows::new(&doors, &counters);
         Worker {
             number,
             gateway,
@@ -159,6 +163,7 @@ impl Worker {
             new_leases: Vec::new(),
             edges_at: 0.0,
             moved: HashSet::default(),
+            overflows,
         }
     }
 
@@ -185,6 +190,7 @@ impl Worker {
 
     /// Take a burst of what has come there.
     pub fn serve(&mut self, door: Door) {
+        self.overflows.is_due |= matches!(door, Door::Receiver(_) | Door::Port(_) | Door::Queue(_));
         match door {
             Door::Tun => self.leave(),
             Door::Receiver(at) => self.arrive_raw(at),
@@ -197,11 +203,12 @@ impl Worker {
 
     /// Whether `do_chores` has to be called though no packet comes.
     pub fn has_chores(&self) -> bool {
-        self.talkative > 0 || now() < self.waiting_until + 2.0
+        self.talkative > 0 || self.overflows.is_due || now() < self.waiting_until + 2.0
     }
 
-    /// Send what the gateway sends by itself; give up fragments that wait for others in vain.
+    /// Send what the gateway sends by itself; give up fragments that wait in vain; count what was lost.
     pub fn do_chores(&mut self) {
+        self.count_overflows();
         let now = now();
         for packet in self.gateway.expire(now) {
             let dropped = Dropped { reason: Reason::ReassemblyTimeout, record: None, policy: None, answer: None };

@@ -54,6 +54,8 @@ class Reason(IntEnum):
     INTERNAL = 43
     NO_BUNDLE_SA = 44
     COUNTER_JOURNAL = 45
+    RING_FULL = 46
+    BUFFER_FULL = 47
 
 
 @dataclass(frozen=True, slots=True)
@@ -282,5 +284,15 @@ TABLE: dict[Reason, Row] = {
         "counter-journal",
         "the counter journal can't be written, so no sequence number is certain to be unused",
         "look at show sys tmm-info; make room on the disk of the state directory, or make it writable",
+    ),
+    Reason.RING_FULL: Row(
+        "ring-full",
+        "AF_XDP had no free frame for what arrived: the packet process was slower than what came",
+        "give the link more receive queues (ethtool -L) and as many workers; for bursts raw sockets, which hold more",
+    ),
+    Reason.BUFFER_FULL: Row(
+        "buffer-full",
+        "a raw socket or a UDP port had no room for what arrived: the packet process was slower than what came",
+        "have more workers, or AF_XDP for plain ESP; a packet process that stood still for a while does it too",
     ),
 }

@@ -17,6 +17,7 @@ from culvert.dataplane.userspace.counters import Counters, CountersFile
 from culvert.dataplane.userspace.leases import Leases
 from culvert.dataplane.userspace.ledger import Ledger
 from culvert.dataplane.userspace.mover import Mover
+from culvert.dataplane.userspace.overflows import Overflows
 from culvert.dataplane.userspace.tmm import Tmm
 from culvert.ipsec.drops import Reason
 from culvert.ipsec.gateway import Gateway
@@ -219,3 +220,22 @@ def test_mistake_of_the_process_is_counted_as_one(tmp_path: Path, capfd: pytest.
     parent.close()
     for fd in (tun, far):
         os.close(fd)
+
+
+def test_what_was_counted_at_sockets_is_only_for_who_has_the_same(bench: Bench) -> None:
+    """The numbers of sockets begin anew with the machine, and what the kernel counts at them does too."""
+    one, other = socket.socketpair()
+    with one, other:
+        Overflows([one], bench.counters).count(1.0)
+        known, lost = bench.counters.looked
+        assert (known != 0, lost) == (True, 0)
+        bench.counters.note_looked(known, 7)
+        again = Overflows([one], bench.counters)
+        assert not again.is_due, "more was counted than there is: that was another socket"
+        again.count(2.0)
+        assert bench.counters.looked == (known, 0)
+        bench.counters.zero()
+        assert bench.counters.looked == (known, 0), "that is no statistics"
+        Overflows([one, other], bench.counters).count(3.0)
+        assert bench.counters.looked[0] != known
+    assert bench.drops() == {}

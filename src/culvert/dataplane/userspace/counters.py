@@ -44,6 +44,8 @@ _DROPS_END = _DROPS + _DROP_REASONS * _DROP_NUMBERS
 _MODE_NUMBERS = 16
 """Of one worker: MODES rows of four. Those of the first are at _MODES, those of the others behind the drops."""
 _MODES_END = _DROPS_END + 15 * _MODE_NUMBERS
+_LOOKED, _LOOKED_NUMBERS = _MODES_END, 2
+"""Of each worker: which sockets it hears, and how much of what the kernel had no room for there is counted."""
 
 # Slot, in numbers of eight octets. Those of a key's life, sequence and creation among them, only grow or stay.
 IDENTITY, DIRECTION, SEQUENCE, PACKETS, OCTETS, LAST_USE, CREATED = 0, 2, 3, 4, 5, 6, 7
@@ -107,10 +109,19 @@ class Counters:
         start = _DROPS_END + (worker - 1) * _MODE_NUMBERS if worker else _MODES
         return start + row * 4
 
-    def count_drop(self, reason: Reason, now: float, last: str) -> None:
+    @property
+    def looked(self) -> tuple[int, int]:
+        """What a packet process of one worker has noted with `note_looked`, or its predecessor."""
+        return self.numbers[_LOOKED], self.numbers[_LOOKED + 1]
+
+    def note_looked(self, sockets: int, lost: int) -> None:
+        """Of these sockets' packets that the kernel had no room for, so many are counted."""
+        self.numbers[_LOOKED], self.numbers[_LOOKED + 1] = sockets, lost
+
+    def count_drop(self, reason: Reason, now: float, last: str, packets: int = 1) -> None:
         base = _DROPS + reason * _DROP_NUMBERS
         text = last.encode()[:_LAST_OCTETS]
-        self.numbers[base] += 1
+        self.numbers[base] += packets
         self.times[base + 1] = now
         start = (base + 2) * 8
         self._memory[start : start + _LAST_OCTETS] = text.ljust(_LAST_OCTETS, b"\0")

@@ -10,7 +10,7 @@ import os
 import socket
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from typing import NamedTuple
 
@@ -18,6 +18,7 @@ from culvert.change import AddPolicy, AddSa, Change, RemovePolicy, RemoveSa
 from culvert.dataplane.userspace import sockets
 from culvert.dataplane.userspace.leases import Lease, Leased, Leases
 from culvert.dataplane.userspace.ledger import Ledger
+from culvert.dataplane.userspace.overflows import Overflows
 from culvert.dataplane.userspace.sockets import PACKET_OCTETS_MAX
 from culvert.ipsec import fragment, ip
 from culvert.ipsec.drops import Reason
@@ -49,12 +50,20 @@ class Way(NamedTuple):
 class Mover:
     """The gateway between the TUN and the sockets that packets leave by."""
 
-    def __init__(self, tun: int, senders: dict[int, socket.socket], ledger: Ledger, leases: Leases) -> None:
-        """`senders` by IP version."""
+    def __init__(
+        self,
+        tun: int,
+        senders: dict[int, socket.socket],
+        ledger: Ledger,
+        leases: Leases,
+        heard: Iterable[socket.socket] = (),
+    ) -> None:
+        """`senders` by IP version. `heard`: sockets that protected packets arrive at."""
         self._tun = tun
         self._senders = senders
         self._ledger = ledger
         self._leases = leases
+        self._overflows = Overflows(heard, ledger.counters)
         self._short: dict[Outbound, Leased] = {}
         """Those whose block of numbers comes to its end."""
         self._edges: set[Inbound] = set()
@@ -229,6 +238,7 @@ class Mover:
     def inbound_burst(self, receive: Receive) -> None:
         """Packets that arrived for a security protocol."""
         now = time.time()
+        self._overflows.is_due = True
         tun, write, judge = self._tun, os.write, self.gateway.inbound
         ways, numbers, touched = self._ways, self._ledger.counters.numbers, self._ledger.touched
         for _ in range(BURST):
@@ -274,11 +284,12 @@ class Mover:
     @property
     def has_chores(self) -> bool:
         """Whether `do_chores` has to be called though no packet comes."""
-        return bool(self._talkative) or time.time() < self._waiting_until + 2
+        return bool(self._talkative) or self._overflows.is_due or time.time() < self._waiting_until + 2
 
     def do_chores(self) -> None:
-        """Send what the gateway sends by itself; give up fragments that wait for others in vain."""
+        """Send what the gateway sends by itself; give up fragments that wait in vain; count what was lost."""
         now = time.time()
+        self._overflows.count(now)
         for packet, drop in self.gateway.expire(now):
             self._ledger.drop(packet, drop, now)
         for verdict in self._due(now):

@@ -52,7 +52,8 @@ class Tmm:
         opened = {name: socket.socket(fileno=fd) for name, fd in fds.items() if name not in NOT_SOCKETS}
         senders = {int(name[-1]): opened.pop(name) for name in sorted(opened) if name.startswith("send")}
         self._receivers = opened
-        self._mover = Mover(self._tun, senders, self._ledger, Leases(fds.get("leases", -1)))
+        heard = [each for name, each in sorted(opened.items()) if not name.startswith("icmp")]
+        self._mover = Mover(self._tun, senders, self._ledger, Leases(fds.get("leases", -1)), heard)
         self._pending = bytearray()
         self._running = True
         self._configured = self._reading = False
