@@ -276,7 +276,13 @@ fn cannot_be_sealed(mut engine: IpsecMb) {
         if IpsecMb::key_octets(&both.fast).is_none() {
             continue;
         }
-        for octets in [layout.sealed(64) + 1, layout.sealed(1400) + 1, layout.sealed(70_000), layout.sealed(0) - layout.alignment, 3] {
+        for octets in [
+            layout.sealed(64) + 1,
+            layout.sealed(1400) + 1,
+            layout.sealed(70_000),
+            layout.sealed(0) - layout.alignment,
+            3,
+        ] {
             let mut packets = [Packet { suite, number: 1, esp: vec![0x5A; octets] }];
             let mut jobs = jobs(&suites, FAST, &mut packets);
             engine.seal(&mut jobs, &mut dice);
