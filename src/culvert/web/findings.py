@@ -4,12 +4,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from culvert.model import net_ipsec
+from culvert.web.tunnels import ASSOCIATION, POLICY, SELECTOR
 
 PASS, WARN, FAIL = "pass", "warn", "fail"
 Named = tuple[str, str]
 """The words of a kind, and a full name."""
-TUNNEL = frozenset(" ".join(own) for own in (net_ipsec.POLICY, net_ipsec.SELECTOR, net_ipsec.MANUAL_SA))
+TUNNEL = frozenset((POLICY, SELECTOR, ASSOCIATION))
 """Kinds that tunnels are made of."""
 
 
