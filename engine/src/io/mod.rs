@@ -1,6 +1,7 @@
 //! The kernel's doors: what packets come and go through. Everything unsafe outside of `crypto::ipsec_mb` is here.
 
 pub mod ancillary;
+pub mod checksum;
 pub mod coalesce;
 pub mod counters;
 pub mod harden;

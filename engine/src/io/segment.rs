@@ -1,5 +1,6 @@
 //! Super-packets cut into the packets that they stand for, as a network card would (TSO, USO).
 
+use super::checksum;
 use super::tun::{GSO_ECN, GSO_NONE, GSO_TCP4, GSO_TCP6, GSO_UDP, NEEDS_CHECKSUM, VirtioHeader};
 use crate::transform::batch_out::Run;
 use crate::wire::ip::{self, Datagram, next_header};
@@ -31,7 +32,7 @@ pub fn finish_checksum(header: &VirtioHeader, packet: &mut [u8]) -> bool {
         return false;
     }
     // The field holds the pseudo header's sum already.
-    let sum = !ip::ones_complement_sum(&packet[start..]);
+    let sum = !checksum::sum(&packet[start..]);
     let is_udp = header.checksum_offset == 6;
     let sum = if sum == 0 && is_udp { 0xFFFF } else { sum };
     packet[at..at + 2].copy_from_slice(&sum.to_be_bytes());
@@ -66,7 +67,8 @@ impl<'p> Segments<'p> {
         &self.packet[start..self.packet.len().min(start + self.segment)]
     }
 
-    fn write_upper(&self, segment: usize, to: &mut [u8]) {
+    /// `payload_sum`: of what stands behind the headers.
+    fn write_upper(&self, segment: usize, payload_sum: u16, to: &mut [u8]) {
         let (offset, length) = (self.datagram.offset, to.len());
         let is_tcp = self.datagram.protocol == next_header::TCP;
         if is_tcp {
@@ -82,7 +84,9 @@ impl<'p> Segments<'p> {
         to[at..at + 2].fill(0);
         let key = &self.datagram.key;
         let pseudo = ip::pseudo_header_sum(key.source, key.destination, key.protocol, length - offset);
-        let sum = !ip::fold(pseudo + u64::from(ip::ones_complement_sum(&to[offset..])));
+        // Both upper headers have an even number of octets.
+        let header_sum = ip::ones_complement_sum(&to[offset..self.headers]);
+        let sum = !ip::fold(pseudo + u64::from(header_sum) + u64::from(payload_sum));
         let sum = if sum == 0 && !is_tcp { 0xFFFF } else { sum };
         to[at..at + 2].copy_from_slice(&sum.to_be_bytes());
     }
@@ -111,7 +115,7 @@ impl Run for Segments<'_> {
 
     fn write(&self, segment: usize, to: &mut [u8]) {
         to[..self.headers].copy_from_slice(&self.packet[..self.headers]);
-        to[self.headers..].copy_from_slice(self.part(segment));
+        let payload_sum = checksum::copy_and_sum(self.part(segment), &mut to[self.headers..]);
         let offset = self.datagram.offset;
         let payload_octets = to.len() - offset;
         if self.datagram.version == 4 {
@@ -122,7 +126,7 @@ impl Run for Segments<'_> {
         let named_at = self.datagram.protocol_at;
         let header = &mut to[..offset];
         ip::set_length(header, named_at, self.datagram.protocol, payload_octets);
-        self.write_upper(segment, to);
+        self.write_upper(segment, payload_sum, to);
     }
 
     fn first(&self) -> Option<&[u8]> {

@@ -146,7 +146,7 @@ impl Tun {
 }
 
 /// Of one packet that is written.
-pub const PIECES_MAX: usize = 72;
+pub const PIECES_MAX: usize = 2;
 
 /// Whether those of UDP are among them.
 fn ask_for_offloads(fd: RawFd) -> io::Result<bool> {

@@ -12,9 +12,9 @@ use std::sync::Arc;
 use super::gateway::Gateway;
 use super::seal::frame_esp;
 use super::verdict::Verdict;
-use crate::crypto::{ESP_HEADER_OCTETS, Job};
+use crate::crypto::{ESP_HEADER_OCTETS, Job, Layout, Random};
 use crate::tables::sa::{Action, Direction, Mode, Policy, Protocol};
-use crate::tables::sadb::{Id, Sizes};
+use crate::tables::sadb::{Id, Outbound, Sizes};
 use crate::tables::spd::FlowCache;
 use crate::wire::ip::{self, Datagram, next_header};
 use crate::wire::udp;
@@ -230,74 +230,20 @@ impl Gateway {
         batch: &mut OutBatch,
         now: f64,
     ) -> bool {
-        let count = run.count();
+        let count = run.count() as u64;
         let record = self.sadb.outbound_ref(id);
-        let Some(before) = record.service.slot.claim(count as u64, record.leased()) else { return false };
-        self.claims.add(id, before + 1, before + count as u64);
+        let slot = &record.service.slot;
+        let Some(before) = slot.claim(count, record.leased()) else { return false };
+        self.claims.add(id, before + 1, before + count);
+        let frame = Frame::new(id, record, inner, framing);
         let mut octets = 0;
-        for segment in 0..count {
+        for (segment, number) in (before + 1..=before + count).enumerate() {
             octets += run.octets(segment) as u64;
-            self.frame(id, run, segment, inner, framing, before + 1 + segment as u64, batch);
+            let framed = frame.write(run, segment, number, self.random.as_mut(), batch);
+            batch.push(Out::Framed(framed), self.claims.count());
         }
-        self.sadb.outbound_ref(id).service.slot.add_use(count as u64, octets, now);
+        slot.add_use(count, octets, now);
         true
-    }
-
-    #[allow(clippy::too_many_arguments, reason = "one packet's worth of facts")]
-    fn frame<R: Run>(
-        &mut self,
-        id: Id,
-        run: &R,
-        segment: usize,
-        inner: &Datagram,
-        framing: Framing,
-        number: u64,
-        batch: &mut OutBatch,
-    ) {
-        let record = self.sadb.outbound_ref(id);
-        let sa = &record.service.sa;
-        let Sizes::Esp(layout) = record.service.sizes else {
-            unreachable!("only ESP is planned as fast");
-        };
-        let (payload_octets, next) =
-            (run.octets(segment), if inner.version == 4 { next_header::IPV4 } else { next_header::IPV6 });
-        let sealed = layout.sealed(payload_octets);
-        let udp_octets = record.around - record.header.octets;
-        let (room, before) = match framing {
-            Framing::Whole(room) => (room, room + record.around),
-            Framing::Datagram => (0, 0),
-        };
-        let at = batch.reserve(before + sealed);
-        let packet = &mut batch.octets[at..at + before + sealed];
-        let mut outer = Outer { dont_fragment: record.header.may_not_fragment(inner), ..Outer::default() };
-        let mut scratch = [0; ip::IPV6_HEADER_OCTETS];
-        let header = match framing {
-            Framing::Whole(_) => &mut packet[room..room + record.header.octets],
-            Framing::Datagram => &mut scratch[..record.header.octets],
-        };
-        let identification = if before != 0 && record.header.needs_identification(inner) {
-            let mut drawn = [0; 2];
-            self.random.fill(&mut drawn);
-            u16::from_be_bytes(drawn).max(1)
-        } else {
-            0
-        };
-        let protocol = if sa.encapsulation.is_some() { next_header::UDP } else { next_header::ESP };
-        record.header.emit(inner, protocol, udp_octets + sealed, identification, header);
-        (outer.traffic_class, outer.hops) = class_and_hops(header);
-        let esp = &mut packet[before..];
-        let payload_at = ESP_HEADER_OCTETS + layout.iv;
-        run.write(segment, &mut esp[payload_at..payload_at + payload_octets]);
-        frame_esp(esp, &layout, sa.spi, number, payload_octets, next);
-        let framed = Framed {
-            range: at..at + before + sealed,
-            esp_at: at + before,
-            number,
-            inner_octets: payload_octets,
-            record: id,
-            outer,
-        };
-        batch.push(Out::Framed(framed), self.claims.count());
     }
 
     /// Seal all that was framed since the batch was cleared, and finish the UDP headers that are ours.
@@ -327,6 +273,91 @@ impl Gateway {
                 udp::write_header(ports, sa.source, sa.destination, datagram);
             }
         }
+    }
+}
+
+/// What the packets of a run are framed with, which is the same for all of them.
+struct Frame<'r> {
+    id: Id,
+    record: &'r Outbound,
+    inner: &'r Datagram,
+    layout: Layout,
+    /// Octets of room in front, and from there to ESP.
+    room: usize,
+    before: usize,
+    /// Of the inner packet, and behind the outer header.
+    next: u8,
+    protocol: u8,
+    needs_identification: bool,
+    outer: Outer,
+}
+
+impl<'r> Frame<'r> {
+    fn new(id: Id, record: &'r Outbound, inner: &'r Datagram, framing: Framing) -> Frame<'r> {
+        let Sizes::Esp(layout) = record.service.sizes else {
+            unreachable!("only ESP is planned as fast");
+        };
+        let (room, before) = match framing {
+            Framing::Whole(room) => (room, room + record.around),
+            Framing::Datagram => (0, 0),
+        };
+        let is_in_udp = record.service.sa.encapsulation.is_some();
+        let mut header = [0; ip::IPV6_HEADER_OCTETS];
+        record.header.emit(inner, 0, 0, 0, &mut header[..record.header.octets]);
+        let (traffic_class, hops) = class_and_hops(&header);
+        Frame {
+            id,
+            record,
+            inner,
+            layout,
+            room,
+            before,
+            next: if inner.version == 4 { next_header::IPV4 } else { next_header::IPV6 },
+            protocol: if is_in_udp { next_header::UDP } else { next_header::ESP },
+            needs_identification: before != 0 && record.header.needs_identification(inner),
+            outer: Outer { traffic_class, hops, dont_fragment: record.header.may_not_fragment(inner) },
+        }
+    }
+
+    fn write<R: Run>(
+        &self,
+        run: &R,
+        segment: usize,
+        number: u64,
+        random: &mut dyn Random,
+        batch: &mut OutBatch,
+    ) -> Framed {
+        let payload_octets = run.octets(segment);
+        let sealed = self.layout.sealed(payload_octets);
+        let at = batch.reserve(self.before + sealed);
+        let packet = &mut batch.octets[at..at + self.before + sealed];
+        if self.before != 0 {
+            self.write_header(sealed, random, &mut packet[self.room..]);
+        }
+        let esp = &mut packet[self.before..];
+        let payload_at = ESP_HEADER_OCTETS + self.layout.iv;
+        run.write(segment, &mut esp[payload_at..payload_at + payload_octets]);
+        frame_esp(esp, &self.layout, self.record.service.sa.spi, number, payload_octets, self.next);
+        Framed {
+            range: at..at + self.before + sealed,
+            esp_at: at + self.before,
+            number,
+            inner_octets: payload_octets,
+            record: self.id,
+            outer: self.outer,
+        }
+    }
+
+    fn write_header(&self, sealed: usize, random: &mut dyn Random, to: &mut [u8]) {
+        let header = &self.record.header;
+        let mut identification = 0;
+        if self.needs_identification {
+            let mut drawn = [0; 2];
+            random.fill(&mut drawn);
+            identification = u16::from_be_bytes(drawn).max(1);
+        }
+        let octets = self.record.around - header.octets + sealed;
+        header.emit(self.inner, self.protocol, octets, identification, &mut to[..header.octets]);
     }
 }
 

@@ -37,6 +37,14 @@ struct Run {
     count: usize,
 }
 
+/// Consecutive packets of one SA, which are counted at once.
+struct Tally {
+    record: Id,
+    way: Way,
+    packets: u64,
+    octets: u64,
+}
+
 impl Worker {
     /// A burst.
     pub(super) fn leave(&mut self) {
@@ -104,41 +112,49 @@ impl Worker {
 
     fn send_part(&mut self, batch: &OutBatch, part: Range<usize>, now: f64) {
         let (mut raw, mut run): (Vec<usize>, Option<Run>) = (Vec::new(), None);
+        let mut tally: Option<Tally> = None;
         for at in part {
-            let way = match &batch.out[at] {
-                Out::Framed(framed) => self.ways.get(&framed.record).copied(),
-                Out::Other(..) => None,
-            };
-            match (&batch.out[at], way) {
-                (Out::Framed(framed), Some(Way::Port(port))) => {
-                    self.count_framed(framed);
-                    if !run.as_mut().is_some_and(|run| extends(run, framed)) {
-                        self.send_run(run.take(), &batch.octets, now);
-                        run = Some(begun(framed, port));
-                    }
-                }
-                (Out::Framed(framed), _) => {
-                    self.count_framed(framed);
-                    raw.push(at);
-                }
-                (Out::Other(verdict, packet), _) => {
+            let framed = match &batch.out[at] {
+                Out::Framed(framed) => framed,
+                Out::Other(verdict, packet) => {
                     // Numbers of one SA leave in their order.
+                    self.count_framed(tally.take());
                     self.send_run(run.take(), &batch.octets, now);
                     self.send_raw(&batch.out, &mut raw, &batch.octets, now);
                     self.finish_other(verdict, packet, now);
+                    continue;
                 }
+            };
+            let own = match &mut tally {
+                Some(own) if own.record == framed.record => own,
+                other => {
+                    self.count_framed(other.take());
+                    let way = self.ways.get(&framed.record).copied().unwrap_or(Way::Raw);
+                    other.insert(Tally { record: framed.record, way, packets: 0, octets: 0 })
+                }
+            };
+            own.packets += 1;
+            own.octets += framed.inner_octets as u64;
+            let Way::Port(port) = own.way else {
+                raw.push(at);
+                continue;
+            };
+            if !run.as_mut().is_some_and(|run| extends(run, framed)) {
+                self.send_run(run.take(), &batch.octets, now);
+                run = Some(begun(framed, port));
             }
         }
+        self.count_framed(tally);
         self.send_run(run.take(), &batch.octets, now);
         self.send_raw(&batch.out, &mut raw, &batch.octets, now);
     }
 
-    fn count_framed(&self, framed: &Framed) {
-        self.used_number(framed.record);
-        let service = &self.gateway.sadb.outbound_ref(framed.record).service;
+    fn count_framed(&self, tally: Option<Tally>) {
+        let Some(tally) = tally else { return };
+        self.used_number(tally.record);
+        let service = &self.gateway.sadb.outbound_ref(tally.record).service;
         service.slot.set_worker(self.number);
-        let row = mode_row(&service.sa);
-        self.counters.add_mode(row, true, 1, framed.inner_octets as u64);
+        self.counters.add_mode(mode_row(&service.sa), true, tally.packets, tally.octets);
     }
 
     fn finish_other(&mut self, verdict: &Verdict, packet: &[u8], now: f64) {
