@@ -4,7 +4,7 @@ BIN := .venv/bin
 # As many processes as processors, by the rules of tests/conftest.py.
 SPREAD := -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 .DEFAULT_GOAL := help
-.PHONY: help demo lab test test-kernel test-clients test-browser screenshots test-api check bench bench-config bench-rest bench-web bench-twin fuzz fuzz-engine soak mutants clean
+.PHONY: help demo lab test test-kernel test-clients test-browser screenshots test-api check bench bench-many bench-config bench-rest bench-web bench-twin fuzz fuzz-engine soak mutants clean
 
 help: ## show this list
 	@bold=; cyan=; plain=; \
@@ -56,6 +56,10 @@ check: ## ruff, mypy --strict, import rules, the other house rules, and the engi
 bench: ## plain forwarding, Culvert and its peers end to end, in turns (root; --short, --only NAME, --list, --write-docs)
 	@tools/setup bench
 	@$(BIN)/python -m bench.run $(ARGS)
+
+bench-many: ## what packets pay for many SAs beside their own, 1 to 100,000 tunnels (root; --sizes 1 1000, --rounds 5)
+	@tools/setup lab
+	@$(BIN)/python -m bench.many $(ARGS)
 
 bench-config: ## how long configuration takes as it grows, 100 to 100,000 tunnels (root; --sizes 100 1000, --write-docs)
 	@tools/setup lab

@@ -66,19 +66,19 @@ def take(stage: Stage, seconds: float, found: dict[str, float], renew: Callable[
         found[key] = udp(stage, octets, seconds, manner, _PORT + 1 + number)
 
 
-def drained(stage: Stage) -> bool:
+def drained(stage: Stage, address: str = _ADDRESS) -> bool:
     """Whether what an earlier flood left in queues is gone in time: a ping goes behind all of it."""
-    return traffic.ping(stage.lab, _ADDRESS, 1, wait_seconds=_DRAIN_SECONDS).lost == 0
+    return traffic.ping(stage.lab, address, 1, wait_seconds=_DRAIN_SECONDS).lost == 0
 
 
 def lacks_tcp() -> str:
     return "" if shutil.which("iperf3") else "TCP is not measured: iperf3 is not installed"
 
 
-def tcp(stage: Stage, seconds: float) -> float:
+def tcp(stage: Stage, seconds: float, address: str = _ADDRESS) -> float:
     """Bits per second that the receiver got, without the first second."""
     with _background(stage, SERVER, ["iperf3", "-s", "-1", "--forceflush", "-p", str(_PORT)], until="listening"):
-        words = ["iperf3", "-J", "-c", _ADDRESS, "-p", str(_PORT), "-t", f"{max(1, round(seconds))}"]
+        words = ["iperf3", "-J", "-c", address, "-p", str(_PORT), "-t", f"{max(1, round(seconds))}"]
         outcome = program.run(stage.namespace(CLIENT).command([*words, "-O", str(_TCP_WARM_UP_SECONDS)]))
     report = json.loads(outcome.output)
     if "error" in report:
@@ -88,9 +88,22 @@ def tcp(stage: Stage, seconds: float) -> float:
 
 def udp(stage: Stage, octets: int, seconds: float, manner: str, port: int) -> float:
     """Datagrams per second that arrive while the client sends as fast as it can; `octets` are of the IP packet."""
+    return _counted(stage, ("flood", _ADDRESS), octets, seconds, manner, port)
+
+
+def spray(
+    stage: Stage, first: str, steps: Sequence[int], octets: int, seconds: float, manner: str, port: int
+) -> float:
+    """The same, each datagram or super-packet to another address; `first` and `steps`: see `probe.py`."""
+    return _counted(stage, ("spray", first, *map(str, steps)), octets, seconds, manner, port)
+
+
+def _counted(
+    stage: Stage, sender: tuple[str, ...], octets: int, seconds: float, manner: str, port: int
+) -> float:
     payload = str(octets - _IP_AND_UDP_OCTETS)
     with _background(stage, SERVER, _probe("count", str(port), payload, str(seconds), manner), until="ready") as at:
-        stage.run(CLIENT, _probe("flood", _ADDRESS, str(port), payload, str(seconds), manner))
+        stage.run(CLIENT, _probe(*sender, str(port), payload, str(seconds), manner))
         counted = json.loads(at.communicate(timeout=_PATIENCE_SECONDS)[0])
     return float(counted["arrived"]) / float(counted["seconds"])
 

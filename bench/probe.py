@@ -2,9 +2,11 @@
 
     probe.py count PORT OCTETS SECONDS bulk|single     says "ready", then {"arrived": datagrams, "seconds": ...}
     probe.py flood ADDRESS PORT OCTETS SECONDS bulk|single
+    probe.py spray FIRST STEP COUNT FINE MORE PORT OCTETS SECONDS bulk|single
     probe.py echo PORT                                 says "ready", then answers until it is ended
     probe.py ask ADDRESS PORT OCTETS SECONDS           {"microseconds": [...], "lost": ...}
 
+`spray` floods MORE addresses, FINE apart, of each of COUNT networks, STEP apart, in an order by chance.
 OCTETS are of UDP payload. `single` hands the kernel 64 datagrams in one call (sendmmsg), each of which then goes its
 own way; `bulk` hands it one super-packet that is cut as late as the way allows (UDP_SEGMENT), and takes them so
 (UDP_GRO).
@@ -13,11 +15,13 @@ own way; `bulk` hands it one super-packet that is cut as late as the way allows 
 import contextlib
 import ctypes
 import json
+import random
 import socket
 import struct
 import sys
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 
 BATCH = 64
 WARM_UP_SECONDS = 0.3
@@ -57,6 +61,7 @@ class Batch:
 
     def __init__(self, room: int) -> None:
         self.messages = (Message * BATCH)()
+        self.names: list[ctypes.Array[ctypes.c_char]] = []
         self._buffers = [ctypes.create_string_buffer(b"x" * room, room) for _ in range(BATCH)]
         self._vectors = [Vector(ctypes.addressof(buffer), room) for buffer in self._buffers]
         for message, vector in zip(self.messages, self._vectors, strict=True):
@@ -119,6 +124,55 @@ def _bulk_sender(own: socket.socket, octets: int) -> Callable[[], object]:
     return send
 
 
+def spray(addresses: list[tuple[str, int]], octets: int, seconds: float, bulk: bool) -> None:
+    """As `flood`: each datagram of a call, or each super-packet, to the next of these."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as own:
+        if bulk:
+            own.setsockopt(socket.IPPROTO_UDP, UDP_SEGMENT, octets)
+            payload = bytes(octets * min(BATCH, 65000 // octets))
+            sends = [partial(_send_to, own, payload, address) for address in addresses]
+        else:
+            batches = [addresses[at : at + BATCH] for at in range(0, len(addresses), BATCH)]
+            sends = [partial(_send_batch, own.fileno(), _addressed(batch, octets)) for batch in batches]
+        until = time.monotonic() + WARM_UP_SECONDS + seconds + 0.3
+        while time.monotonic() < until:
+            for send in sends[:]:
+                send()
+                if time.monotonic() >= until:
+                    break
+
+
+def _send_to(own: socket.socket, payload: bytes, address: tuple[str, int]) -> None:
+    with contextlib.suppress(OSError):
+        own.sendto(payload, address)
+
+
+def _addressed(addresses: list[tuple[str, int]], octets: int) -> Batch:
+    batch = Batch(octets)
+    batch.names = [
+        ctypes.create_string_buffer(
+            struct.pack("=H", socket.AF_INET) + struct.pack("!H", port) + socket.inet_aton(host) + bytes(8), 16
+        )
+        for host, port in (addresses[at % len(addresses)] for at in range(BATCH))
+    ]
+    for message, name in zip(batch.messages, batch.names, strict=True):
+        message.header.name, message.header.name_length = ctypes.addressof(name), 16
+    return batch
+
+
+def _send_batch(handle: int, batch: Batch) -> None:
+    LIBC.sendmmsg(handle, batch.messages, BATCH, 0)
+
+
+def _by_chance(first: str, steps: list[int], port: int) -> list[tuple[str, int]]:
+    """All of them once, in an order that a seed gives."""
+    step, count, fine, more = steps
+    start = int.from_bytes(socket.inet_aton(first))
+    numbers = [start + step * network + fine * inside for network in range(count) for inside in range(more)]
+    random.Random(1).shuffle(numbers)
+    return [(socket.inet_ntoa(number.to_bytes(4)), port) for number in numbers]
+
+
 def echo(port: int) -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as own:
         own.bind(("", port))
@@ -167,6 +221,9 @@ def main() -> None:
         count(int(words[0]), int(words[1]), float(words[2]), words[3] == "bulk")
     elif what == "flood":
         flood(words[0], int(words[1]), int(words[2]), float(words[3]), words[4] == "bulk")
+    elif what == "spray":
+        addresses = _by_chance(words[0], [int(word) for word in words[1:5]], int(words[5]))
+        spray(addresses, int(words[6]), float(words[7]), words[8] == "bulk")
     elif what == "echo":
         echo(int(words[0]))
     else:

@@ -13,7 +13,7 @@ use crate::io::udp;
 use crate::reason::Reason;
 use crate::tables::sadb::{Id, Record};
 use crate::transform::batch_in::{Headers, whole};
-use crate::transform::batch_out::{Framed, Framing, Out, OutBatch, Outer};
+use crate::transform::batch_out::{Framed, Framing, Out, OutBatch};
 use crate::transform::verdict::{Dropped, Sent, Verdict};
 use crate::wire::address::Address;
 use crate::wire::icmp::floor;
@@ -26,11 +26,14 @@ const OCTETS_MAX: usize = 192 * 1024;
 /// How long a full queue is waited for, in milliseconds.
 const PATIENCE_MS: libc::c_int = 20;
 
-/// Consecutive datagrams that the kernel takes as one.
+/// Consecutive datagrams that the kernel takes as one: they say the same outside, whichever SA they are of.
 struct Run {
-    record: Id,
+    /// In the batch.
+    first: usize,
     port: usize,
-    outer: Outer,
+    way: udp::Way,
+    /// Of the last one.
+    record: Id,
     range: Range<usize>,
     segment: usize,
     last: usize,
@@ -119,7 +122,7 @@ impl Worker {
                 Out::Other(verdict, packet) => {
                     // Numbers of one SA leave in their order.
                     self.count_framed(tally.take());
-                    self.send_run(run.take(), &batch.octets, now);
+                    self.send_run(run.take(), batch, now);
                     self.send_raw(&batch.out, &mut raw, &batch.octets, now);
                     self.finish_other(verdict, packet, now);
                     continue;
@@ -139,13 +142,13 @@ impl Worker {
                 raw.push(at);
                 continue;
             };
-            if !run.as_mut().is_some_and(|run| extends(run, framed)) {
-                self.send_run(run.take(), &batch.octets, now);
-                run = Some(begun(framed, port));
+            if !run.as_mut().is_some_and(|run| self.extends(run, framed, port)) {
+                self.send_run(run.take(), batch, now);
+                run = Some(self.begun(at, framed, port));
             }
         }
         self.count_framed(tally);
-        self.send_run(run.take(), &batch.octets, now);
+        self.send_run(run.take(), batch, now);
         self.send_raw(&batch.out, &mut raw, &batch.octets, now);
     }
 
@@ -312,35 +315,63 @@ impl Worker {
         done + 1
     }
 
-    fn send_run(&mut self, run: Option<Run>, octets: &[u8], now: f64) {
-        let Some(run) = run else { return };
-        let sa = &self.gateway.sadb.outbound_ref(run.record).service.sa;
-        let way = udp::Way {
+    fn begun(&self, first: usize, framed: &Framed, port: usize) -> Run {
+        let (octets, range) = (framed.range.len(), framed.range.clone());
+        let way = self.way_outside(framed);
+        Run { first, port, way, record: framed.record, range, segment: octets, last: octets, count: 1 }
+    }
+
+    fn way_outside(&self, framed: &Framed) -> udp::Way {
+        let sa = &self.gateway.sadb.outbound_ref(framed.record).service.sa;
+        udp::Way {
             source: sa.source,
             destination: sa.destination,
             destination_port: sa.encapsulation.map_or(0, |ports| ports.1),
-            outer: run.outer,
-        };
+            outer: framed.outer,
+        }
+    }
+
+    /// Whether the datagram was added to the run.
+    fn extends(&self, run: &mut Run, framed: &Framed, port: usize) -> bool {
+        let octets = framed.range.len();
+        let follows = run.port == port && run.range.end == framed.range.start;
+        if !follows || !udp::UdpPort::fits(run.range.len(), run.count, run.segment, run.last, octets) {
+            return false;
+        }
+        let is_of_same = run.record == framed.record && run.way.outer == framed.outer;
+        if !is_of_same && run.way != self.way_outside(framed) {
+            return false;
+        }
+        run.record = framed.record;
+        run.range.end = framed.range.end;
+        run.last = octets;
+        run.count += 1;
+        true
+    }
+
+    fn send_run(&mut self, run: Option<Run>, batch: &OutBatch, now: f64) {
+        let Some(run) = run else { return };
         let port = &self.doors.ports[run.port];
-        let mut result = port.send(&way, &octets[run.range.clone()], run.segment);
+        let octets = &batch.octets[run.range.clone()];
+        let mut result = port.send(&run.way, octets, run.segment);
         if result.as_ref().is_err_and(is_full) && port.wait(PATIENCE_MS) {
-            result = port.send(&way, &octets[run.range.clone()], run.segment);
+            result = port.send(&run.way, octets, run.segment);
         }
         if let Err(error) = result {
-            self.send_run_slowly(&run, &way, octets, &error, now);
+            self.send_run_slowly(&run, batch, &error, now);
         }
     }
 
     /// One datagram after the other, with our own headers: for a link that is smaller than was known, or can't segment.
-    fn send_run_slowly(&mut self, run: &Run, way: &udp::Way, octets: &[u8], error: &io::Error, now: f64) {
+    fn send_run_slowly(&mut self, run: &Run, batch: &OutBatch, error: &io::Error, now: f64) {
         let source_port = self.doors.ports[run.port].port;
-        for start in run.range.clone().step_by(run.segment) {
-            let range = start..run.range.end.min(start + run.segment);
-            let packet = datagram(octets, range, way, source_port);
+        for out in &batch.out[run.first..run.first + run.count] {
+            let Out::Framed(framed) = out else { continue };
+            let packet = datagram(&batch.octets, framed.range.clone(), &run.way, source_port);
             if is_full(error) {
-                self.count_refused(run.record, &packet, error, now);
-            } else if let Err(error) = self.give(&packet, way.destination) {
-                self.refused(run.record, None, &packet, &packet, error, now);
+                self.count_refused(framed.record, &packet, error, now);
+            } else if let Err(error) = self.give(&packet, run.way.destination) {
+                self.refused(framed.record, None, &packet, &packet, error, now);
             }
         }
     }
@@ -367,25 +398,6 @@ fn datagram(octets: &[u8], range: Range<usize>, way: &udp::Way, source_port: u16
         crate::wire::udp::write_header(ports, way.source, way.destination, &mut packet[at..]);
     }
     packet
-}
-
-fn begun(framed: &Framed, port: usize) -> Run {
-    let octets = framed.range.len();
-    let (record, outer, range) = (framed.record, framed.outer, framed.range.clone());
-    Run { record, port, outer, range, segment: octets, last: octets, count: 1 }
-}
-
-/// Whether the datagram was added to the run.
-fn extends(run: &mut Run, framed: &Framed) -> bool {
-    let octets = framed.range.len();
-    let same = run.record == framed.record && run.outer == framed.outer && run.range.end == framed.range.start;
-    if !same || !udp::UdpPort::fits(run.range.len(), run.count, run.segment, run.last, octets) {
-        return false;
-    }
-    run.range.end = framed.range.end;
-    run.last = octets;
-    run.count += 1;
-    true
 }
 
 pub(super) fn is_full(error: &io::Error) -> bool {
