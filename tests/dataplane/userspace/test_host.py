@@ -52,7 +52,7 @@ def picture(gateway: Gateway) -> dict[str, object]:
 
 
 def test_asking_for_links_keeps_nothing() -> None:
-    """It is done every second for as long as the daemon lives."""
+    """It is done again and again for as long as the daemon lives."""
     kernel = Kernel()
     try:
         facts = kernel.link("lo")
