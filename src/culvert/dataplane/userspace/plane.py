@@ -328,9 +328,8 @@ class UserspacePlane:
                 self._repair_steering()
             if events.host:
                 self._repair_host()
-            else:
-                self._host.reflect()  # Nothing is heard of that, and it keeps what is in the clear from leaving.
             self._repair_process()
+            self._host.reflect()  # Nothing is heard of that, and it keeps what is in the clear from leaving.
         except Exception as error:
             # Whatever it is, the next tick tries again; to end here would end all repairs.
             complaint = f"a repair failed and will be tried again: {error}"
