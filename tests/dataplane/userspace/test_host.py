@@ -19,6 +19,9 @@ SETTINGS = (
     "/proc/sys/net/ipv[46]/fwmark_reflect /proc/sys/net/ipv4/ip_forward"
 )
 
+WATCH = "__import__('culvert.dataplane.userspace.watch', fromlist=['x'])"
+LOST_RULE = "__import__('os').system('ip rule del priority 17238 fwmark 0x43550001 table 17238')"
+
 
 def picture(gateway: Gateway) -> dict[str, object]:
     """All that a plane could have left behind."""
@@ -49,7 +52,7 @@ def picture(gateway: Gateway) -> dict[str, object]:
 
 
 def test_asking_for_links_keeps_nothing() -> None:
-    """It is done every second for as long as the daemon lives."""
+    """It is done again and again for as long as the daemon lives."""
     kernel = Kernel()
     try:
         facts = kernel.link("lo")
@@ -254,6 +257,74 @@ def test_ipv6_forwarding_without_force_forwarding(gateway: Gateway) -> None:
     assert values == ["1", "0", "0", "1"]
     gateway.stop()
     assert picture(gateway) == before
+
+
+@pytest.mark.parametrize(
+    ("setting", "theirs", "ours"),
+    [
+        ("ipv4.conf.wan.forwarding", 0, 1),
+        ("ipv4.conf.wan.rp_filter", 1, 2),
+        ("ipv6.conf.wan.forwarding", 0, 1),
+        ("ipv6.conf.wan.force_forwarding", 0, 1),
+    ],
+)
+def test_a_setting_of_a_link_comes_back_without_a_tick(gateway: Gateway, setting: str, theirs: int, ours: int) -> None:
+    if not gateway.run("sysctl", "-qen", f"net.{setting}", check=False):
+        assert setting.endswith("force_forwarding"), "kernels before 6.17 don't have that"
+        return
+    gateway.start()
+    gateway.apply("site('a')")
+    gateway.run("sysctl", "-qw", f"net.{setting}={theirs}")
+    wait_until(lambda: int(gateway.run("sysctl", "-n", f"net.{setting}")) == ours)
+
+
+@pytest.mark.parametrize("version", [4, 6])
+def test_marks_are_reflected_again_after_the_next_tick(gateway: Gateway, version: int) -> None:
+    """Nothing is heard of that one."""
+    gateway.start()
+    gateway.apply("site('a')")
+    _until_nothing_is_to_be_seen(gateway)
+    gateway.run("sysctl", "-qw", f"net.ipv{version}.fwmark_reflect=0")
+    gateway.do("plane.tick(0)")
+    assert gateway.run("sysctl", "-n", f"net.ipv{version}.fwmark_reflect").strip() == "1"
+
+
+def test_a_tick_looks_at_the_host_only_if_there_may_be_something_to_see(gateway: Gateway) -> None:
+    gateway.start()
+    gateway.apply("site('a')")
+    _until_nothing_is_to_be_seen(gateway)
+
+    def seconds(work: str) -> float:
+        spent = gateway.do(f"[time.thread_time(), [{work} for _ in range(20)], time.thread_time()]")
+        return float(spent[2] - spent[0])
+
+    assert seconds("plane.tick(0)") < seconds("plane._repair_host()") / 3
+
+
+def test_what_was_heard_beside_a_batch_is_seen_by_the_next_tick(gateway: Gateway) -> None:
+    gateway.start()
+    gateway.apply("site('a')")
+    _until_nothing_is_to_be_seen(gateway)
+    gateway.do(f"[plane._lock.acquire(), {LOST_RULE}, plane._watch.hear(), plane._lock.release()]")
+    time.sleep(0.1)
+    assert "fwmark 0x43550001 lookup 17238" not in gateway.run("ip", "rule")
+    assert any("routing rules" in sentence for sentence in gateway.do("plane.tick(0)"))
+    assert "fwmark 0x43550001 lookup 17238" in gateway.run("ip", "rule")
+
+
+def test_what_nobody_hears_of_is_put_right_after_a_while(gateway: Gateway) -> None:
+    gateway.start()
+    gateway.do(f"{WATCH}.__setattr__('LOOK_SECONDS', 0.5)")
+    gateway.apply("site('a')")
+    _until_nothing_is_to_be_seen(gateway)
+    gateway.do("[plane._watch._routes.setsockopt(270, 2, group) for group in range(1, 33)]")  # NETLINK_DROP_MEMBERSHIP
+    gateway.do(LOST_RULE)
+    wait_until(lambda: gateway.do("plane.tick(0)"))
+    assert "fwmark 0x43550001 lookup 17238" in gateway.run("ip", "rule")
+
+
+def _until_nothing_is_to_be_seen(gateway: Gateway) -> None:
+    wait_until(lambda: gateway.do("[plane.tick(0), time.sleep(0.1), plane._watch.must_look][2]") is False)
 
 
 def _has_dummy(gateway: Gateway) -> bool:

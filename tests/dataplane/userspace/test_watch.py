@@ -1,15 +1,17 @@
-"""Whose change of our nftables table it was, when the kernel told more than the socket could hold.
+"""What is heard of the host, and whose change of our nftables table it was.
 
-The messages are scripted here, because an overrun can't be had on demand; the real socket is heard in test_plane.py.
+An overrun can't be had on demand: the messages around one are scripted.
 """
 
 import errno
 import struct
+import time
 from collections.abc import Iterator
 
 import pytest
 
 from culvert.dataplane.userspace import marks
+from culvert.dataplane.userspace import watch as module
 from culvert.dataplane.userspace.watch import (
     NFNL_SUBSYS_NFTABLES,
     NFT_MSG_NEWGEN,
@@ -17,6 +19,7 @@ from culvert.dataplane.userspace.watch import (
     NFTA_TABLE_NAME,
     Watch,
 )
+from tests.dataplane.topology import Namespace
 
 NFT_MSG_NEWRULE = 6
 OURS, SECOND_OF_OURS, THEIRS = 100, 101, 900
@@ -88,3 +91,59 @@ def test_a_load_of_theirs_is_heard_beside_an_overrun_of_ours(watch: Watch) -> No
 def test_an_overrun_without_a_load_of_ours_is_somebody_elses(watch: Watch) -> None:
     watch.own_loads.clear()
     assert heard(watch, OVERRUN)
+
+
+@pytest.mark.network
+@pytest.mark.parametrize(
+    ("command", "matters"),
+    [
+        ("ip link set lo mtu 1400", True),
+        ("ip link set lo down", True),
+        ("ip address add 192.0.2.1/32 dev lo", True),
+        ("ip -6 address add 2001:db8::1/128 dev lo", True),
+        ("ip rule add priority 17238 table 17238", True),
+        ("ip -6 rule add priority 17238 table 17238", True),
+        ("ip route add 192.0.2.0/24 dev lo table 17238", True),
+        ("ip -6 route add 2001:db8::/64 dev lo table 17238", True),
+        ("sysctl -qw net.ipv4.conf.lo.forwarding=1", True),
+        ("sysctl -qw net.ipv4.conf.lo.rp_filter=1", True),
+        ("sysctl -qw net.ipv4.conf.all.rp_filter=1", True),
+        ("sysctl -qw net.ipv4.ip_forward=1", True),
+        ("sysctl -qw net.ipv6.conf.lo.forwarding=1", True),
+        ("sysctl -qw net.ipv6.conf.all.forwarding=1", True),
+        # Such as a routing daemon makes all day.
+        ("ip route add 192.0.2.0/24 dev lo", False),
+        ("ip -6 route add 2001:db8::/64 dev lo", False),
+        ("ip route add 192.0.2.0/24 dev lo table 100", False),
+        ("sysctl -qw net.ipv4.conf.lo.log_martians=1", False),
+    ],
+)
+def test_a_change_of_the_host_is_heard_if_it_matters(namespace: Namespace, command: str, matters: bool) -> None:
+    watch = namespace.inside(Watch)
+    try:
+        watch.looked()
+        assert not watch.hear().host
+        namespace.run(*command.split())
+        assert watch.hear().host == matters
+        assert watch.must_look == matters
+        assert not watch.hear().host
+        assert watch.must_look == matters
+    finally:
+        watch.close()
+
+
+def test_the_host_is_looked_at_again_though_nothing_is_heard(watch: Watch, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert watch.must_look
+    watch.looked()
+    assert not watch.must_look
+    monkeypatch.setattr(module, "LOOK_SECONDS", 0.05)
+    watch.looked()
+    time.sleep(0.06)
+    assert watch.must_look
+
+
+def test_who_missed_something_of_the_host_looks(watch: Watch) -> None:
+    watch._routes.close()
+    watch._routes = Script(OVERRUN)  # type: ignore[assignment]
+    assert watch._host_changed()
+    assert not watch._host_changed()

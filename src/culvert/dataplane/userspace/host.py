@@ -210,10 +210,14 @@ class Host:
         except OSError as error:
             raise HostError(error.errno, f"can't set /proc/sys/net/{name}: {error.strerror}") from error
 
-    def open_forwarding(self, tun_name: str) -> None:
-        """Let the kernel forward what arrives on our links and on the TUN."""
+    def reflect(self) -> None:
+        """See REFLECT."""
         for name in REFLECT:
             self.set(name, "1")
+
+    def open_forwarding(self, tun_name: str) -> None:
+        """Let the kernel forward what arrives on our links and on the TUN."""
+        self.reflect()
         names = [name for name in (*self._links, tun_name) if self._kernel.link(name) is not None]
         for name in names:
             self.set(f"ipv4/conf/{name}/forwarding", "1")

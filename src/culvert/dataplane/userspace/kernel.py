@@ -105,7 +105,7 @@ class Kernel:
         return [name for _, name in socket.if_nameindex()]
 
     def _asked(self, index: int) -> ifinfmsg | None:
-        """The kernel's word on a link. Asked here, once a second for each: `IPRoute.link("get")` wants an
+        """The kernel's word on a link. Asked here, again and again for each: `IPRoute.link("get")` wants an
         acknowledgement as well, which it then never reads, so that memory grows.
         """
         self._number += 1

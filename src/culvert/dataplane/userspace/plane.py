@@ -19,13 +19,7 @@ from contextlib import ExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
 
-from culvert.change import (
-    AddPolicy,
-    AddSa,
-    Change,
-    RemovePolicy,
-    RemoveSa,
-)
+from culvert.change import AddPolicy, AddSa, Change, RemovePolicy, RemoveSa
 from culvert.dataplane.account import MODES
 from culvert.dataplane.batch import apply_all, undo_all
 from culvert.dataplane.notices import Notices
@@ -335,6 +329,7 @@ class UserspacePlane:
             if events.host:
                 self._repair_host()
             self._repair_process()
+            self._host.reflect()  # Nothing is heard of that, and it keeps what is in the clear from leaving.
         except Exception as error:
             # Whatever it is, the next tick tries again; to end here would end all repairs.
             complaint = f"a repair failed and will be tried again: {error}"
@@ -358,6 +353,7 @@ class UserspacePlane:
         self._host.open_forwarding(self._tun_name)
         if is_new_tun or (self._process is not None and self._doors.lacks(self._wanted)):
             self._start(self._wanted)
+        self._watch.looked()
 
     def _repair_process(self) -> None:
         if self._process is not None and not self._process.alive:
@@ -378,7 +374,7 @@ class UserspacePlane:
         with self._lock:
             if self._opened:
                 heard = self._watch.hear()
-                self._repair(Events(process=True, host=True, steering=heard.steering))
+                self._repair(Events(process=True, host=self._watch.must_look, steering=heard.steering))
                 self._note_counts(now)
                 self._sentences += self._notices.lives(self._slots.watched(), now)
                 self._sentences += self._notices.audit(self._drops(self._counts))

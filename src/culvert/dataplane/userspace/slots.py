@@ -20,6 +20,8 @@ class _Known(NamedTuple):
     sa: SecurityAssociation
     identity: bytes
     slot: int
+    watched_from: int
+    """The sequence number from which on there may be something to tell of its life."""
 
 
 class Slots:
@@ -46,7 +48,7 @@ class Slots:
                 mine.add(identity)
                 name = change.sa.direction, change.sa.key
                 if isinstance(change, AddSa):
-                    self._known[name] = _Known(change.sa, identity, slot)
+                    self._known[name] = _Known(change.sa, identity, slot, _watched_from(change.sa))
                 else:
                     self._known.pop(name, None)
             slots.append(slot)
@@ -92,9 +94,9 @@ class Slots:
 
     def watched(self) -> Iterator[Reading]:
         """Of the SAs in service those whose life has limits, or whose sequence numbers are half used."""
-        numbers = self._counters.numbers
-        for sa, _, slot in self._known.values():
-            if sa.lifetime or 2 * numbers[self._counters.base(slot) + file.SEQUENCE] >= sa.sequence_max:
+        numbers, base = self._counters.numbers, self._counters.base
+        for sa, _, slot, watched_from in self._known.values():
+            if numbers[base(slot) + file.SEQUENCE] >= watched_from:
                 yield self.reading(sa)
 
     def reading(self, sa: SecurityAssociation) -> Reading:
@@ -138,3 +140,7 @@ class Slots:
 
     def _base(self, sa: SecurityAssociation) -> int:
         return self._counters.base(self._known[sa.direction, sa.key].slot)
+
+
+def _watched_from(sa: SecurityAssociation) -> int:
+    return 0 if sa.lifetime else (sa.sequence_max + 1) // 2

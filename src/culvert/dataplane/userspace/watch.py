@@ -5,6 +5,8 @@ import os
 import select
 import socket
 import struct
+import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from culvert.dataplane.userspace import marks
@@ -21,6 +23,13 @@ ROUTE_GROUPS = (
     | RTMGRP_IPV6_ROUTE
     | RTMGRP_IPV6_RULE
 )
+SETTING_GROUPS = 1 << 23 | 1 << 24
+"""RTNLGRP_IPV4_NETCONF and RTNLGRP_IPV6_NETCONF: forwarding and the reverse path filter, which are no link's own."""
+ROUTE_KINDS = (24, 25)
+"""RTM_NEWROUTE and RTM_DELROUTE. A routing daemon makes many; those of small tables are nothing that we put right."""
+RTM_TABLE = 4
+RT_TABLE_COMPAT = 252
+"""What stands there for a table whose number takes more than an octet, as ours does."""
 NFTABLES_GROUPS = 0x40
 NFNL_SUBSYS_NFTABLES = 10
 NFT_MSG_NEWGEN = 15
@@ -32,6 +41,8 @@ _HEADER = struct.Struct("=IHHII")
 _ATTRIBUTE = struct.Struct("=HH")
 _GENERIC_OCTETS = 4
 RECEIVE_OCTETS = 1 << 18
+LOOK_SECONDS = 10.0
+"""So old what was seen of the host may be, though nothing was heard since: not everything makes a sound."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +59,7 @@ class Watch:
     """Two netlink sockets, the packet process's pidfd, and a way to be woken."""
 
     def __init__(self) -> None:
-        self._routes = _subscribe(socket.NETLINK_ROUTE, ROUTE_GROUPS)
+        self._routes = _subscribe(socket.NETLINK_ROUTE, ROUTE_GROUPS | SETTING_GROUPS)
         self._nftables = _subscribe(NETLINK_NETFILTER, NFTABLES_GROUPS)
         self._stop = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._pidfd = -1
@@ -57,6 +68,8 @@ class Watch:
             self._poller.register(fd, select.EPOLLIN)
         self.own_loads: set[int] = set()
         """Process ids of the `nft` runs that were ours, until the kernel has reported them."""
+        self._look_at = 0.0
+        """When the host is to be looked at again, in the clock's seconds since the machine started."""
 
     def follow(self, pidfd: int) -> None:
         """Hear the end of this process from now on, and of no other; -1 for none."""
@@ -74,12 +87,37 @@ class Watch:
     def hear(self) -> Events:
         """All that was to be heard, without waiting."""
         ready = {fd for fd, _ in self._poller.poll(0)}
+        host = self._routes.fileno() in ready and self._host_changed()
+        if host:
+            self._look_at = 0.0
         return Events(
             process=self._pidfd in ready,
-            host=self._routes.fileno() in ready and _drain(self._routes),
+            host=host,
             steering=self._nftables.fileno() in ready and self._foreign_steering(),
             stop=self._stop in ready,
         )
+
+    @property
+    def must_look(self) -> bool:
+        """Whether the host may differ from what was last seen of it: something was heard, or long ago nothing."""
+        return time.monotonic() >= self._look_at
+
+    def looked(self) -> None:
+        """All that was heard of the host so far has been looked after, and put right."""
+        self._look_at = time.monotonic() + LOOK_SECONDS
+
+    def _host_changed(self) -> bool:
+        """Whether it was about anything that is looked at; to have missed something is that as well."""
+        heard = False
+        while True:
+            try:
+                octets = self._routes.recv(RECEIVE_OCTETS)
+            except BlockingIOError:
+                return heard
+            except OSError:
+                heard = True
+                continue
+            heard |= any(kind not in ROUTE_KINDS or body[RTM_TABLE] == RT_TABLE_COMPAT for kind, body in _split(octets))
 
     def _foreign_steering(self) -> bool:
         touched = foreign = overrun = False
@@ -124,27 +162,23 @@ def _subscribe(family: int, groups: int) -> socket.socket:
     return opened
 
 
-def _drain(opened: socket.socket) -> bool:
-    while True:
-        try:
-            opened.recv(RECEIVE_OCTETS)
-        except BlockingIOError:
-            return True
-        except OSError:
-            continue
-
-
-def _messages(octets: bytes) -> list[tuple[int, dict[int, bytes]]]:
-    """The nftables messages of one read: kind and attributes."""
-    found = []
+def _split(octets: bytes) -> Iterator[tuple[int, bytes]]:
+    """The netlink messages of one read: kind and what is behind the header."""
     while len(octets) >= _HEADER.size:
         length, kind, _, _, _ = _HEADER.unpack_from(octets)
         if length < _HEADER.size:
             break
-        if kind >> 8 == NFNL_SUBSYS_NFTABLES:
-            found.append((kind & 0xFF, _attributes(octets[_HEADER.size + _GENERIC_OCTETS : length])))
+        yield kind, octets[_HEADER.size : length]
         octets = octets[length + 3 & ~3 :]
-    return found
+
+
+def _messages(octets: bytes) -> list[tuple[int, dict[int, bytes]]]:
+    """The nftables messages of one read: kind and attributes."""
+    return [
+        (kind & 0xFF, _attributes(body[_GENERIC_OCTETS:]))
+        for kind, body in _split(octets)
+        if kind >> 8 == NFNL_SUBSYS_NFTABLES
+    ]
 
 
 def _attributes(octets: bytes) -> dict[int, bytes]:
