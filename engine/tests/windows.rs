@@ -18,7 +18,7 @@ use culvert_engine::transform::verdict::Verdict;
 use common::{SAS, packet, policy, sa};
 
 const WORKERS: usize = 3;
-const PACKETS: u16 = 1000;
+const PACKETS: u16 = 4000;
 
 fn gateway() -> Gateway {
     Gateway::new(best_engine(), Box::new(Chance::new().expect("the kernel has random numbers")))
