@@ -100,7 +100,7 @@ impl Crew {
     pub fn stop(&self) {
         let mut others = self.stopped();
         others.iter_mut().for_each(|other| other.count_overflows());
-        std::mem::forget(others);
+        others.into_iter().for_each(std::mem::forget);
     }
 }
 

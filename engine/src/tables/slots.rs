@@ -346,9 +346,8 @@ mod tests {
     fn what_several_add_is_all_there() {
         let slot = Slot::alone().shared();
         std::thread::scope(|scope| {
-            for _ in 0..4 {
-                scope.spawn(|| (0..5000).for_each(|_| slot.add_use(1, 7, 1.0)));
-            }
+            let adding = || scope.spawn(|| (0..5000).for_each(|_| slot.add_use(1, 7, 1.0)));
+            [adding(), adding(), adding(), adding()].into_iter().for_each(|each| each.join().unwrap());
         });
         assert_eq!((slot.packets(), slot.octets(), slot.life_packets()), (20_000, 140_000, 20_000));
     }
