@@ -59,9 +59,7 @@ def plain_cbc(algorithm: Any) -> Callable[[bytes, Any], CipherPair]:
 def with_plain_cbc() -> AbstractContextManager[object]:
     """For SAs that are added meanwhile."""
     rows = {name: row for name, row in CIPHERS.items() if name in ("3des", "aes128", "aes192", "aes256")}
-    plain = {
-        name: replace(row, prepare=plain_cbc(TripleDES if name == "3des" else AES)) for name, row in rows.items()
-    }
+    plain = {name: replace(row, prepare=plain_cbc(TripleDES if name == "3des" else AES)) for name, row in rows.items()}
     return patch.dict(CIPHERS, plain)
 
 
