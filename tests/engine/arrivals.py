@@ -29,8 +29,8 @@ class Arrivals:
         self._is_transport = scenario.mode is Mode.TRANSPORT
         self._past: deque[bytes] = deque([b""], PAST)
         self._ways: tuple[Callable[[bytes], list[bytes]], ...] = (
-            self._flipped, self._flipped, self._cut, self._replayed, self._renumbered, self._misnamed, self._readdressed,
-            self._marked, self._pieces, self._rewrapped, self._strange,
+            self._flipped, self._flipped, self._cut, self._replayed, self._renumbered, self._misnamed,
+            self._readdressed, self._marked, self._pieces, self._rewrapped, self._strange,
         )  # fmt: skip
 
     def of(self, sent: Send) -> list[bytes]:
@@ -44,6 +44,10 @@ class Arrivals:
             return [forged] if chance.once_in(2) else [forged, sent.packet, *sent.rest]
         arriving = chance.pick(self._ways)(sent.packet)
         return [*arriving, sent.packet, *sent.rest] if chance.once_in(2) else arriving
+
+    def late(self, number: int) -> list[bytes]:
+        """What comes when nothing is sent any more."""
+        return [self._chance.pick(self._past), self._forger.packet(number + 1)]
 
     def _flipped(self, packet: bytes) -> list[bytes]:
         return [flipped(self._chance, packet, self._chance.pick((48, 0xFFFF)))]

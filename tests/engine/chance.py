@@ -30,7 +30,7 @@ class Chance:
         return self._noise[start : start + count]
 
     def size(self) -> int:
-        """Of a payload: mostly small, since what is large is slow and shows little more; sometimes as large as can be."""
+        """Of a payload: mostly small, since what is large is slow and shows little more; rarely as large as can be."""
         kind = self.fraction()
         if kind < 0.7:
             return self.below(100)

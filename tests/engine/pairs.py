@@ -1,7 +1,7 @@
 """What is compared: every algorithm of ESP and AH in both modes, and the fuzzers' scenarios.
 
-What else there is to an SA (its partner among the algorithms, numbers, families, window, path, life, what goes around and
-into it) is cast anew for each play of a pair, so that many plays come by everything in every company.
+What else there is to an SA (its partner among the algorithms, keys, numbers, families, window, path, life, what goes
+around and into it) is cast anew for each play of a pair, so that many plays come by everything in every company.
 """
 
 from collections.abc import Callable, Iterator

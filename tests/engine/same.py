@@ -145,26 +145,28 @@ class Same(Gateway):
             culvert_native.NativeGateway(engine, self.dice.again(player)) for player, engine in enumerate(ENGINES)
         ]
         self.readable_out, self.readable_in = self.outbound, self.inbound
-        self.outbound = self._both(self.outbound, [native.outbound for native in self.natives])
-        self.inbound = self._both(self.inbound, [native.inbound for native in self.natives])
+        self.outbound = self._judging(self.outbound, (native.outbound for native in self.natives))
+        self.inbound = self._judging(self.inbound, (native.inbound for native in self.natives))
+        self._told = self._judging(super().told_too_big, (native.told_too_big for native in self.natives))
         self.asked = 0
         self.outcomes: dict[str | int, int] = {}
 
-    def _both(self, readable: Callable[[bytes, float], Any], asks: list[Ask]) -> Callable[[bytes, float], Any]:
+    def _judging(self, readable: Callable[[bytes, float], Any], asks: Iterable[Ask]) -> Callable[[bytes, float], Any]:
+        by_name = list(zip(ENGINES, asks, strict=True))
+
         def judge(packet: bytes, now: float) -> Any:
             verdict = readable(packet, now)
-            self._compare(answer_of(verdict), (ask(packet, now) for ask in asks), packet)
+            wanted = answer_of(verdict)
+            for engine, ask in by_name:
+                given = ask(packet, now)
+                if given != wanted:
+                    raise Differs(engine, packet, wanted, given)
+            if self.dice.drawn:
+                self.dice.settle()
+            self._count(wanted)
             return verdict
 
         return judge
-
-    def _compare(self, wanted: Answer, each: Iterable[Answer], packet: bytes) -> None:
-        for engine, given in zip(ENGINES, each, strict=True):
-            if given != wanted:
-                raise Differs(engine, packet, wanted, given)
-        if self.dice.drawn:
-            self.dice.settle()
-        self._count(wanted)
 
     def _count(self, answer: Answer) -> None:
         self.asked += 1
@@ -199,8 +201,7 @@ class Same(Gateway):
     # The rest
 
     def told_too_big(self, packet: bytes, now: float) -> Learned | Drop | Bypass:
-        verdict = super().told_too_big(packet, now)
-        self._compare(answer_of(verdict), (native.told_too_big(packet, now) for native in self.natives), packet)
+        verdict: Learned | Drop | Bypass = self._told(packet, now)
         return verdict
 
     def due(self, now: float) -> Iterator[Send | Drop]:
