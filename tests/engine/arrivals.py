@@ -15,7 +15,7 @@ from tests.ipsec.building import end_to_end
 
 SPI, SPI_BACK = 0x1002, 0x1001
 """Of the SAs to the judged gateway and from it, see `parts.make_sa`."""
-PAST = 200
+PAST = 400
 
 
 class Arrivals:
@@ -27,7 +27,8 @@ class Arrivals:
         self._version = scenario.outer
         self._protocol = 51 if scenario.bundle else int(scenario.protocol)
         self._is_transport = scenario.mode is Mode.TRANSPORT
-        self._past: deque[bytes] = deque([b""], PAST)
+        self.past: deque[bytes] = deque([b""], PAST)
+        """Some of what was sent."""
         self._ways: tuple[Callable[[bytes], list[bytes]], ...] = (
             self._flipped, self._flipped, self._cut, self._replayed, self._renumbered, self._misnamed,
             self._readdressed, self._marked, self._pieces, self._rewrapped, self._strange,
@@ -36,7 +37,7 @@ class Arrivals:
     def of(self, sent: Send) -> list[bytes]:
         chance = self._chance
         if chance.fraction() < 0.6:
-            self._past.append(sent.packet)
+            self.past.append(sent.packet)
             return [sent.packet, *sent.rest]
         if chance.once_in(3):
             # The honest one comes too late, or is lost.
@@ -47,7 +48,7 @@ class Arrivals:
 
     def late(self, number: int) -> list[bytes]:
         """What comes when nothing is sent any more."""
-        return [self._chance.pick(self._past), self._forger.packet(number + 1)]
+        return [self._chance.pick(self.past), self._forger.packet(number + 1)]
 
     def _flipped(self, packet: bytes) -> list[bytes]:
         return [flipped(self._chance, packet, self._chance.pick((48, 0xFFFF)))]
@@ -57,7 +58,7 @@ class Arrivals:
         return [self._chance.pick((cut, with_true_length(cut), packet + cut[:30]))]
 
     def _replayed(self, packet: bytes) -> list[bytes]:
-        return [self._chance.pick(self._past), packet, packet]
+        return [self._chance.pick(self.past), packet, packet]
 
     def _at(self, packet: bytes) -> int:
         """Where the SPI stands."""

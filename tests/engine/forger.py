@@ -2,7 +2,7 @@
 
 import zlib
 
-from culvert.ipsec import ip, udp
+from culvert.ipsec import ah, ip, udp
 from culvert.ipsec.drops import Reason
 from culvert.ipsec.gateway import Gateway
 from culvert.ipsec.sa import Protocol
@@ -33,8 +33,6 @@ class Forger:
         chance, record, sa = self._chance, self._record, self._record.sa
         protocol = 17 if sa.encapsulation else sa.protocol
         header, at = self._header()
-        if self._around:
-            octets = self._around.sealer.layout.header
         number = max(0, min(self._number(number), sa.sequence_max))
         next_header, payload = self._content()
         if sa.protocol is Protocol.ESP:
@@ -117,5 +115,13 @@ class Forger:
         return record.sealer._suite.seal(number, clear)  # type: ignore[union-attr]
 
     def _signed(self, record: Outbound, header: bytes, number: int, next_header: int, payload: bytes) -> bytes:
-        body = record.sealer.seal(header, number, next_header, payload)
+        """AH and payload; of IPv4 sometimes with the padding that Linux has there and we haven't."""
+        sealer = record.sealer
+        if not isinstance(sealer, ah.Sealer) or self._version == 6 or not self._chance.once_in(6):
+            body = sealer.seal(header, number, next_header, payload)
+            return b"" if isinstance(body, Reason) else body
+        layout, sealer.layout = sealer.layout, ah.Layout(-(-sealer.layout.header // 8) * 8, sealer.layout.icv)
+        header = ip.with_length(header, 9, 51, sealer.layout.sealed(len(payload)))
+        body = sealer.seal(header, number, next_header, payload)
+        sealer.layout = layout
         return b"" if isinstance(body, Reason) else body

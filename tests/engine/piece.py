@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import NamedTuple
 
+from culvert.ipsec import fragment
 from culvert.ipsec.drops import TABLE, Reason
 from culvert.ipsec.gateway import Gateway
 from culvert.ipsec.sa import Direction
@@ -23,6 +24,7 @@ PLAY_PACKETS = 2500
 BATCHES = (1, 1, 2, 3, 17, 64)
 SILENT_ROUNDS = 8
 """After so many in which nothing was sent that could arrive, the SA is at its end."""
+FLOOD = fragment.TRAIL_MAX + 50
 JUMP = 64
 """So far in front of the sender's numbers the receiver's window takes no honest packet any more."""
 
@@ -125,15 +127,27 @@ class _Piece:
         if self._last and chance.once_in(2):
             self.sender.told_too_big(self._complaint(), self.now)
         if chance.once_in(8):
-            self.now += chance.pick((0.5, 10.0, 31.0))
+            self.now += chance.pick((0.5, 10.0, 29.75, 30.25))
+        if chance.once_in(40):
+            self._flood()
         by_themselves = [each.packet for each in self.sender.due(self.now) if isinstance(each, Send)]
         self.receiver.inbound_batch(by_themselves, self.now)
         for gateway in (self.sender, self.receiver):
             list(gateway.expire(self.now))
 
+    def _flood(self) -> None:
+        """First fragments of more packets than anybody keeps in mind, and the second ones of some."""
+        numbers = [self.chance.below(1 << 16) for _ in range(FLOOD)]
+        later = numbers[: FLOOD // 10]
+        ends = {"source": NEAR[4], "destination": FAR[4]}
+        for number, place in [*((each, 0x2000) for each in numbers), *((each, 0x0002) for each in later)]:
+            self.sender.outbound(ipv4(bytes(16), identification=number, flags=place, **ends), self.now)
+            self.receiver.inbound(ipv4(bytes(16), identification=number, flags=place, protocol=50, **ends), self.now)
+
     def _complaint(self) -> bytes:
-        """About the last packet sent, or almost."""
-        chance, quoted = self.chance, self._last[:100]
+        """About the last packet sent, or an old one, or almost."""
+        chance = self.chance
+        quoted = (self._last if chance.once_in(2) else self._arrivals.past[0] or self._last)[:100]
         if chance.once_in(3):
             at = chance.below(len(quoted))
             quoted = quoted[:at] + chance.octets(1) + quoted[at + 1 :]

@@ -7,6 +7,7 @@ same.
 """
 
 import argparse
+import importlib.util
 import os
 import sys
 import time
@@ -14,6 +15,9 @@ from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from itertools import chain, islice, zip_longest
+
+if importlib.util.find_spec("culvert_native") is None:
+    sys.exit("make same: the native engine isn't built: it needs cargo (tools/engine)")
 
 from culvert.ipsec.drops import TABLE, Reason
 from tests.engine.ledger import LEDGER, Ledger
