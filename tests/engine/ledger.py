@@ -34,7 +34,7 @@ class Ledger:
     """`done`: what counts. Pieces with a difference are never written down, so that they are met again."""
 
     def __init__(self, path: Path = LEDGER, *, fresh: bool = False) -> None:
-        self._path = path
+        self.path = path
         self._sources = sources()
         self.done: dict[str, dict[int, Outcome]] = {}
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -44,7 +44,7 @@ class Ledger:
             self.done.setdefault(outcome.pair, {})[outcome.seed] = outcome
 
     def _read(self) -> Iterator[Outcome]:
-        lines = self._path.read_text().splitlines() if self._path.exists() else []
+        lines = self.path.read_text().splitlines() if self.path.exists() else []
         for line in lines:
             try:
                 said = json.loads(line)
@@ -62,7 +62,7 @@ class Ledger:
             "words": outcome.words,
             "sources": self._sources,
         }
-        with self._path.open("a") as file:
+        with self.path.open("a") as file:
             file.write(json.dumps(said) + "\n")
         self.done.setdefault(outcome.pair, {})[outcome.seed] = outcome
 

@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from itertools import chain, islice, zip_longest
+from pathlib import Path
 
 if importlib.util.find_spec("culvert_native") is None:
     sys.exit("make same: the native engine isn't built: it needs cargo (tools/engine)")
@@ -143,7 +144,7 @@ def compare(pairs: list[str], packets: int, jobs: int, ledger: Ledger) -> int:
     print(f"  {len(pairs)} pairs, {packets:,} packets each, through {', '.join(ENGINES)}", flush=True)
     for outcome in outcomes(pieces(pairs, packets, ledger), jobs):
         if outcome.difference:
-            return _report(outcome)
+            return _report(outcome, ledger.path.parent)
         ledger.write(outcome)
         progress.count(outcome.packets)
     print(table(pairs, ledger))
@@ -154,9 +155,9 @@ def compare(pairs: list[str], packets: int, jobs: int, ledger: Ledger) -> int:
     return 1 if missing else 0
 
 
-def _report(outcome: Outcome) -> int:
+def _report(outcome: Outcome, directory: Path) -> int:
     report = f'{outcome.difference}\n\nagain: make same ARGS="--pair {outcome.pair} --seed {outcome.seed}"\n'
-    path = LEDGER.with_name(f"difference-{outcome.pair}-{outcome.seed}.txt")
+    path = directory / f"difference-{outcome.pair}-{outcome.seed}.txt"
     path.write_text(report)
     print(f"\nA DIFFERENCE, kept in {path}:\n\n{report}")
     return 1
@@ -178,7 +179,7 @@ def main() -> int:
         return 0
     if options.seed is not None:
         found = [run_piece(pair, options.seed, PIECE_PACKETS) for pair in pairs]
-        return max(_report(each) if each.difference else 0 for each in found)
+        return max(_report(each, LEDGER.parent) if each.difference else 0 for each in found)
     if options.short:
         ledger = Ledger(LEDGER.with_name("short.jsonl"), fresh=True)
         return compare(pairs, SHORT_PACKETS, options.jobs, ledger)

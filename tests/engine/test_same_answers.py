@@ -20,6 +20,7 @@ from culvert.ipsec.algorithms import AUTHS, CIPHERS, NONE
 from culvert.ipsec.drops import TABLE, Reason
 from culvert.ipsec.sa import Direction, Mode, Protocol
 from culvert.ipsec.verdict import Deliver, Send
+from tests.engine.clear import EXTENSIONS
 from tests.engine.same import Same, with_plain_cbc
 from tests.fuzz import gateways, scenarios, script
 from tests.fuzz.gateways import BOTH, INBOUND, OUTBOUND, Act, Play
@@ -40,15 +41,6 @@ def cbc() -> Iterator[None]:
 
 def test_the_table_of_reasons_is_the_same() -> None:
     assert culvert_native.reasons() == [(int(reason), TABLE[reason].word) for reason in Reason]
-
-
-EXTENSIONS = (
-    b"\x00\x05\x02\0\0\x01\0",
-    b"\x00\x1e\x04\1\2\3\4",
-    b"\x02\x02\x02\0\0\0\0" + bytes(32),
-    b"\0\0\0\0\0\0\x07",
-)
-"""Of IPv6, behind the octet that names what follows: options, a routing header, a fragment header."""
 
 
 def chained(dice: seeded.Random, protocol: int, payload: bytes) -> tuple[int, bytes]:
