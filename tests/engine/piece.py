@@ -20,7 +20,7 @@ from tests.fuzz.parts import FAR, NEAR, NOW
 from tests.fuzz.scenarios import Scenario
 from tests.ipsec.building import ipv4, ipv6
 
-PLAY_PACKETS = 2500
+PLAY_PACKETS = 3500
 BATCHES = (1, 1, 2, 3, 17, 64)
 SILENT_ROUNDS = 8
 """After so many in which nothing was sent that could arrive, the SA is at its end."""

@@ -9,6 +9,7 @@ same.
 import argparse
 import importlib.util
 import os
+import signal
 import sys
 import time
 from collections import Counter
@@ -66,7 +67,7 @@ def pieces(pairs: list[str], packets: int, ledger: Ledger) -> Iterator[Piece]:
 
 def outcomes(todo: Iterator[Piece], jobs: int) -> Iterator[Outcome]:
     """As they come. Few wait in front of the processes, so that the end of a run is soon."""
-    with ProcessPoolExecutor(jobs) as pool:
+    with ProcessPoolExecutor(jobs, initializer=_undisturbed) as pool:
         waiting: set[Future[Outcome]] = {pool.submit(run_piece, *piece) for piece in islice(todo, 2 * jobs)}
         try:
             while waiting:
@@ -76,6 +77,11 @@ def outcomes(todo: Iterator[Piece], jobs: int) -> Iterator[Outcome]:
                 waiting |= {pool.submit(run_piece, *piece) for piece in islice(todo, len(ready))}
         finally:
             pool.shutdown(cancel_futures=True)
+
+
+def _undisturbed() -> None:
+    """Who stops a run from the keyboard stops its processes by it, which end their pieces first."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 class Progress:
@@ -183,7 +189,11 @@ def main() -> int:
     if options.short:
         ledger = Ledger(LEDGER.with_name("short.jsonl"), fresh=True)
         return compare(pairs, SHORT_PACKETS, options.jobs, ledger)
-    return compare(pairs, options.packets, options.jobs, Ledger(fresh=options.fresh))
+    try:
+        return compare(pairs, options.packets, options.jobs, Ledger(fresh=options.fresh))
+    except KeyboardInterrupt:
+        print("\n  stopped; the same words go on from here")
+        return 130
 
 
 if __name__ == "__main__":
