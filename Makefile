@@ -4,7 +4,7 @@ BIN := .venv/bin
 # As many processes as processors, by the rules of tests/conftest.py.
 SPREAD := -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 .DEFAULT_GOAL := help
-.PHONY: help demo lab test test-kernel test-clients test-browser screenshots test-api check bench bench-many bench-config bench-rest bench-web bench-twin fuzz fuzz-engine soak mutants clean
+.PHONY: help demo lab test test-kernel test-clients test-browser screenshots test-api check bench bench-many bench-config bench-rest bench-web bench-twin same fuzz fuzz-engine soak mutants clean
 
 help: ## show this list
 	@bold=; cyan=; plain=; \
@@ -76,6 +76,10 @@ bench-web: ## how long pages of the GUI take with 100, 1,000 and 10,000 tunnels 
 bench-twin: ## the readable gateway in memory, next to the bare cipher in the same run
 	@tools/setup run
 	@$(BIN)/python bench/twin.py $(ARGS)
+
+same: ## random packets, good and hostile, through the readable gateway and each engine (--short, --packets 10000000, --jobs 2)
+	@tools/setup dev
+	@$(BIN)/python -m tests.engine.run $(ARGS)
 
 fuzz: ## hostile octets, steered by coverage, at every parser (--short, --seconds 60, --runs 1000000, --target NAME)
 	@tools/setup fuzz

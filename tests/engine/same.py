@@ -1,23 +1,24 @@
-"""A gateway that is two: the readable one and the native engine, which must say the same of every packet.
+"""A gateway that is several: the readable one and every native engine, which must say the same of every packet.
 
-Both draw from the same dice: what the readable one drew, the engine is given, and it may ask for neither more nor less.
+All draw from the same dice: what the readable one drew, each engine is given, and it may ask for neither more nor less.
 For that, CBC takes its IV from the dice as it is (`plain_cbc`): which unpredictable IV a sender takes is its own
 matter.
 """
 
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import Any
+from unittest.mock import patch
 
 import culvert_native
-import pytest
 from cryptography.hazmat.decrepit.ciphers.algorithms import TripleDES
 from cryptography.hazmat.primitives.ciphers import Cipher, modes
 from cryptography.hazmat.primitives.ciphers.algorithms import AES
 
 from culvert.change import AddPolicy, AddSa, RemovePolicy, RemoveSa
 from culvert.dataplane.userspace import wire
+from culvert.ipsec import primitives
 from culvert.ipsec.algorithms import CIPHERS
 from culvert.ipsec.drops import Reason
 from culvert.ipsec.gateway import Expired, Gateway, Learned
@@ -29,58 +30,84 @@ from culvert.ipsec.verdict import Bypass, Deliver, Drop, Hold, Send, Verdict
 
 ENGINES: list[str] = culvert_native.engines()
 Answer = tuple[Any, ...]
+Ask = Callable[[bytes, float], Answer]
 
 
 def plain_cbc(algorithm: Any) -> Callable[[bytes, Any], CipherPair]:
-    """CBC whose IV is what the dice say."""
+    """CBC whose IV is what the dice say: the ordinary one is given dice out of which it makes just that IV."""
 
     def prepare(key: bytes, random: Callable[[int], bytes]) -> CipherPair:
-        keyed = algorithm(key)
-        octets = keyed.block_size // 8
+        decipher = Cipher(algorithm(key), modes.ECB()).decryptor().update
+        stands = b"\0"
 
-        def encrypt(_sequence: int, clear: bytes) -> bytes:
-            initial = random(octets)
-            return initial + Cipher(keyed, modes.CBC(initial)).encryptor().update(clear)
+        def turned(octets: int) -> bytes:
+            wanted = int.from_bytes(decipher(random(octets))) ^ int.from_bytes(stands)
+            return wanted.to_bytes(octets)
 
-        def decrypt(ciphered: bytes) -> bytes:
-            return Cipher(keyed, modes.CBC(ciphered[:octets])).decryptor().update(ciphered[octets:])
+        def encrypt(sequence: int, clear: bytes) -> bytes:
+            nonlocal stands
+            ciphered = pair.encrypt(sequence, clear)
+            stands = ciphered[-(algorithm.block_size // 8) :]
+            return ciphered
 
-        return CipherPair(encrypt, decrypt)
+        pair = primitives.cbc(algorithm)(key, turned)
+        return CipherPair(encrypt, pair.decrypt)
 
     return prepare
 
 
-def with_plain_cbc(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, row in CIPHERS.items():
-        if name == "3des" or name in ("aes128", "aes192", "aes256"):
-            prepare = plain_cbc(TripleDES if name == "3des" else AES)
-            monkeypatch.setitem(CIPHERS, name, replace(row, prepare=prepare))
+def with_plain_cbc() -> AbstractContextManager[object]:
+    """For SAs that are added meanwhile."""
+    rows = {name: row for name, row in CIPHERS.items() if name in ("3des", "aes128", "aes192", "aes256")}
+    plain = {name: replace(row, prepare=plain_cbc(TripleDES if name == "3des" else AES)) for name, row in rows.items()}
+    return patch.dict(CIPHERS, plain)
 
 
 class Dice:
-    """Recorded while one draws, played to the other."""
+    """Recorded while one draws, played to each of the others."""
 
-    def __init__(self, source: Callable[[int], bytes]) -> None:
+    def __init__(self, source: Callable[[int], bytes], players: int) -> None:
         self._source = source
-        self._drawn: deque[bytes] = deque()
+        self._even = b""
+        self._taken = [0] * players
+        self.drawn = b""
 
     def draw(self, octets: int) -> bytes:
-        drawn = self._source(octets)
-        self._drawn.append(drawn)
+        drawn = (self._even * octets)[:octets] if self._even else self._source(octets)
+        self.drawn += drawn
         return drawn
 
-    def again(self, octets: int) -> bytes:
-        """The same octets, in whatever portions they are asked for."""
-        taken = b""
-        while len(taken) < octets:
-            assert self._drawn, "the engine draws more"
-            taken += self._drawn.popleft()
-        if len(taken) > octets:
-            self._drawn.appendleft(taken[octets:])
-        return taken[:octets]
+    def again(self, player: int) -> Callable[[int], bytes]:
+        """For one of the others: the same octets, in whatever portions they are asked for."""
+        taken = self._taken
 
-    def is_spent(self) -> bool:
-        return not any(self._drawn)
+        def draw(octets: int) -> bytes:
+            start = taken[player]
+            taken[player] = end = start + octets
+            assert end <= len(self.drawn), f"{ENGINES[player]} draws more"
+            return self.drawn[start:end]
+
+        return draw
+
+    def begin_batch(self) -> None:
+        """The same two octets again and again: a batch draws in another order. All portions are even."""
+        self._even = self._source(2)
+
+    def settle(self) -> None:
+        """Everybody has drawn as much."""
+        self._even = b""
+        for engine, taken in zip(ENGINES, self._taken, strict=True):
+            assert taken == len(self.drawn), f"{engine} draws less"
+        self._taken[:] = [0] * len(self._taken)
+        self.drawn = b""
+
+
+class Differs(AssertionError):
+    """An engine says something else."""
+
+    def __init__(self, engine: str, packet: bytes, wanted: Answer, given: Answer) -> None:
+        said = f"the readable gateway says {shown(wanted)}\n{engine} says {shown(given)}"
+        super().__init__(f"of {packet.hex()}\n{said}")
 
 
 def answer_of(verdict: Any) -> Answer:
@@ -106,37 +133,45 @@ def answer_of(verdict: Any) -> Answer:
 
 
 class Same(Gateway):
-    """See the module. Everything goes to both; what is returned is the readable one's."""
+    """See the module. Everything goes to all; what is returned is the readable one's.
 
-    engine = ENGINES[0]
+    `asked`: packets compared. `outcomes`: how often which word of an answer, or number of a reason.
+    """
 
     def __init__(self, random: Callable[[int], bytes]) -> None:
-        self.dice = Dice(random)
+        self.dice = Dice(random, len(ENGINES))
         super().__init__(self.dice.draw)
-        self.native = culvert_native.NativeGateway(self.engine, self.dice.again)
-        readable_out, readable_in = self.outbound, self.inbound
+        self.natives = [
+            culvert_native.NativeGateway(engine, self.dice.again(player)) for player, engine in enumerate(ENGINES)
+        ]
+        self.readable_out, self.readable_in = self.outbound, self.inbound
+        self.outbound = self._judging(self.outbound, (native.outbound for native in self.natives))
+        self.inbound = self._judging(self.inbound, (native.inbound for native in self.natives))
+        self._told = self._judging(super().told_too_big, (native.told_too_big for native in self.natives))
         self.asked = 0
+        self.outcomes: dict[str | int, int] = {}
 
-        def outbound(packet: bytes, now: float) -> Verdict:
-            return self._same(readable_out(packet, now), self.native.outbound, packet, now)
+    def _judging(self, readable: Callable[[bytes, float], Any], asks: Iterable[Ask]) -> Callable[[bytes, float], Any]:
+        by_name = list(zip(ENGINES, asks, strict=True))
 
-        def inbound(packet: bytes, now: float) -> Verdict:
-            return self._same(readable_in(packet, now), self.native.inbound, packet, now)
+        def judge(packet: bytes, now: float) -> Any:
+            verdict = readable(packet, now)
+            wanted = answer_of(verdict)
+            for engine, ask in by_name:
+                given = ask(packet, now)
+                if given != wanted:
+                    raise Differs(engine, packet, wanted, given)
+            if self.dice.drawn:
+                self.dice.settle()
+            self._count(wanted)
+            return verdict
 
-        self.outbound, self.inbound = outbound, inbound
-        self.readable_out, self.readable_in = readable_out, readable_in
+        return judge
 
-    def _same(self, verdict: Any, ask: Callable[..., Answer], packet: bytes, now: float) -> Any:
-        self._compare(answer_of(verdict), ask(packet, now), packet)
-        return verdict
-
-    def _compare(self, wanted: Answer, given: Answer, packet: bytes) -> None:
+    def _count(self, answer: Answer) -> None:
         self.asked += 1
-        if wanted != given:
-            raise AssertionError(
-                f"of {packet.hex()}\nthe readable gateway says {shown(wanted)}\nthe engine {shown(given)}"
-            )
-        assert self.dice.is_spent(), "the engine draws less"
+        outcome = answer[1] if answer[0] == "drop" else answer[0]
+        self.outcomes[outcome] = self.outcomes.get(outcome, 0) + 1
 
     # Changes
 
@@ -159,44 +194,63 @@ class Same(Gateway):
         self._apply(RemovePolicy(policy))
 
     def _apply(self, change: wire.PacketChange, sequence: int = 0, now: float = 0.0) -> None:
-        self.native.apply(wire.emit(wire.Apply((change,), (-1,))), sequence, now)
+        line = wire.emit(wire.Apply((change,), (-1,)))
+        for native in self.natives:
+            native.apply(line, sequence, now)
 
     # The rest
 
     def told_too_big(self, packet: bytes, now: float) -> Learned | Drop | Bypass:
-        verdict = super().told_too_big(packet, now)
-        self._compare(answer_of(verdict), self.native.told_too_big(packet, now), packet)
+        verdict: Learned | Drop | Bypass = self._told(packet, now)
         return verdict
 
     def due(self, now: float) -> Iterator[Send | Drop]:
         verdicts = list(super().due(now))
-        self._compare(tuple(map(answer_of, verdicts)), tuple(self.native.due(now)), b"")
+        wanted = [answer_of(verdict) for verdict in verdicts]
+        for engine, native in zip(ENGINES, self.natives, strict=True):
+            if (given := native.due(now)) != wanted:
+                raise Differs(engine, b"", ("due", *wanted), ("due", *given))
+        self.dice.settle()
         yield from verdicts
 
     def expire(self, now: float) -> Iterator[Expired]:
         expired = list(super().expire(now))
-        self._compare(tuple(each.packet for each in expired), tuple(self.native.expire(now)), b"")
+        wanted = [each.packet for each in expired]
+        for engine, native in zip(ENGINES, self.natives, strict=True):
+            if (given := native.expire(now)) != wanted:
+                raise Differs(engine, b"", ("expire", wanted), ("expire", given))
+        for each in expired:
+            self._count(answer_of(each.drop))
         yield from expired
 
     # Batches
 
     def outbound_batch(self, packets: Sequence[bytes], now: float) -> list[Verdict]:
-        """Packet by packet by the one, all at once by the other; the dice may fall in another order."""
-        verdicts = [self.readable_out(packet, now) for packet in packets]
-        given = self.native.outbound_batch(list(packets), now)
-        for packet, verdict, one in zip(packets, verdicts, given, strict=True):
-            wanted = answer_of(verdict)
-            if wanted[0] == "send":
-                # What is framed in a batch doesn't remember its policy: nothing is to be said of it.
-                wanted, one = wanted[:-1], one[:-1]
-            self._compare(wanted, one, packet)
-        return verdicts
+        """Packet by packet by the one, all at once by the others."""
+        asks = [native.outbound_batch for native in self.natives]
+        return self._batch(self.readable_out, asks, packets, now)
 
     def inbound_batch(self, packets: Sequence[bytes], now: float) -> list[Verdict]:
-        verdicts = [self.readable_in(packet, now) for packet in packets]
-        given = self.native.inbound_batch(list(packets), now)
-        for packet, verdict, one in zip(packets, verdicts, given, strict=True):
-            self._compare(answer_of(verdict), one, packet)
+        return self._batch(self.readable_in, [native.inbound_batch for native in self.natives], packets, now)
+
+    def _batch(
+        self,
+        readable: Callable[[bytes, float], Verdict],
+        asks: Iterable[Callable[..., list[Answer]]],
+        packets: Sequence[bytes],
+        now: float,
+    ) -> list[Verdict]:
+        self.dice.begin_batch()
+        verdicts = [readable(packet, now) for packet in packets]
+        wanted = [answer_of(verdict) for verdict in verdicts]
+        for engine, ask in zip(ENGINES, asks, strict=True):
+            given = ask(packets, now)
+            for packet, want, one in zip(packets, wanted, given, strict=True):
+                if want != one and not _is_framed(want, one):
+                    raise Differs(engine, packet, want, one)
+        self.dice.settle()
+        for want in wanted:
+            self._count(want)
         return verdicts
 
     # Counts
@@ -207,13 +261,24 @@ class Same(Gateway):
             sa, usage = record.sa, record.usage
             drops = [usage.drops.get(reason, 0) for reason in Reason]
             lost, window = (record.replay.lost, record.replay.newest()) if isinstance(record, Inbound) else (0, 0)
-            wanted = (record.sequence, usage.packets, usage.octets, usage.last_use, usage.life_packets)
-            given = self.native.usage(sa.direction.value, sa.spi, str(sa.destination), int(sa.protocol))
-            assert given == (*wanted, usage.life_octets, lost, window, drops), sa.label
+            numbers = (record.sequence, usage.packets, usage.octets, usage.last_use, usage.life_packets)
+            wanted = (*numbers, usage.life_octets, lost, window, drops)
+            for engine, native in zip(ENGINES, self.natives, strict=True):
+                given = native.usage(sa.direction.value, sa.spi, str(sa.destination), int(sa.protocol))
+                if given != wanted:
+                    raise Differs(engine, b"", ("counts", sa.label, *wanted), ("counts", sa.label, *given))
+
+
+def _is_framed(wanted: Answer, given: Answer) -> bool:
+    """What is framed in a batch doesn't remember its policy: nothing is to be said of it."""
+    return wanted[0] == "send" and given[-1] is None and wanted[:-1] == given[:-1]
 
 
 def shown(answer: Answer) -> str:
     """For the reader of a failed test."""
     parts = [each.hex() if isinstance(each, bytes) else each for each in answer]
-    parts = [[piece.hex() for piece in each] if isinstance(each, list) else each for each in parts]
+    parts = [
+        [piece.hex() if isinstance(piece, bytes) else piece for piece in each] if isinstance(each, list) else each
+        for each in parts
+    ]
     return f"{Reason(parts[1]).name} {parts}" if parts and parts[0] == "drop" else str(parts)

@@ -8,7 +8,6 @@ more of them: so many per scenario.
 import os
 import random as seeded
 from collections.abc import Iterator
-from itertools import cycle
 from pathlib import Path
 
 import pytest
@@ -19,10 +18,10 @@ culvert_native = pytest.importorskip(
 
 from culvert.ipsec.algorithms import AUTHS, CIPHERS, NONE
 from culvert.ipsec.drops import TABLE, Reason
-from culvert.ipsec.gateway import Gateway
 from culvert.ipsec.sa import Direction, Mode, Protocol
 from culvert.ipsec.verdict import Deliver, Send
-from tests.engine.same import ENGINES, Same, with_plain_cbc
+from tests.engine.clear import EXTENSIONS
+from tests.engine.same import Same, with_plain_cbc
 from tests.fuzz import gateways, scenarios, script
 from tests.fuzz.gateways import BOTH, INBOUND, OUTBOUND, Act, Play
 from tests.fuzz.parts import NOW
@@ -34,27 +33,14 @@ from tests.ipsec.building import udp as any_udp
 STEPS = int(os.environ.get("CULVERT_SAME_PACKETS", "600"))
 
 
-@pytest.fixture(params=ENGINES)
-def engine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    with_plain_cbc(monkeypatch)
-    monkeypatch.setattr(Same, "engine", request.param)
-    # The near end is judged; at the far one, the scripts take numbers and keys for themselves.
-    makers = cycle((Same, Gateway))
-    monkeypatch.setattr(scenarios, "Gateway", lambda random: next(makers)(random))
-    yield request.param
+@pytest.fixture(autouse=True)
+def cbc() -> Iterator[None]:
+    with with_plain_cbc():
+        yield
 
 
 def test_the_table_of_reasons_is_the_same() -> None:
     assert culvert_native.reasons() == [(int(reason), TABLE[reason].word) for reason in Reason]
-
-
-EXTENSIONS = (
-    b"\x00\x05\x02\0\0\x01\0",
-    b"\x00\x1e\x04\1\2\3\4",
-    b"\x02\x02\x02\0\0\0\0" + bytes(32),
-    b"\0\0\0\0\0\0\x07",
-)
-"""Of IPv6, behind the octet that names what follows: options, a routing header, a fragment header."""
 
 
 def chained(dice: seeded.Random, protocol: int, payload: bytes) -> tuple[int, bytes]:
@@ -109,10 +95,10 @@ def steps(dice: seeded.Random, count: int) -> Iterator[Step]:
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.name)
-def test_scripts_of_packets_come_to_the_same(scenario: Scenario, engine: str) -> None:
+def test_scripts_of_packets_come_to_the_same(scenario: Scenario) -> None:
     dice = seeded.Random(f"{scenario.name} {STEPS}")
     for _ in range(max(1, STEPS // 200)):
-        play = Play(scenarios.build(scenario))
+        play = Play(scenarios.build(scenario, Same))
         play.run(list(steps(dice, 200)), BOTH)
         assert isinstance(play.near, Same)
         play.near.compare_counts()
@@ -123,11 +109,11 @@ PLAYS: dict[str, tuple[Act, ...]] = {"inbound": INBOUND, "outbound": OUTBOUND, "
 
 
 @pytest.mark.parametrize("target", PLAYS)
-def test_what_the_fuzzer_found_comes_to_the_same(target: str, engine: str) -> None:
+def test_what_the_fuzzer_found_comes_to_the_same(target: str) -> None:
     played = 0
     for path in sorted((CORPUS / target).iterdir()):
         scenario, script_steps = script.parse(path.read_bytes())
-        play = Play(scenarios.build(SCENARIOS[scenario % len(SCENARIOS)]))
+        play = Play(scenarios.build(SCENARIOS[scenario % len(SCENARIOS)], Same))
         play.run(script_steps, PLAYS[target])
         assert isinstance(play.near, Same)
         play.near.compare_counts()
@@ -160,7 +146,7 @@ def sizes(dice: seeded.Random) -> list[int]:
 
 @pytest.mark.parametrize("esn", [False, True], ids=["short", "esn"])
 @pytest.mark.parametrize(("cipher", "auth"), ALGORITHMS, ids=lambda name: name)
-def test_every_algorithm_of_esp_makes_the_same_octets(cipher: str, auth: str, esn: bool, engine: str) -> None:
+def test_every_algorithm_of_esp_makes_the_same_octets(cipher: str, auth: str, esn: bool) -> None:
     dice = seeded.Random(f"{cipher} {auth}")
     sender, receiver = both_ends(cipher=cipher, auth=auth, esn=esn)
     for size in sizes(dice):
@@ -176,7 +162,7 @@ def test_every_algorithm_of_esp_makes_the_same_octets(cipher: str, auth: str, es
 @pytest.mark.parametrize("esn", [False, True], ids=["short", "esn"])
 @pytest.mark.parametrize("outer", [4, 6])
 @pytest.mark.parametrize("auth", AUTHS)
-def test_every_algorithm_of_ah_makes_the_same_octets(auth: str, outer: int, esn: bool, engine: str) -> None:
+def test_every_algorithm_of_ah_makes_the_same_octets(auth: str, outer: int, esn: bool) -> None:
     dice = seeded.Random(auth)
     sender, receiver = both_ends(protocol=Protocol.AH, auth=auth, esn=esn, outer=outer)
     for size in sizes(dice):
@@ -202,7 +188,7 @@ BATCHES: list[dict[str, object]] = [
 
 
 @pytest.mark.parametrize("settings", BATCHES, ids=lambda settings: "-".join(map(str, settings.values())))
-def test_a_batch_comes_to_what_its_packets_come_to(settings: dict[str, object], engine: str) -> None:
+def test_a_batch_comes_to_what_its_packets_come_to(settings: dict[str, object]) -> None:
     dice = seeded.Random(str(settings))
     sender, receiver = both_ends(**settings)
     pool: list[bytes] = []

@@ -1,8 +1,10 @@
 """Two gateways that are each other's peer, in every sort of protection that there is."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 from culvert.ipsec import icmp, ipcomp
+from culvert.ipsec.algorithms import Random
 from culvert.ipsec.fragment import Reassembler
 from culvert.ipsec.gateway import Gateway
 from culvert.ipsec.lifetime import Lifetime, Limits
@@ -77,14 +79,18 @@ class Ends(NamedTuple):
     far: Gateway
 
 
-def build(scenario: Scenario) -> Ends:
-    near, far = Gateway(dice(1)), Gateway(dice(2))
+Make = Callable[[Random], Gateway]
+
+
+def build(scenario: Scenario, make_near: Make = Gateway, make_far: Make = Gateway, now: float = NOW) -> Ends:
+    """The near end is what a test may want to be of its own making; at the far one, scripts take numbers and keys."""
+    near, far = make_near(dice(1)), make_far(dice(2))
     for settings in _sas(scenario):
         for to_near in (False, True):
             out, back = (far, near) if to_near else (near, far)
             common = {"outer": scenario.outer, "to_near": to_near, **settings}
-            out.add_sa(make_sa(Direction.OUT, **common), sequence=scenario.sequence, now=NOW)
-            back.add_sa(make_sa(Direction.IN, **common), sequence=scenario.sequence, now=NOW)
+            out.add_sa(make_sa(Direction.OUT, **common), sequence=scenario.sequence, now=now)
+            back.add_sa(make_sa(Direction.IN, **common), sequence=scenario.sequence, now=now)
     for version in (scenario.outer,) if scenario.mode is Mode.TRANSPORT else (4, 6):
         for to_near in (False, True):
             out, back = (far, near) if to_near else (near, far)

@@ -1,15 +1,15 @@
 """What the rows of the algorithm table are made of: prepared functions around the one library that does cryptography.
 
+A cipher context of the library costs several times what it does to a packet, so each SA has one for life.
+
 Shapes. A cipher gives `(encrypt, decrypt)`, a combined cipher `(seal, unseal)`, an auth algorithm `(sign, verify)`. The
 sequence number is an argument of what goes out: the counter modes make their explicit IV of it, the eight octets of the
 64-bit number (RFC 4106 section 3.1 and RFC 3686 section 3.1 want no more than that it never repeats under one key).
 
-CBC keeps one cipher context for the life of an SA instead of making one per packet, which costs more than
-encrypting a full-size packet does. CBC lets the stream run on: `encrypt` puts one block of random
-octets in front of the clear text and goes on encrypting. What that block becomes is E(random XOR last
-cipher block): nobody without the key can predict it (RFC 4303 section 3.3.3; NIST SP 800-38A appendix C
-allows an IV that is made by the forward cipher from a nonce), and it is exactly the IV of what follows.
-`decrypt` feeds the IV as a cipher block, whose clear text means nothing and is cut off.
+CBC lets the stream run on: `encrypt` puts one block of random octets in front of the clear text and goes on
+encrypting. What that block becomes is E(random XOR last cipher block): nobody without the key can predict it (RFC 4303
+section 3.3.3; NIST SP 800-38A appendix C allows an IV that is made by the forward cipher from a nonce), and it is
+exactly the IV of what follows. `decrypt` feeds the IV as a cipher block, whose clear text means nothing and is cut off.
 """
 
 from collections.abc import Callable
@@ -20,7 +20,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives import cmac, hashes
 from cryptography.hazmat.primitives import hmac as hazmat_hmac
 from cryptography.hazmat.primitives.ciphers import BlockCipherAlgorithm, Cipher, CipherAlgorithm, modes
-from cryptography.hazmat.primitives.ciphers.aead import AESCCM, ChaCha20Poly1305
+from cryptography.hazmat.primitives.ciphers.aead import AESCCM, AESGCM, ChaCha20Poly1305
 from cryptography.hazmat.primitives.ciphers.algorithms import AES
 
 Random = Callable[[int], bytes]
@@ -87,10 +87,12 @@ def cbc(algorithm: Callable[[bytes], CipherAlgorithm]) -> Callable[[bytes, Rando
 
 def aes_ctr(key: bytes, _random: Random) -> CipherPair:
     """RFC 3686: the last four octets of the keying material are the nonce."""
-    keyed, nonce = AES(key[:-4]), key[-4:]
+    nonce = key[-4:]
+    state = Cipher(AES(key[:-4]), modes.CTR(bytes(16))).encryptor()
 
     def apply(initial: bytes, octets: bytes) -> bytes:
-        return Cipher(keyed, modes.CTR(nonce + initial + _FIRST_BLOCK)).encryptor().update(octets)
+        state.reset_nonce(nonce + initial + _FIRST_BLOCK)
+        return state.update(octets)
 
     def encrypt(sequence: int, clear: bytes) -> bytes:
         initial = sequence.to_bytes(IV_OCTETS)
@@ -103,31 +105,21 @@ def aes_ctr(key: bytes, _random: Random) -> CipherPair:
 
 
 def aes_gcm(icv_octets: int) -> Callable[[bytes], SealPair]:
-    """RFC 4106: the last four octets of the keying material are the salt."""
+    """RFC 4106: the last four octets of the keying material are the salt. The library has the longest ICV only."""
+    cut = TAG_OCTETS - icv_octets
 
     def prepare(key: bytes) -> SealPair:
-        keyed, salt = AES(key[:-4]), key[-4:]
-
-        def seal(sequence: int, associated: bytes, clear: bytes) -> bytes:
-            initial = sequence.to_bytes(IV_OCTETS)
-            state = Cipher(keyed, modes.GCM(salt + initial)).encryptor()
-            state.authenticate_additional_data(associated)
-            ciphered = state.update(clear)
-            state.finalize()
-            return initial + ciphered + state.tag[:icv_octets]
+        keyed, salt = AESGCM(key[:-4]), key[-4:]
+        whole = _of_library(keyed, salt)
 
         def unseal(associated: bytes, sealed: bytes) -> bytes | None:
-            mode = modes.GCM(salt + sealed[:IV_OCTETS], sealed[-icv_octets:], min_tag_length=icv_octets)
-            state = Cipher(keyed, mode).decryptor()
-            state.authenticate_additional_data(associated)
-            clear = state.update(sealed[IV_OCTETS:-icv_octets])
-            try:
-                state.finalize()
-            except InvalidTag:
-                return None
-            return clear
+            nonce = salt + sealed[:IV_OCTETS]
+            # A counter mode deciphers as it enciphers; and what was sealed is sealed again to the same tag.
+            clear = keyed.encrypt(nonce, sealed[IV_OCTETS:-icv_octets], None)[:-TAG_OCTETS]
+            tag = keyed.encrypt(nonce, clear, associated)[-TAG_OCTETS:-cut]
+            return clear if compare_digest(tag, sealed[-icv_octets:]) else None
 
-        return SealPair(seal, unseal)
+        return SealPair(lambda *packet: whole.seal(*packet)[:-cut], unseal) if cut else whole
 
     return prepare
 
@@ -146,7 +138,7 @@ def chacha20_poly1305(key: bytes) -> SealPair:
     return _of_library(ChaCha20Poly1305(key[:-4]), key[-4:])
 
 
-def _of_library(keyed: AESCCM | ChaCha20Poly1305, salt: bytes) -> SealPair:
+def _of_library(keyed: AESGCM | AESCCM | ChaCha20Poly1305, salt: bytes) -> SealPair:
     def seal(sequence: int, associated: bytes, clear: bytes) -> bytes:
         initial = sequence.to_bytes(IV_OCTETS)
         return initial + keyed.encrypt(salt + initial, clear, associated)
@@ -176,13 +168,10 @@ def aes_gmac(key: bytes) -> SealPair:
 
 
 def _gmac(key: bytes) -> tuple[Callable[[bytes, bytes], bytes], Callable[[bytes, bytes, bytes], bool]]:
-    keyed, salt = AES(key[:-4]), key[-4:]
+    keyed, salt = AESGCM(key[:-4]), key[-4:]
 
     def sign(initial: bytes, octets: bytes) -> bytes:
-        state = Cipher(keyed, modes.GCM(salt + initial)).encryptor()
-        state.authenticate_additional_data(octets)
-        state.finalize()
-        return state.tag
+        return keyed.encrypt(salt + initial, b"", octets)
 
     return sign, lambda initial, octets, tag: compare_digest(sign(initial, octets), tag)
 
@@ -234,21 +223,31 @@ def aes_xcbc(key: bytes) -> SignPair:
 
 
 def aes_xcbc_mac(key: bytes) -> Callable[[bytes], bytes]:
-    """RFC 3566 section 4: CBC-MAC under K1, whose last block is mixed with K2 if it was whole, and K3 if padded."""
+    """RFC 3566 section 4: CBC-MAC under K1, whose last block is mixed with K2 if it was whole, and K3 if padded.
+
+    One chain runs on for ever; mixed with where it stands, the first block of a message begins from zero.
+    """
     derive = Cipher(AES(key), modes.ECB()).encryptor().update
     chain_key, whole_key, padded_key = (derive(bytes((number,)) * 16) for number in (1, 2, 3))
-    keyed = AES(chain_key)
+    chain = Cipher(AES(chain_key), modes.CBC(bytes(16))).encryptor().update
+    stands = bytes(16)
 
     def mac(octets: bytes) -> bytes:
+        nonlocal stands
         start = max(len(octets) - 1, 0) // 16 * 16
         last, mask = octets[start:], whole_key
         if len(last) < 16:
             last, mask = (last + b"\x80").ljust(16, b"\0"), padded_key
-        mixed = int.from_bytes(last) ^ int.from_bytes(mask)
-        state = Cipher(keyed, modes.CBC(bytes(16))).encryptor()
-        return state.update(octets[:start] + mixed.to_bytes(16))[-16:]
+        blocks = octets[:start] + _xor(last, mask)
+        stands = chain(_xor(blocks[:16], stands) + blocks[16:])[-16:]
+        return stands
 
     return mac
+
+
+def _xor(left: bytes, right: bytes) -> bytes:
+    """Of two blocks."""
+    return (int.from_bytes(left) ^ int.from_bytes(right)).to_bytes(16)
 
 
 def aes_gmac_sign(key: bytes) -> SignPair:
