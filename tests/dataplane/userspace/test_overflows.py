@@ -5,7 +5,7 @@ import signal
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import pytest
 
@@ -94,7 +94,8 @@ def stopped(gateway: Gateway) -> Iterator[int]:
     try:
         yield number
     finally:
-        os.kill(number, signal.SIGCONT)
+        with suppress(ProcessLookupError):  # Killed, and gone already.
+            os.kill(number, signal.SIGCONT)
 
 
 def assert_all_accounted(wan: Wan, server: Server, datagrams: int, reason: Reason) -> None:
