@@ -1,6 +1,7 @@
 //! What is known: security associations and policies as configured, and what changes from packet to packet.
 
 pub mod flows;
+pub mod gone;
 pub mod leases;
 pub mod reassembly;
 pub mod replay;

@@ -13,11 +13,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rustc_hash::FxBuildHasher;
 
+use super::gone::Gone;
 use super::leases::Lease;
 use super::replay::Window;
 use super::sa::{Direction, Protocol, REPLAY_WINDOW_MAX, SPI_MIN, SaKey, SecurityAssociation};
 use super::slots::Slot;
-use crate::crypto::{Engine, Keyed, Layout, Unfit};
+use crate::crypto::{Keyed, Layout, Unfit};
 use crate::reason::Reason;
 use crate::transform::ipcomp::Compressor;
 use crate::wire::address::Address;
@@ -76,9 +77,9 @@ impl Sizes {
     }
 }
 
-fn prepare(sa: &SecurityAssociation, engine: &dyn Engine) -> Result<(Keyed, Sizes), Refused> {
+fn prepare(sa: &SecurityAssociation) -> Result<(Keyed, Sizes), Refused> {
     if sa.protocol == Protocol::Esp {
-        let keyed = engine.prepare_esp(&sa.cipher, &sa.cipher_key, &sa.auth, &sa.auth_key, sa.esn)?;
+        let keyed = Keyed::esp(&sa.cipher, &sa.cipher_key, &sa.auth, &sa.auth_key, sa.esn)?;
         let sizes = Sizes::Esp(keyed.layout);
         return Ok((keyed, sizes));
     }
@@ -90,7 +91,7 @@ fn prepare(sa: &SecurityAssociation, engine: &dyn Engine) -> Result<(Keyed, Size
         let sentence = "AH covers the addresses that a NAT changes: it can't go in UDP (RFC 3948 section 1)";
         return Err(Refused(sentence.into()));
     }
-    let keyed = engine.prepare_ah(&sa.auth, &sa.auth_key, sa.esn)?;
+    let keyed = Keyed::ah(&sa.auth, &sa.auth_key, sa.esn)?;
     let alignment = if sa.destination.version == 4 { 4 } else { 8 };
     let header = aligned(keyed.icv, alignment);
     Ok((keyed, Sizes::Ah(header)))
@@ -110,8 +111,8 @@ pub struct Service {
 }
 
 impl Service {
-    fn new(sa: Box<SecurityAssociation>, slot: Slot, engine: &dyn Engine) -> Result<Service, Refused> {
-        let (keyed, sizes) = prepare(&sa, engine)?;
+    fn new(sa: Box<SecurityAssociation>, slot: Slot) -> Result<Service, Refused> {
+        let (keyed, sizes) = prepare(&sa)?;
         let mortal = sa.lifetime.hard.any();
         Ok(Service { sa, slot, keyed, sizes, mortal })
     }
@@ -155,7 +156,7 @@ pub struct Outbound {
 }
 
 impl Outbound {
-    fn new(sa: Box<SecurityAssociation>, slot: Slot, now: f64, engine: &dyn Engine) -> Result<Outbound, Refused> {
+    fn new(sa: Box<SecurityAssociation>, slot: Slot, now: f64) -> Result<Outbound, Refused> {
         let header = OuterHeader::new(sa.source, sa.destination, sa.header);
         let largest = header.octets + header.payload_max;
         let udp_octets = if sa.encapsulation.is_some() { udp::HEADER_OCTETS } else { 0 };
@@ -167,7 +168,7 @@ impl Outbound {
             lease: None,
             most: if sa.path_mtu == 0 { largest } else { largest.min(sa.path_mtu) },
             header,
-            service: Service::new(sa, slot, engine)?,
+            service: Service::new(sa, slot)?,
         })
     }
 
@@ -281,6 +282,8 @@ pub struct Sadb {
     ends: FastMap<(Address, Address), usize>,
     /// Of records that were added and removed, so that whoever remembers one knows when to look again.
     pub generation: u64,
+    /// Keys that were removed.
+    pub gone: Gone,
 }
 
 impl Default for Sadb {
@@ -293,6 +296,7 @@ impl Default for Sadb {
             serving: FastMap::default(),
             ends: FastMap::default(),
             generation: 0,
+            gone: Gone::default(),
         }
     }
 }
@@ -326,13 +330,7 @@ fn word(direction: Direction) -> &'static str {
 
 impl Sadb {
     /// Put an SA into service. The slot's sequence: the last number sent, or the highest seen.
-    pub fn add(
-        &mut self,
-        sa: SecurityAssociation,
-        slot: Slot,
-        now: f64,
-        engine: &dyn Engine,
-    ) -> Result<Record<Id, Id>, Refused> {
+    pub fn add(&mut self, sa: SecurityAssociation, slot: Slot, now: f64) -> Result<Record<Id, Id>, Refused> {
         check(&sa, slot.sequence())?;
         let (key, direction) = (sa.key(), sa.direction);
         let names = if direction == Direction::In { &self.inbound_names } else { &self.outbound_names };
@@ -343,33 +341,27 @@ impl Sadb {
         }
         let sa = Box::new(sa);
         let record = match direction {
-            Direction::In => Record::In(self.add_inbound(sa, slot, engine)?),
-            Direction::Out => Record::Out(self.add_outbound(sa, slot, now, engine)?),
+            Direction::In => Record::In(self.add_inbound(sa, slot)?),
+            Direction::Out => Record::Out(self.add_outbound(sa, slot, now)?),
         };
         self.generation += 1;
         Ok(record)
     }
 
-    fn add_inbound(&mut self, sa: Box<SecurityAssociation>, slot: Slot, engine: &dyn Engine) -> Result<Id, Refused> {
+    fn add_inbound(&mut self, sa: Box<SecurityAssociation>, slot: Slot) -> Result<Id, Refused> {
         let (key, ends) = (sa.key(), (sa.source, sa.destination));
         let mut replay = Window::new(sa.replay_window, slot.sequence(), sa.esn);
         replay.set_lost(slot.lost());
         slot.set_window(replay.newest());
-        let id = self.inbound.add(Inbound { service: Service::new(sa, slot, engine)?, replay: Mutex::new(replay) });
+        let id = self.inbound.add(Inbound { service: Service::new(sa, slot)?, replay: Mutex::new(replay) });
         self.inbound_names.insert(name(&key), id);
         *self.ends.entry(ends).or_default() += 1;
         Ok(id)
     }
 
-    fn add_outbound(
-        &mut self,
-        sa: Box<SecurityAssociation>,
-        slot: Slot,
-        now: f64,
-        engine: &dyn Engine,
-    ) -> Result<Id, Refused> {
+    fn add_outbound(&mut self, sa: Box<SecurityAssociation>, slot: Slot, now: f64) -> Result<Id, Refused> {
         let (key, served) = (sa.key(), (sa.reqid, sa.protocol));
-        let id = self.outbound.add(Outbound::new(sa, slot, now, engine)?);
+        let id = self.outbound.add(Outbound::new(sa, slot, now)?);
         self.outbound_names.insert(name(&key), id);
         let label = |id: &Id| &self.outbound.all[*id as usize].as_ref().expect("in service").service.sa.label;
         let serving = self.serving.entry(served).or_default();
@@ -387,11 +379,14 @@ impl Sadb {
             let sentence = format!("no {}bound SPI {:#x} to {}", word(sa.direction), key.spi, key.destination);
             return Err(Refused(sentence));
         };
-        self.generation += 1;
-        Ok(match sa.direction {
+        let record = match sa.direction {
             Direction::In => Record::In(self.remove_inbound(id)),
             Direction::Out => Record::Out(self.remove_outbound(id)),
-        })
+        };
+        let (Record::In(Inbound { service, .. }) | Record::Out(Outbound { service, .. })) = &record;
+        self.gone.add(service.keyed.serial());
+        self.generation += 1;
+        Ok(record)
     }
 
     fn remove_inbound(&mut self, id: Id) -> Inbound {
