@@ -5,6 +5,7 @@
 //!
 //! cargo run --release --example scale
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use culvert_engine::crypto::chance::Chance;
@@ -13,7 +14,7 @@ use culvert_engine::tables::sa::{
     Action, Copying, Direction, Fragmentation, HeaderRules, Lifetime, Limits, Mode, Network, Policy, Protocol, Secret,
     SecurityAssociation, Selector,
 };
-use culvert_engine::tables::slots::Slot;
+use culvert_engine::tables::slots::{HeapWords, SLOT_WORDS, Slot, Words};
 use culvert_engine::transform::batch_out::{Framing, Out, OutBatch, Plans};
 use culvert_engine::transform::gateway::Gateway;
 use culvert_engine::wire::address::Address;
@@ -79,8 +80,14 @@ fn policy(number: u32) -> Policy {
     }
 }
 
-fn add(gateway: &mut Gateway, number: u32) {
-    gateway.add_sa(sa(number), Slot::alone(), 0.0).expect("a good SA");
+/// As in the counters file, whose slots lie side by side.
+fn slots(count: u32) -> impl Fn(u32) -> Slot {
+    let words: Arc<dyn Words> = Arc::new(HeapWords::new(count as usize * SLOT_WORDS));
+    move |number| Slot::new(words.clone(), number as usize * SLOT_WORDS)
+}
+
+fn add(gateway: &mut Gateway, number: u32, slot: Slot) {
+    gateway.add_sa(sa(number), slot, 0.0).expect("a good SA");
     gateway.add_policy(policy(number)).expect("a good policy");
 }
 
@@ -124,10 +131,10 @@ fn median(mut values: Vec<f64>) -> f64 {
 
 /// Microseconds to add an SA with its selector, and to remove them: the median, and the worst of a thousand.
 fn change(gateway: &mut Gateway, first: u32) -> (f64, f64) {
-    let mut times = Vec::new();
+    let (mut times, slot) = (Vec::new(), slots(1)(0));
     for number in first..first + 1000 {
         let started = Instant::now();
-        add(gateway, number);
+        add(gateway, number, slot.clone());
         gateway.remove_policy(&policy(number)).expect("it is there");
         gateway.remove_sa(&sa(number)).expect("it is there");
         times.push(started.elapsed().as_nanos() as f64 / 1000.0);
@@ -145,7 +152,8 @@ fn main() {
     let mut gateway = Gateway::new(best_engine(), Box::new(Chance::new().expect("the kernel has chance")));
     let mut there = 0;
     for count in [1, 1000, 100_000] {
-        (there..count).for_each(|number| add(&mut gateway, number));
+        let slots = slots(count - there);
+        (there..count).for_each(|number| add(&mut gateway, number, slots(number - there)));
         there = count;
         let each = (resident_octets() - before) / count as usize;
         let mut took =

@@ -53,10 +53,10 @@ impl<P> Cache<P> {
         self.batch += 1;
     }
 
-    /// What was made of this key, or is made now. It stays until the next `begin`. None: all places that it could have are
+    /// What was made of this key, or is made now; `make` may use the memory of what goes for it. It stays until the next `begin`. None: all places that it could have are
     /// taken by what `get` gave since the last one.
     #[inline]
-    pub fn get(&mut self, key: &Keyed, make: impl FnOnce(&Keyed) -> P) -> Option<&P> {
+    pub fn get(&mut self, key: &Keyed, make: impl FnOnce(&Keyed, Option<P>) -> P) -> Option<&P> {
         if self.sets.is_empty() {
             self.sets.resize_with(self.sets_max, Set::new);
         }
@@ -67,7 +67,8 @@ impl<P> Cache<P> {
             None => {
                 // A free place was used before the first batch.
                 let way = (0..WAYS).min_by_key(|way| set.batches[*way]).filter(|way| set.batches[*way] < self.batch)?;
-                set.prepared[way] = Some(make(key));
+                set.serials[way] = 0;
+                set.prepared[way] = Some(make(key, set.prepared[way].take()));
                 set.serials[way] = serial;
                 way
             }
@@ -78,7 +79,7 @@ impl<P> Cache<P> {
 
     /// As `get`, of one key alone: nothing that was given before is needed any more.
     #[inline]
-    pub fn get_alone(&mut self, key: &Keyed, make: impl FnOnce(&Keyed) -> P) -> &P {
+    pub fn get_alone(&mut self, key: &Keyed, make: impl FnOnce(&Keyed, Option<P>) -> P) -> &P {
         self.begin();
         self.get(key, make).expect("a batch that has just begun has taken no place")
     }

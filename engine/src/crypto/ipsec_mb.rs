@@ -9,7 +9,8 @@
 //! The library decrypts while it authenticates; zeros are put over the text of a packet that is not authentic.
 
 use std::ffi::{CStr, c_char, c_int};
-use std::ptr::NonNull;
+use std::mem::ManuallyDrop;
+use std::ptr::{self, NonNull};
 use std::time::{Duration, Instant};
 
 use super::cache::Cache;
@@ -63,7 +64,7 @@ struct RawTerms {
 unsafe extern "C" {
     fn culvert_mb_new(words: *mut c_char, words_octets: usize) -> *mut RawManager;
     fn culvert_mb_free(manager: *mut RawManager);
-    fn culvert_key_new(manager: *mut RawManager, terms: *const RawTerms) -> *mut RawKey;
+    fn culvert_key_new(manager: *mut RawManager, terms: *const RawTerms, old: *mut RawKey) -> *mut RawKey;
     fn culvert_key_free(key: *mut RawKey);
     fn culvert_key_octets(key: *const RawKey) -> usize;
     fn culvert_seal(manager: *mut RawManager, packets: *mut RawPacket, count: usize);
@@ -101,7 +102,8 @@ impl Drop for MbKey {
 }
 
 impl MbKey {
-    fn new(manager: NonNull<RawManager>, keyed: &Keyed) -> MbKey {
+    /// `old` goes, and its memory is used again where that fits.
+    fn new(manager: NonNull<RawManager>, keyed: &Keyed, old: Option<MbKey>) -> MbKey {
         let (material, auth_key) = keyed.reveal();
         let row = keyed.cipher().expect("AH is the portable engine's");
         let (key, salt) = material.split_at(row.key - row.salt);
@@ -118,10 +120,11 @@ impl MbKey {
             icv_octets: keyed.layout.icv,
             esn: c_int::from(keyed.esn),
         };
-        // SAFETY: the manager lives as long as the engine whose cache asks; every pointer is to live memory of the length
+        let old = old.map_or(ptr::null_mut(), |old| ManuallyDrop::new(old).0.as_ptr());
+        // SAFETY: the manager lives as long as the engine whose cache asks; `old` is nobody's any more; every pointer is to live memory of the length
         // that is said; keys are as long as their algorithms want them, or there were no `Keyed`, and the C layer copies
         // what it needs.
-        let raw = unsafe { culvert_key_new(manager.as_ptr(), &terms) };
+        let raw = unsafe { culvert_key_new(manager.as_ptr(), &terms, old) };
         MbKey(NonNull::new(raw).expect("there is memory for a key"))
     }
 }
@@ -214,7 +217,8 @@ impl IpsecMb {
     /// all of them.
     pub fn key_octets(&mut self, key: &Keyed) -> Option<usize> {
         let manager = self.manager;
-        let prepared = (self.share(key) > 0).then(|| self.keys.get_alone(key, |key| MbKey::new(manager, key)))?;
+        let prepared =
+            (self.share(key) > 0).then(|| self.keys.get_alone(key, |key, old| MbKey::new(manager, key, old)))?;
         // SAFETY: the key lives as long as what it is of.
         Some(unsafe { culvert_key_octets(prepared.0.as_ptr()) })
     }
@@ -239,7 +243,10 @@ impl IpsecMb {
                 continue;
             }
             if key.is_none() {
-                key = self.keys.get(job.key, |key| MbKey::new(manager, key)).map(|prepared| prepared.0.as_ptr());
+                key = self
+                    .keys
+                    .get(job.key, |key, old| MbKey::new(manager, key, old))
+                    .map(|prepared| prepared.0.as_ptr());
             }
             let Some(key) = key.map(|key| key.cast_const()) else { return place };
             let esp = job.esp.as_mut_ptr();

@@ -1,5 +1,6 @@
 //! What is known: security associations and policies as configured, and what changes from packet to packet.
 
+mod few;
 pub mod flows;
 pub mod gone;
 pub mod leases;

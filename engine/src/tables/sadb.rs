@@ -13,6 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rustc_hash::FxBuildHasher;
 
+use super::few::Few;
 use super::gone::Gone;
 use super::leases::Lease;
 use super::replay::Window;
@@ -100,7 +101,7 @@ fn prepare(sa: &SecurityAssociation) -> Result<(Keyed, Sizes), Refused> {
 /// What both directions have.
 pub struct Service {
     /// As configured.
-    pub sa: Box<SecurityAssociation>,
+    pub sa: SecurityAssociation,
     /// Sequence number and statistics.
     pub slot: Slot,
     /// Prepared keys.
@@ -111,7 +112,7 @@ pub struct Service {
 }
 
 impl Service {
-    fn new(sa: Box<SecurityAssociation>, slot: Slot) -> Result<Service, Refused> {
+    fn new(sa: SecurityAssociation, slot: Slot) -> Result<Service, Refused> {
         let (keyed, sizes) = prepare(&sa)?;
         let mortal = sa.lifetime.hard.any();
         Ok(Service { sa, slot, keyed, sizes, mortal })
@@ -156,7 +157,7 @@ pub struct Outbound {
 }
 
 impl Outbound {
-    fn new(sa: Box<SecurityAssociation>, slot: Slot, now: f64) -> Result<Outbound, Refused> {
+    fn new(sa: SecurityAssociation, slot: Slot, now: f64) -> Result<Outbound, Refused> {
         let header = OuterHeader::new(sa.source, sa.destination, sa.header);
         let largest = header.octets + header.payload_max;
         let udp_octets = if sa.encapsulation.is_some() { udp::HEADER_OCTETS } else { 0 };
@@ -278,7 +279,7 @@ pub struct Sadb {
     outbound: Places<Outbound>,
     inbound_names: FastMap<(u32, Address, u8), Id>,
     outbound_names: FastMap<(u32, Address, u8), Id>,
-    serving: FastMap<(u32, Protocol), Vec<Id>>,
+    serving: FastMap<(u32, Protocol), Few<Id>>,
     ends: FastMap<(Address, Address), usize>,
     /// Of records that were added and removed, so that whoever remembers one knows when to look again.
     pub generation: u64,
@@ -339,7 +340,6 @@ impl Sadb {
             let sentence = format!("{}bound SPI {spi:#x} to {destination} is in use already", word(direction));
             return Err(Refused(sentence));
         }
-        let sa = Box::new(sa);
         let record = match direction {
             Direction::In => Record::In(self.add_inbound(sa, slot)?),
             Direction::Out => Record::Out(self.add_outbound(sa, slot, now)?),
@@ -348,7 +348,7 @@ impl Sadb {
         Ok(record)
     }
 
-    fn add_inbound(&mut self, sa: Box<SecurityAssociation>, slot: Slot) -> Result<Id, Refused> {
+    fn add_inbound(&mut self, sa: SecurityAssociation, slot: Slot) -> Result<Id, Refused> {
         let (key, ends) = (sa.key(), (sa.source, sa.destination));
         let mut replay = Window::new(sa.replay_window, slot.sequence(), sa.esn);
         replay.set_lost(slot.lost());
@@ -359,14 +359,14 @@ impl Sadb {
         Ok(id)
     }
 
-    fn add_outbound(&mut self, sa: Box<SecurityAssociation>, slot: Slot, now: f64) -> Result<Id, Refused> {
+    fn add_outbound(&mut self, sa: SecurityAssociation, slot: Slot, now: f64) -> Result<Id, Refused> {
         let (key, served) = (sa.key(), (sa.reqid, sa.protocol));
         let id = self.outbound.add(Outbound::new(sa, slot, now)?);
         self.outbound_names.insert(name(&key), id);
         let label = |id: &Id| &self.outbound.all[*id as usize].as_ref().expect("in service").service.sa.label;
         let serving = self.serving.entry(served).or_default();
         // Behind those of the same label, as they came.
-        let place = serving.partition_point(|other| label(other) <= label(&id));
+        let place = serving.all().partition_point(|other| label(other) <= label(&id));
         serving.insert(place, id);
         Ok(id)
     }
@@ -405,8 +405,10 @@ impl Sadb {
         let record = self.outbound.remove(id).expect("it had a name");
         let served = (record.service.sa.reqid, record.service.sa.protocol);
         if let Some(serving) = self.serving.get_mut(&served) {
-            serving.retain(|other| *other != id);
-            if serving.is_empty() {
+            if let Some(place) = serving.all().iter().position(|other| *other == id) {
+                serving.remove(place);
+            }
+            if serving.all().is_empty() {
                 self.serving.remove(&served);
             }
         }
@@ -427,7 +429,7 @@ impl Sadb {
     /// The SA that serves an SPD entry; of several the one with the lowest label.
     #[inline]
     pub fn serving(&self, reqid: u32, protocol: Protocol) -> Option<Id> {
-        self.serving.get(&(reqid, protocol))?.first().copied()
+        self.serving.get(&(reqid, protocol))?.all().first().copied()
     }
 
     /// Whether any inbound SA goes from one address to the other.

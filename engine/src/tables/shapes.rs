@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use rustc_hash::FxBuildHasher;
 
+use super::few::Few;
 use super::flows::{both, mix};
 use super::sa::{Policy, PortRange, Selector, cut};
 use crate::wire::ip::{FlowKey, NO_PORT};
@@ -120,7 +121,7 @@ fn ports_fit(selector: &Selector, key: &FlowKey) -> bool {
 struct Group {
     shape: Shape,
     best: Entry,
-    entries: HashMap<Want, Vec<Entry>, FxBuildHasher>,
+    entries: HashMap<Want, Few<Entry>, FxBuildHasher>,
 }
 
 impl Group {
@@ -132,19 +133,18 @@ impl Group {
         if entry < self.best {
             self.best = entry.clone();
         }
-        // Nearly always the only one.
-        let entries = self.entries.entry(self.want(&entry)).or_insert_with(|| Vec::with_capacity(1));
-        let place = entries.partition_point(|other| *other < entry);
+        let entries = self.entries.entry(self.want(&entry)).or_default();
+        let place = entries.all().partition_point(|other| *other < entry);
         entries.insert(place, entry);
     }
 
     fn remove(&mut self, entry: &Entry) {
         let want = self.want(entry);
         let Some(entries) = self.entries.get_mut(&want) else { return };
-        if let Ok(place) = entries.binary_search(entry) {
+        if let Ok(place) = entries.all().binary_search(entry) {
             entries.remove(place);
         }
-        if entries.is_empty() {
+        if entries.all().is_empty() {
             self.entries.remove(&want);
         }
     }
@@ -152,7 +152,7 @@ impl Group {
     #[inline]
     fn first(&self, key: &FlowKey, by_ports: bool) -> Option<&Entry> {
         let entries = self.entries.get(&self.shape.want(key))?;
-        entries.iter().find(|entry| !by_ports || ports_fit(&entry.policy.selector, key))
+        entries.all().iter().find(|entry| !by_ports || ports_fit(&entry.policy.selector, key))
     }
 }
 

@@ -48,7 +48,7 @@ impl Portable {
 }
 
 impl Suite {
-    fn new(key: &Keyed) -> Suite {
+    fn new(key: &Keyed, _old: Option<Suite>) -> Suite {
         let (cipher_key, auth_key) = key.reveal();
         match (key.cipher(), key.auth()) {
             (Some(row), None) => Suite::Combined(Combined::new(row, cipher_key)),
