@@ -83,7 +83,11 @@ fn policy(number: u32) -> Policy {
 /// As in the counters file, whose slots lie side by side.
 fn slots(count: u32) -> impl Fn(u32) -> Slot {
     let words: Arc<dyn Words> = Arc::new(HeapWords::new(count as usize * SLOT_WORDS));
-    move |number| Slot::new(words.clone(), number as usize * SLOT_WORDS)
+    move |number| {
+        let slot = Slot::new(words.clone(), number as usize * SLOT_WORDS);
+        slot.set_worker(0);
+        slot
+    }
 }
 
 fn add(gateway: &mut Gateway, number: u32, slot: Slot) {

@@ -10,17 +10,37 @@ use rustc_hash::FxBuildHasher;
 
 use super::few::Few;
 use super::flows::{both, mix};
-use super::sa::{Policy, PortRange, Selector, cut};
+use super::sa::{Action, Mode, Policy, PortRange, Protocol, Selector, cut};
 use crate::wire::ip::{FlowKey, NO_PORT};
 
 /// A policy, and a serial number so that equals stay in the order they came in. Compared by rank: order, then label.
 #[derive(Clone)]
-pub(super) struct Entry {
-    pub(super) policy: Arc<Policy>,
+pub struct Entry {
+    /// All of it.
+    pub policy: Arc<Policy>,
     pub(super) serial: u64,
+    /// Of the policy, as are the others: what decides about most packets is here too, because with many policies every look
+    /// at one is at memory that nobody has looked at for long.
+    pub reqid: u32,
+    /// By ESP alone, in tunnel mode.
+    pub is_plain: bool,
+    /// It names ports that a shape doesn't tell.
+    has_ranges: bool,
 }
 
 impl Entry {
+    pub(super) fn new(policy: Arc<Policy>, serial: u64) -> Entry {
+        let is_range = |ports: Option<PortRange>| ports.is_some() && !is_single(ports);
+        let (selector, is_esp) = (&policy.selector, policy.protocol == Protocol::Esp && !policy.bundle_ah);
+        Entry {
+            serial,
+            reqid: policy.reqid,
+            is_plain: policy.action == Action::Protect && is_esp && policy.mode == Mode::Tunnel,
+            has_ranges: is_range(selector.source_ports) || is_range(selector.destination_ports),
+            policy,
+        }
+    }
+
     fn rank(&self) -> (i64, &str, u64) {
         (self.policy.order, &self.policy.label, self.serial)
     }
@@ -152,7 +172,7 @@ impl Group {
     #[inline]
     fn first(&self, key: &FlowKey, by_ports: bool) -> Option<&Entry> {
         let entries = self.entries.get(&self.shape.want(key))?;
-        entries.all().iter().find(|entry| !by_ports || ports_fit(&entry.policy.selector, key))
+        entries.all().iter().find(|entry| !by_ports || !entry.has_ranges || ports_fit(&entry.policy.selector, key))
     }
 }
 

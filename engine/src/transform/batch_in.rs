@@ -214,7 +214,7 @@ impl Gateway {
             self.way_in().policy(inner, through, now).map_err(|reason| (reason, None))?
         } else {
             let generation = self.spd.generation();
-            let find = || self.spd.find(Direction::In, &inner.key).cloned();
+            let find = || self.spd.find(Direction::In, &inner.key);
             let found = admissions.get_or_insert_with(&inner.key, generation, find);
             found.clone().ok_or((Reason::InnerMismatch, None))?
         };

@@ -12,7 +12,7 @@ use super::gateway::Gateway;
 use super::seal::frame_esp;
 use super::verdict::Verdict;
 use crate::crypto::{ESP_HEADER_OCTETS, Job};
-use crate::tables::sa::{Action, Direction, Mode, Protocol};
+use crate::tables::sa::{Direction, Mode, Protocol};
 use crate::tables::sadb::{Id, Sizes};
 use crate::tables::spd::FlowCache;
 use crate::wire::ip::{self, Datagram, next_header};
@@ -191,17 +191,19 @@ impl Gateway {
     }
 
     fn make_plan(&self, inner: &Datagram) -> Plan {
-        let Some(policy) = self.spd.find(Direction::Out, &inner.key) else {
+        let Some(entry) = self.spd.find_entry(Direction::Out, &inner.key).filter(|entry| entry.is_plain) else {
             return Plan::Slow;
         };
-        let plain = policy.action == Action::Protect && policy.protocol == Protocol::Esp && !policy.bundle_ah;
-        let Some(id) = self.sadb.serving(policy.reqid, policy.protocol).filter(|_| plain) else {
+        let Some(id) = self.sadb.serving(entry.reqid, Protocol::Esp) else {
             return Plan::Slow;
         };
         let record = self.sadb.outbound_ref(id);
         let sa = &record.service.sa;
-        let fits = sa.mode == Mode::Tunnel && policy.mode == Mode::Tunnel;
-        if fits && record.compressor.is_none() && sa.tfc_octets == 0 { Plan::Fast(id) } else { Plan::Slow }
+        if sa.mode == Mode::Tunnel && record.compressor.is_none() && sa.tfc_octets == 0 {
+            Plan::Fast(id)
+        } else {
+            Plan::Slow
+        }
     }
 
     /// Whether all segments go through without a word: they fit, the numbers last, the SA lives.

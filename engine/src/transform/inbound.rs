@@ -284,7 +284,7 @@ impl Incoming<'_> {
     pub fn policy(&mut self, inner: &Datagram, through: Through, now: f64) -> Result<Arc<Policy>, Reason> {
         let reqid = self.sadb.inbound_ref(through.last()).service.sa.reqid;
         let found = if inner.fragment.is_none() {
-            self.spd.find(Direction::In, &inner.key).cloned()
+            self.spd.find(Direction::In, &inner.key)
         } else {
             self.policy_of_fragment(inner, reqid, now)?
         };
@@ -294,7 +294,7 @@ impl Incoming<'_> {
     fn policy_of_fragment(&mut self, inner: &Datagram, reqid: u32, now: f64) -> Result<Option<Arc<Policy>>, Reason> {
         let key = (reqid, fragment::key_of(inner));
         if !inner.is_later_fragment() {
-            let policy = self.spd.find(Direction::In, &inner.key).cloned();
+            let policy = self.spd.find(Direction::In, &inner.key);
             self.memory.trail.lay(key, policy.clone(), now);
             return Ok(policy);
         }
@@ -304,7 +304,7 @@ impl Incoming<'_> {
         if self.spd.needs_ports(Direction::In, &inner.key) {
             return Err(Reason::FragmentPorts);
         }
-        Ok(self.spd.find(Direction::In, &inner.key).cloned())
+        Ok(self.spd.find(Direction::In, &inner.key))
     }
 
     /// Why the policy that speaks of a clear packet doesn't let it in by the SAs that it came through.

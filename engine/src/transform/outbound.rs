@@ -101,7 +101,7 @@ impl Outgoing<'_> {
             return Dropped::of_stranger(Reason::MalformedHeader);
         };
         let found = match inner.fragment {
-            None => Ok(self.spd.find(Direction::Out, &inner.key).cloned()),
+            None => Ok(self.spd.find(Direction::Out, &inner.key)),
             Some(_) => self.policy_of_fragment(&inner, now),
         };
         match found {
@@ -141,7 +141,7 @@ impl Outgoing<'_> {
         }
         let key = fragment::key_of(inner);
         if !inner.is_later_fragment() {
-            let policy = self.spd.find(Direction::Out, &inner.key).cloned();
+            let policy = self.spd.find(Direction::Out, &inner.key);
             self.memory.trail.lay(key, policy.clone(), now);
             return Ok(policy);
         }
@@ -151,7 +151,7 @@ impl Outgoing<'_> {
         if self.spd.needs_ports(Direction::Out, &inner.key) {
             return Err(Reason::FragmentPorts);
         }
-        Ok(self.spd.find(Direction::Out, &inner.key).cloned())
+        Ok(self.spd.find(Direction::Out, &inner.key))
     }
 
     fn record(&self, job: &Job<'_>) -> &Outbound {
