@@ -3,13 +3,13 @@
 //! 44 of them), and where each packet is another SA's; octets of memory per SA (with its selector and its counters); and
 //! how long one more SA with its selector takes, and takes to go.
 //!
-//! cargo run --release --example scale
+//! cargo run --release --example scale ["portable"]
 
 use std::sync::Arc;
 use std::time::Instant;
 
 use culvert_engine::crypto::chance::Chance;
-use culvert_engine::crypto::{Random, best_engine};
+use culvert_engine::crypto::{Engine, Random, best_engine, engine_called};
 use culvert_engine::tables::sa::{
     Action, Copying, Direction, Fragmentation, HeaderRules, Lifetime, Limits, Mode, Network, Policy, Protocol, Secret,
     SecurityAssociation, Selector,
@@ -147,13 +147,18 @@ fn change(gateway: &mut Gateway, first: u32) -> (f64, f64) {
     (median(times), worst)
 }
 
+/// The one that is named, or the best.
+fn engine() -> Box<dyn Engine> {
+    std::env::args().nth(1).map_or_else(best_engine, |name| engine_called(&name).expect("it is of this build"))
+}
+
 fn main() {
     let mut chance = Chance::new().expect("the kernel has chance");
-    println!("{}", best_engine().name());
+    println!("{}", engine().name());
     let heads = ["SAs", "ns, 32 a turn", "ns, 1 a turn", "octets an SA", "add and remove us", "worst us"];
     println!("{:>9}{:>15}{:>15}{:>15}{:>20}{:>12}", heads[0], heads[1], heads[2], heads[3], heads[4], heads[5]);
     let before = resident_octets();
-    let mut gateway = Gateway::new(best_engine(), Box::new(Chance::new().expect("the kernel has chance")));
+    let mut gateway = Gateway::new(engine(), Box::new(Chance::new().expect("the kernel has chance")));
     let mut there = 0;
     for count in [1, 1000, 100_000] {
         let slots = slots(count - there);
