@@ -8,6 +8,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::hint::black_box;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -171,6 +172,15 @@ impl Outbound {
             header,
             service: Service::new(sa, slot)?,
         })
+    }
+
+    /// Ask for all that a packet needs. Where none of it is in a cache, it comes side by side: not one behind the other,
+    /// each when it is needed.
+    #[inline]
+    pub fn fetch(&self) {
+        let Service { sa, slot, keyed, .. } = &self.service;
+        let numbers = (slot.sequence(), slot.path().0, slot.created());
+        black_box((numbers, keyed.reveal().0.first().copied(), sa.spi, self.header.octets, self.most));
     }
 
     /// The last number that may be used, for now.

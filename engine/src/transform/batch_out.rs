@@ -198,6 +198,7 @@ impl Gateway {
             return Plan::Slow;
         };
         let record = self.sadb.outbound_ref(id);
+        record.fetch();
         let sa = &record.service.sa;
         if sa.mode == Mode::Tunnel && record.compressor.is_none() && sa.tfc_octets == 0 {
             Plan::Fast(id)
