@@ -106,3 +106,56 @@ impl<P> Cache<P> {
         self.sets.iter().map(|set| set.prepared.iter().flatten().count()).sum()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tables::sa::Secret;
+
+    fn keys(count: usize) -> Vec<Keyed> {
+        let key = || Keyed::ah("sha1", &Secret::new(vec![7; 20]), false).expect("a good key");
+        (0..count).map(|_| key()).collect()
+    }
+
+    /// What is made is the serial number; told is what went for it.
+    fn get(cache: &mut Cache<Serial>, key: &Keyed) -> Option<Option<Serial>> {
+        let mut went = None;
+        let found = cache.get(key, |key, old| {
+            went = old;
+            key.serial()
+        });
+        assert!(found.is_none_or(|found| *found == key.serial()));
+        found.is_some().then_some(went)
+    }
+
+    #[test]
+    fn what_was_used_longest_ago_makes_room_and_nothing_of_this_batch() {
+        let (mut cache, keys) = (Cache::of_sets(1), keys(6));
+        for key in &keys[..4] {
+            cache.begin();
+            assert_eq!(get(&mut cache, key), Some(None));
+        }
+        cache.begin();
+        assert_eq!(get(&mut cache, &keys[0]), Some(None));
+        assert_eq!(get(&mut cache, &keys[4]), Some(Some(keys[1].serial())));
+        assert_eq!(get(&mut cache, &keys[5]), Some(Some(keys[2].serial())));
+        assert_eq!(get(&mut cache, &keys[1]), Some(Some(keys[3].serial())));
+        assert_eq!(get(&mut cache, &keys[2]), None, "all are of this batch");
+        assert_eq!((get(&mut cache, &keys[4]), cache.len()), (Some(None), 4));
+        cache.begin();
+        assert!(get(&mut cache, &keys[2]).is_some());
+    }
+
+    #[test]
+    fn a_place_whose_key_went_out_of_service_is_free() {
+        let (mut cache, keys) = (Cache::of_sets(1), keys(5));
+        cache.forget(Some(&[1]));
+        cache.begin();
+        keys[..4].iter().for_each(|key| assert_eq!(get(&mut cache, key), Some(None)));
+        cache.forget(Some(&[keys[2].serial(), keys[4].serial()]));
+        assert_eq!(cache.len(), 3);
+        assert_eq!((get(&mut cache, &keys[4]), cache.len()), (Some(None), 4), "even in the same batch");
+        cache.forget(None);
+        assert_eq!((get(&mut cache, &keys[0]), cache.len()), (Some(None), 1));
+    }
+}
