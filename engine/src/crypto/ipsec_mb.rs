@@ -121,9 +121,9 @@ impl MbKey {
             esn: c_int::from(keyed.esn),
         };
         let old = old.map_or(ptr::null_mut(), |old| ManuallyDrop::new(old).0.as_ptr());
-        // SAFETY: the manager lives as long as the engine whose cache asks; `old` is nobody's any more; every pointer is to live memory of the length
-        // that is said; keys are as long as their algorithms want them, or there were no `Keyed`, and the C layer copies
-        // what it needs.
+        // SAFETY: the manager lives as long as the engine whose cache asks; `old` is nobody's any more; every other pointer
+        // is to live memory of the length that is said; keys are as long as their algorithms want them, or there were no
+        // `Keyed`, and the C layer copies what it needs.
         let raw = unsafe { culvert_key_new(manager.as_ptr(), &terms, old) };
         MbKey(NonNull::new(raw).expect("there is memory for a key"))
     }
