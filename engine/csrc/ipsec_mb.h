@@ -54,8 +54,8 @@ struct culvert_packet {
 struct culvert_mb *culvert_mb_new(char *words, size_t words_octets);
 void culvert_mb_free(struct culvert_mb *mb);
 
-/* NULL where there is no memory. */
-struct culvert_key *culvert_key_new(struct culvert_mb *mb, const struct culvert_terms *terms);
+/* NULL where there is no memory. `old` goes, if it isn't NULL. */
+struct culvert_key *culvert_key_new(struct culvert_mb *mb, const struct culvert_terms *terms, struct culvert_key *old);
 void culvert_key_free(struct culvert_key *key);
 size_t culvert_key_octets(const struct culvert_key *key);
 

@@ -110,16 +110,27 @@ static void prepare_cipher(IMB_MGR *manager, struct culvert_key *key, const stru
     }
 }
 
-struct culvert_key *culvert_key_new(struct culvert_mb *mb, const struct culvert_terms *terms) {
+/* Memory of zeros: that of an old key, where it has the size. */
+static struct culvert_key *make_room(struct culvert_key *old, size_t octets) {
+    if (old != NULL && old->octets != octets) {
+        culvert_key_free(old);
+        old = NULL;
+    }
+    struct culvert_key *room = old != NULL ? old : aligned_alloc(64, octets);
+    if (room != NULL)
+        memset(room, 0, octets);
+    return room;
+}
+
+struct culvert_key *culvert_key_new(struct culvert_mb *mb, const struct culvert_terms *terms, struct culvert_key *old) {
     size_t hash_at = CIPHER_AT + aligned16(cipher_octets(terms->kind));
     size_t outer_at = hash_at + aligned16(state_octets(terms->hash));
     int is_chained = terms->hash == CULVERT_XCBC || terms->hash == CULVERT_CMAC;
     size_t octets = outer_at + (is_chained ? sizeof(struct chained) : state_octets(terms->hash));
     octets = (octets + 63) / 64 * 64;
-    struct culvert_key *key = aligned_alloc(64, octets);
+    struct culvert_key *key = make_room(old, octets);
     if (key == NULL)
         return NULL;
-    memset(key, 0, octets);
     key->kind = terms->kind;
     key->hash = terms->hash;
     key->esn = terms->esn != 0;

@@ -147,7 +147,7 @@ struct Frames {
 impl Frames {
     fn new(engine: &mut dyn Engine, suite: &Suite, octets: usize) -> Frames {
         let secret = |octets: usize| Secret::new((0..octets).map(|at| (at * 7 + 1) as u8).collect());
-        let keyed = engine.prepare_esp(suite.cipher, &secret(suite.key), suite.auth, &secret(suite.auth_key), false);
+        let keyed = Keyed::esp(suite.cipher, &secret(suite.key), suite.auth, &secret(suite.auth_key), false);
         let keyed = keyed.expect("good keys");
         let mut sealed = vec![vec![1u8; keyed.layout.sealed(octets)]; BATCH];
         engine.seal(&mut jobs(&keyed, &mut sealed), &mut Chance::new().expect("chance"));

@@ -3,17 +3,18 @@
 //! 44 of them), and where each packet is another SA's; octets of memory per SA (with its selector and its counters); and
 //! how long one more SA with its selector takes, and takes to go.
 //!
-//! cargo run --release --example scale
+//! cargo run --release --example scale ["portable"]
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use culvert_engine::crypto::chance::Chance;
-use culvert_engine::crypto::{Random, best_engine};
+use culvert_engine::crypto::{Engine, Random, best_engine, engine_called};
 use culvert_engine::tables::sa::{
     Action, Copying, Direction, Fragmentation, HeaderRules, Lifetime, Limits, Mode, Network, Policy, Protocol, Secret,
     SecurityAssociation, Selector,
 };
-use culvert_engine::tables::slots::Slot;
+use culvert_engine::tables::slots::{HeapWords, SLOT_WORDS, Slot, Words};
 use culvert_engine::transform::batch_out::{Framing, Out, OutBatch, Plans};
 use culvert_engine::transform::gateway::Gateway;
 use culvert_engine::wire::address::Address;
@@ -79,8 +80,18 @@ fn policy(number: u32) -> Policy {
     }
 }
 
-fn add(gateway: &mut Gateway, number: u32) {
-    gateway.add_sa(sa(number), Slot::alone(), 0.0).expect("a good SA");
+/// As in the counters file, whose slots lie side by side.
+fn slots(count: u32) -> impl Fn(u32) -> Slot {
+    let words: Arc<dyn Words> = Arc::new(HeapWords::new(count as usize * SLOT_WORDS));
+    move |number| {
+        let slot = Slot::new(words.clone(), number as usize * SLOT_WORDS);
+        slot.set_worker(0);
+        slot
+    }
+}
+
+fn add(gateway: &mut Gateway, number: u32, slot: Slot) {
+    gateway.add_sa(sa(number), slot, 0.0).expect("a good SA");
     gateway.add_policy(policy(number)).expect("a good policy");
 }
 
@@ -124,10 +135,10 @@ fn median(mut values: Vec<f64>) -> f64 {
 
 /// Microseconds to add an SA with its selector, and to remove them: the median, and the worst of a thousand.
 fn change(gateway: &mut Gateway, first: u32) -> (f64, f64) {
-    let mut times = Vec::new();
+    let (mut times, slot) = (Vec::new(), slots(1)(0));
     for number in first..first + 1000 {
         let started = Instant::now();
-        add(gateway, number);
+        add(gateway, number, slot.clone());
         gateway.remove_policy(&policy(number)).expect("it is there");
         gateway.remove_sa(&sa(number)).expect("it is there");
         times.push(started.elapsed().as_nanos() as f64 / 1000.0);
@@ -136,16 +147,22 @@ fn change(gateway: &mut Gateway, first: u32) -> (f64, f64) {
     (median(times), worst)
 }
 
+/// The one that is named, or the best.
+fn engine() -> Box<dyn Engine> {
+    std::env::args().nth(1).map_or_else(best_engine, |name| engine_called(&name).expect("it is of this build"))
+}
+
 fn main() {
     let mut chance = Chance::new().expect("the kernel has chance");
-    println!("{}", best_engine().name());
+    println!("{}", engine().name());
     let heads = ["SAs", "ns, 32 a turn", "ns, 1 a turn", "octets an SA", "add and remove us", "worst us"];
     println!("{:>9}{:>15}{:>15}{:>15}{:>20}{:>12}", heads[0], heads[1], heads[2], heads[3], heads[4], heads[5]);
     let before = resident_octets();
-    let mut gateway = Gateway::new(best_engine(), Box::new(Chance::new().expect("the kernel has chance")));
+    let mut gateway = Gateway::new(engine(), Box::new(Chance::new().expect("the kernel has chance")));
     let mut there = 0;
     for count in [1, 1000, 100_000] {
-        (there..count).for_each(|number| add(&mut gateway, number));
+        let slots = slots(count - there);
+        (there..count).for_each(|number| add(&mut gateway, number, slots(number - there)));
         there = count;
         let each = (resident_octets() - before) / count as usize;
         let mut took =

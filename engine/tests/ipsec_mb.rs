@@ -34,11 +34,10 @@ impl Random for Dice {
     }
 }
 
-/// One SA's keys, as each engine prepared them.
-struct Both {
+/// One SA's keys.
+struct Suite {
     name: String,
-    fast: Keyed,
-    plain: Keyed,
+    keyed: Keyed,
 }
 
 /// All by itself.
@@ -52,11 +51,7 @@ fn with_ring() -> IpsecMb {
 }
 
 /// Every pair of algorithms that may go together, with and without extended sequence numbers.
-fn every_suite(dice: &mut Dice) -> Vec<Both> {
-    every_suite_of(&library(), dice)
-}
-
-fn every_suite_of(fast: &IpsecMb, dice: &mut Dice) -> Vec<Both> {
+fn every_suite(dice: &mut Dice) -> Vec<Suite> {
     let mut suites = Vec::new();
     for cipher in &CIPHERS {
         let beside = AUTHS.iter().filter(|auth| auth.iv == 0).map(|auth| (auth.name, auth.key));
@@ -64,12 +59,8 @@ fn every_suite_of(fast: &IpsecMb, dice: &mut Dice) -> Vec<Both> {
         for (auth, auth_key) in beside {
             let (key, auth_key) = (Secret::new(dice.octets(cipher.key)), Secret::new(dice.octets(auth_key)));
             for esn in [false, true] {
-                let prepare = |engine: &dyn Engine| engine.prepare_esp(cipher.name, &key, auth, &auth_key, esn);
-                suites.push(Both {
-                    name: format!("{} {auth} esn {esn}", cipher.name),
-                    fast: prepare(fast).expect("good keys"),
-                    plain: prepare(&Portable::new()).expect("good keys"),
-                });
+                let keyed = Keyed::esp(cipher.name, &key, auth, &auth_key, esn).expect("good keys");
+                suites.push(Suite { name: format!("{} {auth} esn {esn}", cipher.name), keyed });
             }
         }
     }
@@ -84,59 +75,55 @@ struct Packet {
     esp: Vec<u8>,
 }
 
-fn framed(suites: &[Both], suite: usize, payload: usize, dice: &mut Dice) -> Packet {
+fn framed(suites: &[Suite], suite: usize, payload: usize, dice: &mut Dice) -> Packet {
     let number = (dice.0.next_u64() >> dice.below(63)) | 1;
-    let mut esp = dice.octets(suites[suite].plain.layout.sealed(payload));
+    let mut esp = dice.octets(suites[suite].keyed.layout.sealed(payload));
     esp[4..8].copy_from_slice(&(number as u32).to_be_bytes());
     Packet { suite, number, esp }
 }
 
-type KeyOf = fn(&Both) -> &Keyed;
-const FAST: KeyOf = |both| &both.fast;
-const PLAIN: KeyOf = |both| &both.plain;
-
-fn jobs<'a>(suites: &'a [Both], key: KeyOf, packets: &'a mut [Packet]) -> Vec<Job<'a>> {
+fn jobs<'a>(suites: &'a [Suite], packets: &'a mut [Packet]) -> Vec<Job<'a>> {
     let job = |packet: &'a mut Packet| {
         let Packet { suite, number, esp } = packet;
-        Job { key: key(&suites[*suite]), esp, number: *number, right: false }
+        Job { key: &suites[*suite].keyed, esp, number: *number, right: false }
     };
     packets.iter_mut().map(job).collect()
 }
 
-fn seal(engine: &mut dyn Engine, suites: &[Both], key: KeyOf, packets: &mut [Packet], seed: u64) {
-    let mut jobs = jobs(suites, key, packets);
+fn seal(engine: &mut dyn Engine, suites: &[Suite], packets: &mut [Packet], seed: u64) {
+    let mut jobs = jobs(suites, packets);
     engine.seal(&mut jobs, &mut Dice::new(seed));
     assert!(jobs.iter().all(|job| job.right), "all are sealed");
 }
 
-fn open(engine: &mut dyn Engine, suites: &[Both], key: KeyOf, packets: &mut [Packet]) -> Vec<bool> {
-    let mut jobs = jobs(suites, key, packets);
+fn open(engine: &mut dyn Engine, suites: &[Suite], packets: &mut [Packet]) -> Vec<bool> {
+    let mut jobs = jobs(suites, packets);
     engine.open(&mut jobs);
     jobs.iter().map(|job| job.right).collect()
 }
 
 /// Seal by both, and return what both made.
-fn sealed_alike(engine: &mut IpsecMb, suites: &[Both], clear: &[Packet], seed: u64) -> Vec<Packet> {
+fn sealed_alike(engine: &mut IpsecMb, suites: &[Suite], clear: &[Packet], seed: u64) -> Vec<Packet> {
     let (mut fast, mut plain) = (clear.to_vec(), clear.to_vec());
-    seal(engine, suites, FAST, &mut fast, seed);
-    seal(&mut Portable::new(), suites, PLAIN, &mut plain, seed);
+    seal(engine, suites, &mut fast, seed);
+    seal(&mut Portable::new(), suites, &mut plain, seed);
     for (one, other) in fast.iter().zip(&plain) {
         assert!(one.esp == other.esp, "{} of {} octets", suites[one.suite].name, one.esp.len());
     }
     fast
 }
 
-fn text<'a>(suites: &[Both], packet: &'a Packet) -> &'a [u8] {
-    let layout = &suites[packet.suite].plain.layout;
+fn text<'a>(suites: &[Suite], packet: &'a Packet) -> &'a [u8] {
+    let layout = &suites[packet.suite].keyed.layout;
     let start = ESP_HEADER_OCTETS + layout.iv;
     packet.esp.get(start..packet.esp.len().saturating_sub(layout.icv)).unwrap_or(&[])
 }
 
 /// Open by both, and look that they agree; how many were authentic.
-fn opened_alike(engine: &mut IpsecMb, suites: &[Both], sealed: &[Packet]) -> usize {
+fn opened_alike(engine: &mut IpsecMb, suites: &[Suite], sealed: &[Packet]) -> usize {
     let (mut fast, mut plain) = (sealed.to_vec(), sealed.to_vec());
-    let right = open(engine, suites, FAST, &mut fast);
-    let expected = open(&mut Portable::new(), suites, PLAIN, &mut plain);
+    let right = open(engine, suites, &mut fast);
+    let expected = open(&mut Portable::new(), suites, &mut plain);
     for (at, right) in right.iter().enumerate() {
         let (name, seen) = (&suites[sealed[at].suite].name, text(suites, &fast[at]));
         let octets = sealed[at].esp.len();
@@ -193,9 +180,15 @@ fn mixed_batches_of_two_libraries_are_sealed_and_opened_alike() {
     mixed_batches(with_ring());
 }
 
+#[test]
+fn mixed_batches_of_more_keys_than_are_kept_are_sealed_and_opened_alike() {
+    mixed_batches(library().with_sets(1));
+    mixed_batches(with_ring().with_sets(2));
+}
+
 fn mixed_batches(mut engine: IpsecMb) {
     let mut dice = Dice::new(2);
-    let suites = every_suite_of(&engine, &mut dice);
+    let suites = every_suite(&mut dice);
     for round in 0..60 {
         let count = [1, 2, 7, 64, 255, 256, 257, 600][dice.below(8)];
         let largest = [40, 200, 1500, 9000][dice.below(4)];
@@ -234,16 +227,16 @@ fn every_octet_of_a_packet_counts() {
 fn the_upper_half_of_the_number_counts_where_it_is_extended() {
     let (mut engine, mut dice) = (library(), Dice::new(4));
     let suites = every_suite(&mut dice);
-    for (suite, both) in suites.iter().enumerate() {
-        let clear = [framed(&suites, suite, 100, &mut dice)];
+    for (at, suite) in suites.iter().enumerate() {
+        let clear = [framed(&suites, at, 100, &mut dice)];
         let mut sealed = sealed_alike(&mut engine, &suites, &clear, 11);
         sealed[0].number ^= 1 << 40;
-        assert_eq!(opened_alike(&mut engine, &suites, &sealed), usize::from(!both.fast.esn), "{}", both.name);
+        assert_eq!(opened_alike(&mut engine, &suites, &sealed), usize::from(!suite.keyed.esn), "{}", suite.name);
     }
 }
 
 #[test]
-fn what_one_engine_prepared_another_uses() {
+fn what_one_engine_sealed_another_opens() {
     let mut dice = Dice::new(5);
     let suites = every_suite(&mut dice);
     let clear: Vec<_> = (0..suites.len()).map(|suite| framed(&suites, suite, 300, &mut dice)).collect();
@@ -260,20 +253,20 @@ fn what_cannot_be_sealed_does_not_leave_in_clear() {
 
 fn cannot_be_sealed(mut engine: IpsecMb) {
     let (mut portable, mut dice) = (Portable::new(), Dice::new(6));
-    let suites = every_suite_of(&engine, &mut dice);
-    for (suite, both) in suites.iter().enumerate() {
-        let layout = &both.fast.layout;
+    let suites = every_suite(&mut dice);
+    for (at, suite) in suites.iter().enumerate() {
+        let layout = &suite.keyed.layout;
         for octets in [layout.sealed(64) + 1, 7, 0] {
-            let mut packets = [Packet { suite, number: 1, esp: vec![0x5A; octets] }];
-            let mut jobs = jobs(&suites, PLAIN, &mut packets);
+            let mut packets = [Packet { suite: at, number: 1, esp: vec![0x5A; octets] }];
+            let mut jobs = jobs(&suites, &mut packets);
             if layout.alignment > 1 || octets < ESP_HEADER_OCTETS {
                 portable.seal(&mut jobs, &mut dice);
-                assert!(!jobs[0].right && jobs[0].esp.iter().all(|octet| *octet == 0), "{} {octets}", both.name);
+                assert!(!jobs[0].right && jobs[0].esp.iter().all(|octet| *octet == 0), "{} {octets}", suite.name);
             }
             portable.open(&mut jobs);
-            assert!(!jobs[0].right, "{} {octets}", both.name);
+            assert!(!jobs[0].right, "{} {octets}", suite.name);
         }
-        if IpsecMb::key_octets(&both.fast).is_none() {
+        if engine.key_octets(&suite.keyed).is_none() {
             continue;
         }
         for octets in [
@@ -283,13 +276,13 @@ fn cannot_be_sealed(mut engine: IpsecMb) {
             layout.sealed(0) - layout.alignment,
             3,
         ] {
-            let mut packets = [Packet { suite, number: 1, esp: vec![0x5A; octets] }];
-            let mut jobs = jobs(&suites, FAST, &mut packets);
+            let mut packets = [Packet { suite: at, number: 1, esp: vec![0x5A; octets] }];
+            let mut jobs = jobs(&suites, &mut packets);
             engine.seal(&mut jobs, &mut dice);
-            assert!(!jobs[0].right && jobs[0].esp.iter().all(|octet| *octet == 0), "{} {octets}", both.name);
+            assert!(!jobs[0].right && jobs[0].esp.iter().all(|octet| *octet == 0), "{} {octets}", suite.name);
             jobs[0].esp.fill(0x5A);
             engine.open(&mut jobs);
-            assert!(!jobs[0].right, "{} {octets}", both.name);
+            assert!(!jobs[0].right, "{} {octets}", suite.name);
         }
     }
 }
@@ -303,19 +296,20 @@ fn an_empty_batch_is_nothing() {
 
 #[test]
 fn the_keys_of_an_sa_are_small_and_only_one_cipher_is_left_to_the_portable_engine() {
-    let suites = every_suite(&mut Dice::new(8));
-    for both in &suites {
-        let octets = IpsecMb::key_octets(&both.fast);
-        assert_eq!(octets.is_none(), both.name.starts_with("aes-ccm192"), "{}", both.name);
-        assert!(octets.unwrap_or(0) <= 1152, "{} takes {octets:?}", both.name);
+    let (mut engine, suites) = (library(), every_suite(&mut Dice::new(8)));
+    for suite in &suites {
+        let octets = engine.key_octets(&suite.keyed);
+        assert_eq!(octets.is_none(), suite.name.starts_with("aes-ccm192"), "{}", suite.name);
+        assert!(octets.unwrap_or(0) <= 1152, "{} takes {octets:?}", suite.name);
     }
 }
 
 #[test]
 fn with_ring_one_more_cipher_is_left_to_the_portable_engine() {
-    for both in every_suite_of(&with_ring(), &mut Dice::new(12)) {
-        let elsewhere = both.name.starts_with("chacha20") || both.name.starts_with("aes-ccm192");
-        assert_eq!(IpsecMb::key_octets(&both.fast).is_none(), elsewhere, "{}", both.name);
+    let mut engine = with_ring();
+    for suite in every_suite(&mut Dice::new(12)) {
+        let elsewhere = suite.name.starts_with("chacha20") || suite.name.starts_with("aes-ccm192");
+        assert_eq!(engine.key_octets(&suite.keyed).is_none(), elsewhere, "{}", suite.name);
     }
 }
 
@@ -325,12 +319,11 @@ fn ah_is_signed_alike() {
     for auth in &AUTHS {
         for esn in [false, true] {
             let key = Secret::new(dice.octets(auth.key));
-            let keyed = engine.prepare_ah(auth.name, &key, esn).expect("a good key");
-            let other = plain.prepare_ah(auth.name, &key, esn).expect("a good key");
+            let keyed = Keyed::ah(auth.name, &key, esn).expect("a good key");
             let (covered, number) = (dice.octets(333), dice.0.next_u64());
             let (mut icv, mut wanted) = (vec![0; keyed.icv], vec![0; keyed.icv]);
             engine.sign(&keyed, number, &covered, &mut icv);
-            plain.sign(&other, number, &covered, &mut wanted);
+            plain.sign(&keyed, number, &covered, &mut wanted);
             assert_eq!(icv, wanted, "{}", auth.name);
             assert!(engine.verify(&keyed, number, &covered, &icv));
             icv[auth.icv - 1] ^= 1;

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use culvert_engine::tables::slots::Slot;
 use culvert_engine::transform::batch_out::{Framing, Out, OutBatch, Plans};
 use culvert_engine::transform::gateway::Gateway;
+use culvert_engine::transform::verdict::Verdict;
 
 use common::{SAS, address, gateway, packet, policy, sa};
 
@@ -52,7 +53,6 @@ fn work(mut gateway: Gateway, seed: usize, wire: &Mutex<Vec<(u32, u32)>>) {
 }
 
 fn leave(out: &Out, octets: &[u8], wire: &Mutex<Vec<(u32, u32)>>) {
-    use culvert_engine::transform::verdict::Verdict;
     let left = match out {
         Out::Framed(framed) => name(&octets[framed.range.clone()]),
         Out::Other(Verdict::Send(sent), _) => name(&sent.packets[0]),
@@ -132,4 +132,43 @@ fn a_change_is_made_while_one_has_the_tables_and_all_see_it() {
     first.add_sa(sa(0), Slot::alone(), 0.0).expect("a good SA");
     second.share_tables(&first);
     assert!(second.sadb.find_out(1000, address(0xC633_6401), 50).is_some());
+}
+
+/// One packet by this SA.
+fn send(gateway: &mut Gateway, number: u32) {
+    assert!(matches!(gateway.outbound(&packet(number), 1.0), Verdict::Send(_)));
+}
+
+#[test]
+fn nobody_keeps_what_he_prepared_of_an_sa_that_is_removed() {
+    let mut all: Vec<Gateway> = (0..3).map(|_| gateway()).collect();
+    for number in 0..SAS {
+        all[0].add_sa(sa(number), Slot::alone().shared(), 0.0).expect("a good SA");
+        all[0].add_policy(policy(number)).expect("a good policy");
+    }
+    let (first, others) = all.split_at_mut(1);
+    let first = &mut first[0];
+    others.iter_mut().for_each(|other| other.share_tables(first));
+    (0..SAS).for_each(|number| send(first, number));
+    (0..SAS).for_each(|number| send(&mut others[0], number));
+    let held = |first: &Gateway, others: &[Gateway]| {
+        (first.prepared_keys(), others[0].prepared_keys(), others[1].prepared_keys())
+    };
+    assert_eq!(held(first, others), (3, 3, 0));
+    for (gone, left) in [(2, 2), (0, 1)] {
+        others.iter_mut().for_each(Gateway::let_tables_go);
+        first.remove_sa(&sa(gone)).expect("it is there");
+        others.iter_mut().for_each(|other| other.share_tables(first));
+        assert_eq!(held(first, others), (left, left, 0));
+    }
+    // As many at once as nobody takes note of.
+    others.iter_mut().for_each(Gateway::let_tables_go);
+    for _ in 0..2000 {
+        first.add_sa(sa(0), Slot::alone().shared(), 0.0).expect("a good SA");
+        first.remove_sa(&sa(0)).expect("it is there");
+    }
+    others.iter_mut().for_each(|other| other.share_tables(first));
+    assert_eq!(held(first, others), (1, 0, 0), "who has missed too many forgets all");
+    (0..3).for_each(|_| send(&mut others[1], 1));
+    assert_eq!(held(first, others), (1, 0, 1));
 }

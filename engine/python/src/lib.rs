@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use culvert_engine::control::{self, Change, Message};
-use culvert_engine::crypto::{self, Job, Random, engine_called};
+use culvert_engine::crypto::{self, Job, Keyed, Random, engine_called};
 use culvert_engine::reason::{REASONS, Reason};
 use culvert_engine::tables::sa::{Policy, Secret};
 use culvert_engine::tables::sadb::{Id, Record};
@@ -253,8 +253,7 @@ fn open_esp<'py>(
 ) -> PyResult<Option<Bound<'py, PyBytes>>> {
     let mut engine = engine_called(engine).map_err(refused)?;
     let (key, auth_key) = (Secret::new(key), Secret::new(auth_key));
-    let keyed =
-        engine.prepare_esp(cipher, &key, auth, &auth_key, esn).map_err(|unfit| refused(format!("{unfit:?}")))?;
+    let keyed = Keyed::esp(cipher, &key, auth, &auth_key, esn).map_err(|unfit| refused(format!("{unfit:?}")))?;
     let mut jobs = [Job { key: &keyed, esp: &mut esp, number, right: false }];
     engine.open(&mut jobs);
     let text = 8 + keyed.layout.iv..jobs[0].esp.len().saturating_sub(keyed.layout.icv);
@@ -272,7 +271,7 @@ fn sign<'py>(
     covered: &[u8],
 ) -> PyResult<Bound<'py, PyBytes>> {
     let mut engine = engine_called(engine).map_err(refused)?;
-    let keyed = engine.prepare_ah(auth, &Secret::new(key), false).map_err(|unfit| refused(format!("{unfit:?}")))?;
+    let keyed = Keyed::ah(auth, &Secret::new(key), false).map_err(|unfit| refused(format!("{unfit:?}")))?;
     let mut icv = vec![0; keyed.icv];
     engine.sign(&keyed, number, covered, &mut icv);
     Ok(PyBytes::new(py, &icv))

@@ -9,13 +9,14 @@
 //! The library decrypts while it authenticates; zeros are put over the text of a packet that is not authentic.
 
 use std::ffi::{CStr, c_char, c_int};
-use std::ptr::NonNull;
+use std::mem::ManuallyDrop;
+use std::ptr::{self, NonNull};
 use std::time::{Duration, Instant};
 
+use super::cache::Cache;
 use super::portable::{Portable, quick};
-use super::table::{self, Auth, AuthRow, Cipher, CipherRow, check_esp};
-use super::{ESP_HEADER_OCTETS, Engine, Job, Keyed, Random, Unfit};
-use crate::tables::sa::Secret;
+use super::table::{Auth, AuthRow, Cipher, CipherRow};
+use super::{ESP_HEADER_OCTETS, Engine, Job, Keyed, Random, Serial};
 
 /// The library counts in 16 bits.
 const ESP_OCTETS_MAX: usize = u16::MAX as usize;
@@ -63,7 +64,7 @@ struct RawTerms {
 unsafe extern "C" {
     fn culvert_mb_new(words: *mut c_char, words_octets: usize) -> *mut RawManager;
     fn culvert_mb_free(manager: *mut RawManager);
-    fn culvert_key_new(manager: *mut RawManager, terms: *const RawTerms) -> *mut RawKey;
+    fn culvert_key_new(manager: *mut RawManager, terms: *const RawTerms, old: *mut RawKey) -> *mut RawKey;
     fn culvert_key_free(key: *mut RawKey);
     fn culvert_key_octets(key: *const RawKey) -> usize;
     fn culvert_seal(manager: *mut RawManager, packets: *mut RawPacket, count: usize);
@@ -77,6 +78,7 @@ pub struct IpsecMb {
     words: String,
     portable: Portable,
     with_ring: bool,
+    keys: Cache<MbKey>,
     packets: Vec<RawPacket>,
     places: Vec<usize>,
     drawn: Vec<u8>,
@@ -87,23 +89,43 @@ pub struct IpsecMb {
 unsafe impl Send for IpsecMb {}
 
 /// Keys as the C layer prepared them.
-struct MbKey {
-    raw: NonNull<RawKey>,
-    /// The IV is chance; else it is the number, if there is one.
-    draws: bool,
-    /// The same key as the portable engine prepared it, which has it from ring, for packets that aren't small.
-    beside: Option<Box<Keyed>>,
-}
+struct MbKey(NonNull<RawKey>);
 
 // SAFETY: after it was made, nobody changes what it points at until it is dropped.
 unsafe impl Send for MbKey {}
-// SAFETY: as above.
-unsafe impl Sync for MbKey {}
 
 impl Drop for MbKey {
     fn drop(&mut self) {
         // SAFETY: made by culvert_key_new, and freed nowhere else.
-        unsafe { culvert_key_free(self.raw.as_ptr()) };
+        unsafe { culvert_key_free(self.0.as_ptr()) };
+    }
+}
+
+impl MbKey {
+    /// `old` goes, and its memory is used again where that fits.
+    fn new(manager: NonNull<RawManager>, keyed: &Keyed, old: Option<MbKey>) -> MbKey {
+        let (material, auth_key) = keyed.reveal();
+        let row = keyed.cipher().expect("AH is the portable engine's");
+        let (key, salt) = material.split_at(row.key - row.salt);
+        let terms = RawTerms {
+            kind: kind_of(row).expect("the library has it"),
+            hash: hash_of(keyed.auth()).expect("the library has it"),
+            cipher_key: key.as_ptr(),
+            salt: salt.as_ptr(),
+            auth_key: auth_key.as_ptr(),
+            key_octets: key.len(),
+            salt_octets: salt.len(),
+            auth_octets: auth_key.len(),
+            iv_octets: keyed.layout.iv,
+            icv_octets: keyed.layout.icv,
+            esn: c_int::from(keyed.esn),
+        };
+        let old = old.map_or(ptr::null_mut(), |old| ManuallyDrop::new(old).0.as_ptr());
+        // SAFETY: the manager lives as long as the engine whose cache asks; `old` is nobody's any more; every other pointer
+        // is to live memory of the length that is said; keys are as long as their algorithms want them, or there were no
+        // `Keyed`, and the C layer copies what it needs.
+        let raw = unsafe { culvert_key_new(manager.as_ptr(), &terms, old) };
+        MbKey(NonNull::new(raw).expect("there is memory for a key"))
     }
 }
 
@@ -141,23 +163,9 @@ pub fn ring_outpaces() -> bool {
     wide && is_x86_feature_detected!("avx2") && !is_x86_feature_detected!("avx512f")
 }
 
-fn made_here(key: &Keyed) -> Option<&MbKey> {
-    key.prepared.downcast_ref()
-}
-
-/// The portable engine's key for this packet, if it is the portable engine's to do.
-fn elsewhere(key: &Keyed, octets: usize) -> Option<&Keyed> {
-    match made_here(key) {
-        Some(own) => own.beside.as_deref().filter(|_| (RING_OCTETS_MIN..=ESP_OCTETS_MAX).contains(&octets)),
-        None => Some(key),
-    }
-}
-
-/// One job, by the portable engine and its key.
-fn portable_job(job: &mut Job<'_>, key: &Keyed, work: impl FnOnce(&mut [Job<'_>])) {
-    let mut own = [Job { key, esp: &mut *job.esp, number: job.number, right: false }];
-    work(&mut own);
-    job.right = own[0].right;
+/// Whether the library has the algorithms of these keys.
+fn knows(key: &Keyed) -> bool {
+    key.cipher().is_some_and(|row| kind_of(row).is_some()) && hash_of(key.auth()).is_some()
 }
 
 /// Whether the packet can be one of this key's at all.
@@ -180,63 +188,72 @@ impl IpsecMb {
             words += ", with ring";
         }
         let (packets, places, drawn) = (Vec::new(), Vec::new(), Vec::new());
-        Ok(IpsecMb { manager, words, portable: Portable::new(), with_ring, packets, places, drawn })
+        let (portable, keys) = (Portable::new(), Cache::default());
+        Ok(IpsecMb { manager, words, portable, with_ring, keys, packets, places, drawn })
     }
 
-    fn key(
-        &self,
-        row: &CipherRow,
-        auth: Option<&AuthRow>,
-        material: &[u8],
-        auth_key: &[u8],
-        esn: bool,
-    ) -> Option<MbKey> {
-        if self.with_ring && row.cipher == Cipher::ChaCha20Poly1305 {
-            return None;
+    /// With places for four times so many prepared keys.
+    pub fn with_sets(mut self, sets: usize) -> IpsecMb {
+        (self.portable, self.keys) = (Portable::with_sets(sets), Cache::of_sets(sets));
+        self
+    }
+
+    /// What of these keys' packets is the library's: none, those below so many octets, or all.
+    fn share(&self, key: &Keyed) -> usize {
+        let quick = self.with_ring && key.cipher().is_some_and(quick::knows);
+        match key.cipher().map(|row| row.cipher) {
+            Some(Cipher::ChaCha20Poly1305) if quick => 0,
+            _ if !knows(key) => 0,
+            _ if quick => RING_OCTETS_MIN,
+            _ => usize::MAX,
         }
-        let (key, salt) = material.split_at(row.key - row.salt);
-        let layout = table::layout(row, auth);
-        let terms = RawTerms {
-            kind: kind_of(row)?,
-            hash: hash_of(auth)?,
-            cipher_key: key.as_ptr(),
-            salt: salt.as_ptr(),
-            auth_key: auth_key.as_ptr(),
-            key_octets: key.len(),
-            salt_octets: salt.len(),
-            auth_octets: auth_key.len(),
-            iv_octets: layout.iv,
-            icv_octets: layout.icv,
-            esn: c_int::from(esn),
-        };
-        // SAFETY: every pointer is to live memory of the length that is said; `check_esp` has seen to it that keys are
-        // as long as their algorithms want them, and the C layer copies what it needs.
-        let raw = unsafe { culvert_key_new(self.manager.as_ptr(), &terms) };
-        let draws = matches!(row.cipher, Cipher::AesCbc | Cipher::TripleDes);
-        Some(MbKey { raw: NonNull::new(raw)?, draws, beside: None })
+    }
+
+    fn is_portables(&self, job: &Job<'_>) -> bool {
+        (self.share(job.key)..=ESP_OCTETS_MAX).contains(&job.esp.len())
     }
 
     /// Octets that one SA's prepared keys take, without what ring has of them, or None where the portable engine has
     /// all of them.
-    pub fn key_octets(key: &Keyed) -> Option<usize> {
+    pub fn key_octets(&mut self, key: &Keyed) -> Option<usize> {
+        let manager = self.manager;
+        let prepared =
+            (self.share(key) > 0).then(|| self.keys.get_alone(key, |key, old| MbKey::new(manager, key, old)))?;
         // SAFETY: the key lives as long as what it is of.
-        made_here(key).map(|key| unsafe { culvert_key_octets(key.raw.as_ptr()) })
+        Some(unsafe { culvert_key_octets(prepared.0.as_ptr()) })
     }
 
-    /// The jobs that are the C layer's, as it takes them, with the place of each.
-    fn gather(&mut self, jobs: &mut [Job<'_>]) {
+    /// The jobs that are the C layer's, as it takes them, with the place of each; how many jobs were looked at. More have
+    /// keys for which there is no place until these are done.
+    fn gather(&mut self, jobs: &mut [Job<'_>]) -> usize {
         self.packets.clear();
         self.places.clear();
+        self.keys.begin();
+        let manager = self.manager;
+        // Of the last job, whose keys are mostly the next one's too.
+        let (mut serial, mut share, mut key) = (0, 0, None);
         for (place, job) in jobs.iter_mut().enumerate() {
             job.right = false;
-            let Some(key) = made_here(job.key).filter(|_| fits(job)) else { continue };
-            if elsewhere(job.key, job.esp.len()).is_some() {
+            if job.key.serial() != serial {
+                (serial, share) = (job.key.serial(), self.share(job.key));
+                key = None;
+            }
+            let octets = job.esp.len();
+            if octets >= share || !fits(job) {
                 continue;
             }
-            let (key, esp, octets) = (key.raw.as_ptr().cast_const(), job.esp.as_mut_ptr(), job.esp.len());
+            if key.is_none() {
+                key = self
+                    .keys
+                    .get(job.key, |key, old| MbKey::new(manager, key, old))
+                    .map(|prepared| prepared.0.as_ptr());
+            }
+            let Some(key) = key.map(|key| key.cast_const()) else { return place };
+            let esp = job.esp.as_mut_ptr();
             self.packets.push(RawPacket { key, esp, octets, number: job.number, right: 0 });
             self.places.push(place);
         }
+        jobs.len()
     }
 
     fn tell(&self, jobs: &mut [Job<'_>]) {
@@ -247,10 +264,7 @@ impl IpsecMb {
 
     /// IVs of all packets: the number, or chance, of which all is drawn at once.
     fn write_ivs(&mut self, jobs: &mut [Job<'_>], random: &mut dyn Random) {
-        let iv_drawn = |job: &Job<'_>| {
-            let draws = made_here(job.key).is_some_and(|key| key.draws) && fits(job);
-            if draws { job.key.layout.iv } else { 0 }
-        };
+        let iv_drawn = |job: &Job<'_>| if job.key.draws_iv() && fits(job) { job.key.layout.iv } else { 0 };
         self.drawn.resize(jobs.iter().map(iv_drawn).sum(), 0);
         if !self.drawn.is_empty() {
             random.fill(&mut self.drawn);
@@ -263,7 +277,7 @@ impl IpsecMb {
                 let (initial, rest) = drawn.split_at(octets);
                 job.esp[iv].copy_from_slice(initial);
                 drawn = rest;
-            } else if !iv.is_empty() && made_here(job.key).is_some() && fits(job) {
+            } else if !iv.is_empty() && fits(job) {
                 job.esp[iv].copy_from_slice(&job.number.to_be_bytes());
             }
         }
@@ -293,55 +307,44 @@ impl Engine for IpsecMb {
         self.words.clone()
     }
 
-    fn prepare_esp(
-        &self,
-        cipher: &str,
-        key: &Secret,
-        auth: &str,
-        auth_key: &Secret,
-        esn: bool,
-    ) -> Result<Keyed, Unfit> {
-        let (row, auth_row) = check_esp(cipher, key.reveal().len(), auth, auth_key.reveal().len())?;
-        let Some(mut prepared) = self.key(row, auth_row, key.reveal(), auth_key.reveal(), esn) else {
-            return self.portable.prepare_esp(cipher, key, auth, auth_key, esn);
-        };
-        if self.with_ring && quick::knows(row) {
-            prepared.beside = Some(Box::new(self.portable.prepare_esp(cipher, key, auth, auth_key, esn)?));
-        }
-        let layout = table::layout(row, auth_row);
-        Ok(Keyed { esn, layout, icv: layout.icv, signed_iv: 0, prepared: Box::new(prepared) })
-    }
-
-    fn prepare_ah(&self, auth: &str, key: &Secret, esn: bool) -> Result<Keyed, Unfit> {
-        self.portable.prepare_ah(auth, key, esn)
-    }
-
     fn seal(&mut self, jobs: &mut [Job<'_>], random: &mut dyn Random) {
         self.write_ivs(jobs, random);
-        self.gather(jobs);
-        let (packets, count) = (self.packets.as_mut_ptr(), self.packets.len());
-        // SAFETY: each packet is one live job's own octets, of a length that its layout allows, with its own live key.
-        unsafe { culvert_seal(self.manager.as_ptr(), packets, count) };
-        self.tell(jobs);
-        for job in jobs.iter_mut().filter(|job| !job.right) {
-            match elsewhere(job.key, job.esp.len()) {
-                Some(key) => portable_job(job, key, |own| self.portable.seal(own, random)),
-                // What can't be sealed doesn't leave in clear.
-                None => job.esp.fill(0),
+        let mut rest = jobs;
+        while !rest.is_empty() {
+            let gathered = self.gather(rest);
+            let (packets, count) = (self.packets.as_mut_ptr(), self.packets.len());
+            // SAFETY: each packet is one live job's own octets, of a length that its layout allows, with its own key, which
+            // the cache keeps until the next batch begins.
+            unsafe { culvert_seal(self.manager.as_ptr(), packets, count) };
+            let (done, behind) = rest.split_at_mut(gathered);
+            self.tell(done);
+            for job in done.iter_mut().filter(|job| !job.right) {
+                if self.is_portables(job) {
+                    self.portable.seal(std::slice::from_mut(job), random);
+                } else {
+                    // What can't be sealed doesn't leave in clear.
+                    job.esp.fill(0);
+                }
             }
+            rest = behind;
         }
     }
 
     fn open(&mut self, jobs: &mut [Job<'_>]) {
-        self.gather(jobs);
-        let (packets, count) = (self.packets.as_mut_ptr(), self.packets.len());
-        // SAFETY: as in `seal`.
-        unsafe { culvert_open(self.manager.as_ptr(), packets, count) };
-        self.tell(jobs);
-        for job in jobs {
-            if let Some(key) = elsewhere(job.key, job.esp.len()) {
-                portable_job(job, key, |own| self.portable.open(own));
+        let mut rest = jobs;
+        while !rest.is_empty() {
+            let gathered = self.gather(rest);
+            let (packets, count) = (self.packets.as_mut_ptr(), self.packets.len());
+            // SAFETY: as in `seal`.
+            unsafe { culvert_open(self.manager.as_ptr(), packets, count) };
+            let (done, behind) = rest.split_at_mut(gathered);
+            self.tell(done);
+            for job in done.iter_mut().filter(|job| !job.right) {
+                if self.is_portables(job) {
+                    self.portable.open(std::slice::from_mut(job));
+                }
             }
+            rest = behind;
         }
     }
 
@@ -351,5 +354,14 @@ impl Engine for IpsecMb {
 
     fn verify(&mut self, key: &Keyed, number: u64, covered: &[u8], icv: &[u8]) -> bool {
         self.portable.verify(key, number, covered, icv)
+    }
+
+    fn forget(&mut self, serials: Option<&[Serial]>) {
+        self.keys.forget(serials);
+        self.portable.forget(serials);
+    }
+
+    fn prepared(&self) -> usize {
+        self.keys.len() + self.portable.prepared()
     }
 }

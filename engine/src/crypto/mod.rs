@@ -1,6 +1,7 @@
 //! Algorithms: one table, and engines that run them over batches of packets.
 //!
-//! `prepare` does the key set-up of an SA once. Per packet there are two kinds of work:
+//! A `Keyed` is the keys of one SA; an engine does their set-up when it first meets them, and keeps what came of it while
+//! they are in use. Per packet there are two kinds of work:
 //!
 //! * ESP: `seal` and `open`, in place, over octets laid out as they go on the wire:
 //!   `SPI (4) | sequence (4) | IV | clear or cipher text | ICV`. Sealing fills in IV and ICV and encrypts what lies
@@ -10,13 +11,15 @@
 //!
 //! A batch may mix SAs and algorithms: what an engine can do side by side it does side by side.
 
+mod cache;
 pub mod chance;
 #[cfg(culvert_ipsec_mb)]
 pub mod ipsec_mb;
+mod keyed;
 pub mod portable;
 pub mod table;
 
-use crate::tables::sa::Secret;
+pub use keyed::{Keyed, Serial};
 
 /// Chance. The IVs of CBC are made of it, so it has to be a generator fit for cryptography.
 pub trait Random: Send {
@@ -57,7 +60,7 @@ impl Layout {
 
 /// One ESP packet of a batch.
 pub struct Job<'a> {
-    /// Of the packet's SA; made by the engine that gets the job.
+    /// Of the packet's SA.
     pub key: &'a Keyed,
     /// From the SPI to the end of the ICV. SPI and sequence number stand there already.
     pub esp: &'a mut [u8],
@@ -68,23 +71,7 @@ pub struct Job<'a> {
     pub right: bool,
 }
 
-/// Prepared keys of one SA. Which variant it is, is the engine's own matter; all of it is wiped when it goes.
-pub struct Keyed {
-    /// Extended sequence numbers: the upper 32 bits are authenticated without being sent. For ESP with a cipher and
-    /// an integrity algorithm behind the trailer (RFC 4303 section 2.2.1), for a combined one between SPI and
-    /// sequence number of the associated data (RFC 4106 section 5).
-    pub esn: bool,
-    /// For ESP.
-    pub layout: Layout,
-    /// Octets of the ICV that `sign` makes; for AH.
-    pub icv: usize,
-    /// Octets of that ICV which are an IV: of AES-GMAC in AH (RFC 4543 section 4), else 0.
-    pub signed_iv: usize,
-    /// The engine's.
-    pub prepared: Box<dyn std::any::Any + Send + Sync>,
-}
-
-/// Why keys can't be prepared.
+/// Why these can't be an SA's keys.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Unfit {
     /// No row has this name.
@@ -95,17 +82,10 @@ pub enum Unfit {
     Unauthenticated(String),
 }
 
-/// Runs algorithms. One per worker; keys that one prepared may be used by another of the same kind.
+/// Runs algorithms. One per worker, with prepared keys of its own.
 pub trait Engine: Send {
     /// What `show` calls it: `portable`, or `ipsec-mb 1.3.0, avx512`.
     fn name(&self) -> String;
-
-    /// The keys of an ESP SA. `auth` is `none` beside a combined cipher.
-    fn prepare_esp(&self, cipher: &str, key: &Secret, auth: &str, auth_key: &Secret, esn: bool)
-    -> Result<Keyed, Unfit>;
-
-    /// The key of an AH SA.
-    fn prepare_ah(&self, auth: &str, key: &Secret, esn: bool) -> Result<Keyed, Unfit>;
 
     /// Seal every job in place. Counter modes take the number for their IV, CBC takes chance.
     fn seal(&mut self, jobs: &mut [Job<'_>], random: &mut dyn Random);
@@ -119,6 +99,12 @@ pub trait Engine: Send {
 
     /// Whether `icv` is theirs; takes the same time for every wrong one.
     fn verify(&mut self, key: &Keyed, number: u64, covered: &[u8], icv: &[u8]) -> bool;
+
+    /// These keys are out of service, and nothing of them is to be left; None: any may be.
+    fn forget(&mut self, serials: Option<&[Serial]>);
+
+    /// How many keys it has prepared and holds.
+    fn prepared(&self) -> usize;
 }
 
 /// The engines of this build. With `ipsec-mb and ring`, what ring knows is its work.

@@ -131,6 +131,12 @@ impl CipherRow {
     }
 }
 
+/// The same name as the tables have it, if they do.
+pub fn known_name(name: &str) -> Option<&'static str> {
+    let names = CIPHERS.iter().map(|row| row.name).chain(AUTHS.iter().map(|row| row.name)).chain([NONE]);
+    names.into_iter().find(|known| *known == name)
+}
+
 /// The row of this name.
 pub fn cipher_row(name: &str) -> Result<&'static CipherRow, Unfit> {
     CIPHERS.iter().find(|row| row.name == name).ok_or_else(|| Unfit::UnknownAlgorithm(name.into()))

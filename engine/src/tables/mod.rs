@@ -1,6 +1,8 @@
 //! What is known: security associations and policies as configured, and what changes from packet to packet.
 
+mod few;
 pub mod flows;
+pub mod gone;
 pub mod leases;
 pub mod reassembly;
 pub mod replay;

@@ -2,12 +2,14 @@
 //!
 //! They come as JSON, whose names are the field names here. What changes per packet lives in `sadb`.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::net::IpAddr;
 
 use serde::{Deserialize, Deserializer, de};
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
+use crate::crypto::table::known_name;
 use crate::wire::address::Address;
 
 /// Every SPI below is reserved (RFC 4303 section 2.1).
@@ -19,12 +21,15 @@ pub const DUMMY_OCTETS_DEFAULT: usize = 64;
 
 /// Key octets that can't be printed, and are overwritten when they go.
 #[derive(Clone, PartialEq, Eq, Zeroize, ZeroizeOnDrop)]
-pub struct Secret(Vec<u8>);
+pub struct Secret(Box<[u8]>);
 
 impl Secret {
     /// Takes the octets over.
-    pub fn new(octets: Vec<u8>) -> Secret {
-        Secret(octets)
+    pub fn new(mut octets: Vec<u8>) -> Secret {
+        // Not `into_boxed_slice`, which may move them and leave a copy behind.
+        let own = octets.as_slice().into();
+        octets.zeroize();
+        Secret(own)
     }
 
     /// The only way to the octets: for a cipher.
@@ -45,7 +50,7 @@ impl<'de> Deserialize<'de> for Secret {
         let octets = unhex(&text);
         text.zeroize();
         // Without a word of the text in it.
-        octets.map(Secret).ok_or_else(|| de::Error::custom("a key is not in hex"))
+        octets.map(Secret::new).ok_or_else(|| de::Error::custom("a key is not in hex"))
     }
 }
 
@@ -54,7 +59,12 @@ fn unhex(text: &str) -> Option<Vec<u8>> {
         return None;
     }
     let digit = |octet: u8| (octet as char).to_digit(16).map(|value| value as u8);
-    text.as_bytes().chunks(2).map(|two| Some(digit(two[0])? << 4 | digit(two[1])?)).collect()
+    // All of its room at once: what grows leaves copies behind.
+    let mut octets = Vec::with_capacity(text.len() / 2);
+    for two in text.as_bytes().chunks(2) {
+        octets.push(digit(two[0])? << 4 | digit(two[1])?);
+    }
+    Some(octets)
 }
 
 impl<'de> Deserialize<'de> for Address {
@@ -227,6 +237,12 @@ pub struct SaKey {
     pub protocol: Protocol,
 }
 
+/// A name that is known takes no memory of its own.
+fn algorithm<'de, D: Deserializer<'de>>(from: D) -> Result<Cow<'static, str>, D::Error> {
+    let name = String::deserialize(from)?;
+    Ok(known_name(&name).map_or(Cow::Owned(name), Cow::Borrowed))
+}
+
 /// One unidirectional SA, as it was configured. Each field is explained in `culvert.ipsec.sa`.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -238,9 +254,11 @@ pub struct SecurityAssociation {
     pub protocol: Protocol,
     pub mode: Mode,
     pub direction: Direction,
-    pub auth: String,
+    #[serde(deserialize_with = "algorithm")]
+    pub auth: Cow<'static, str>,
     pub auth_key: Secret,
-    pub cipher: String,
+    #[serde(deserialize_with = "algorithm")]
+    pub cipher: Cow<'static, str>,
     pub cipher_key: Secret,
     pub reqid: u32,
     pub replay_window: usize,

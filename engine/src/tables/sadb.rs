@@ -8,16 +8,19 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::hint::black_box;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rustc_hash::FxBuildHasher;
 
+use super::few::Few;
+use super::gone::Gone;
 use super::leases::Lease;
 use super::replay::Window;
 use super::sa::{Direction, Protocol, REPLAY_WINDOW_MAX, SPI_MIN, SaKey, SecurityAssociation};
 use super::slots::Slot;
-use crate::crypto::{Engine, Keyed, Layout, Unfit};
+use crate::crypto::{Keyed, Layout, Unfit};
 use crate::reason::Reason;
 use crate::transform::ipcomp::Compressor;
 use crate::wire::address::Address;
@@ -76,9 +79,9 @@ impl Sizes {
     }
 }
 
-fn prepare(sa: &SecurityAssociation, engine: &dyn Engine) -> Result<(Keyed, Sizes), Refused> {
+fn prepare(sa: &SecurityAssociation) -> Result<(Keyed, Sizes), Refused> {
     if sa.protocol == Protocol::Esp {
-        let keyed = engine.prepare_esp(&sa.cipher, &sa.cipher_key, &sa.auth, &sa.auth_key, sa.esn)?;
+        let keyed = Keyed::esp(&sa.cipher, &sa.cipher_key, &sa.auth, &sa.auth_key, sa.esn)?;
         let sizes = Sizes::Esp(keyed.layout);
         return Ok((keyed, sizes));
     }
@@ -90,7 +93,7 @@ fn prepare(sa: &SecurityAssociation, engine: &dyn Engine) -> Result<(Keyed, Size
         let sentence = "AH covers the addresses that a NAT changes: it can't go in UDP (RFC 3948 section 1)";
         return Err(Refused(sentence.into()));
     }
-    let keyed = engine.prepare_ah(&sa.auth, &sa.auth_key, sa.esn)?;
+    let keyed = Keyed::ah(&sa.auth, &sa.auth_key, sa.esn)?;
     let alignment = if sa.destination.version == 4 { 4 } else { 8 };
     let header = aligned(keyed.icv, alignment);
     Ok((keyed, Sizes::Ah(header)))
@@ -99,7 +102,7 @@ fn prepare(sa: &SecurityAssociation, engine: &dyn Engine) -> Result<(Keyed, Size
 /// What both directions have.
 pub struct Service {
     /// As configured.
-    pub sa: Box<SecurityAssociation>,
+    pub sa: SecurityAssociation,
     /// Sequence number and statistics.
     pub slot: Slot,
     /// Prepared keys.
@@ -110,8 +113,8 @@ pub struct Service {
 }
 
 impl Service {
-    fn new(sa: Box<SecurityAssociation>, slot: Slot, engine: &dyn Engine) -> Result<Service, Refused> {
-        let (keyed, sizes) = prepare(&sa, engine)?;
+    fn new(sa: SecurityAssociation, slot: Slot) -> Result<Service, Refused> {
+        let (keyed, sizes) = prepare(&sa)?;
         let mortal = sa.lifetime.hard.any();
         Ok(Service { sa, slot, keyed, sizes, mortal })
     }
@@ -155,7 +158,7 @@ pub struct Outbound {
 }
 
 impl Outbound {
-    fn new(sa: Box<SecurityAssociation>, slot: Slot, now: f64, engine: &dyn Engine) -> Result<Outbound, Refused> {
+    fn new(sa: SecurityAssociation, slot: Slot, now: f64) -> Result<Outbound, Refused> {
         let header = OuterHeader::new(sa.source, sa.destination, sa.header);
         let largest = header.octets + header.payload_max;
         let udp_octets = if sa.encapsulation.is_some() { udp::HEADER_OCTETS } else { 0 };
@@ -167,8 +170,17 @@ impl Outbound {
             lease: None,
             most: if sa.path_mtu == 0 { largest } else { largest.min(sa.path_mtu) },
             header,
-            service: Service::new(sa, slot, engine)?,
+            service: Service::new(sa, slot)?,
         })
+    }
+
+    /// Ask for all that a packet needs. Where none of it is in a cache, it comes side by side: not one behind the other,
+    /// each when it is needed.
+    #[inline]
+    pub fn fetch(&self) {
+        let Service { sa, slot, keyed, .. } = &self.service;
+        let numbers = (slot.sequence(), slot.path().0, slot.created());
+        black_box((numbers, keyed.reveal().0.first().copied(), sa.spi, self.header.octets, self.most));
     }
 
     /// The last number that may be used, for now.
@@ -277,10 +289,12 @@ pub struct Sadb {
     outbound: Places<Outbound>,
     inbound_names: FastMap<(u32, Address, u8), Id>,
     outbound_names: FastMap<(u32, Address, u8), Id>,
-    serving: FastMap<(u32, Protocol), Vec<Id>>,
+    serving: FastMap<(u32, Protocol), Few<Id>>,
     ends: FastMap<(Address, Address), usize>,
     /// Of records that were added and removed, so that whoever remembers one knows when to look again.
     pub generation: u64,
+    /// Keys that were removed.
+    pub gone: Gone,
 }
 
 impl Default for Sadb {
@@ -293,6 +307,7 @@ impl Default for Sadb {
             serving: FastMap::default(),
             ends: FastMap::default(),
             generation: 0,
+            gone: Gone::default(),
         }
     }
 }
@@ -326,13 +341,7 @@ fn word(direction: Direction) -> &'static str {
 
 impl Sadb {
     /// Put an SA into service. The slot's sequence: the last number sent, or the highest seen.
-    pub fn add(
-        &mut self,
-        sa: SecurityAssociation,
-        slot: Slot,
-        now: f64,
-        engine: &dyn Engine,
-    ) -> Result<Record<Id, Id>, Refused> {
+    pub fn add(&mut self, sa: SecurityAssociation, slot: Slot, now: f64) -> Result<Record<Id, Id>, Refused> {
         check(&sa, slot.sequence())?;
         let (key, direction) = (sa.key(), sa.direction);
         let names = if direction == Direction::In { &self.inbound_names } else { &self.outbound_names };
@@ -341,40 +350,33 @@ impl Sadb {
             let sentence = format!("{}bound SPI {spi:#x} to {destination} is in use already", word(direction));
             return Err(Refused(sentence));
         }
-        let sa = Box::new(sa);
         let record = match direction {
-            Direction::In => Record::In(self.add_inbound(sa, slot, engine)?),
-            Direction::Out => Record::Out(self.add_outbound(sa, slot, now, engine)?),
+            Direction::In => Record::In(self.add_inbound(sa, slot)?),
+            Direction::Out => Record::Out(self.add_outbound(sa, slot, now)?),
         };
         self.generation += 1;
         Ok(record)
     }
 
-    fn add_inbound(&mut self, sa: Box<SecurityAssociation>, slot: Slot, engine: &dyn Engine) -> Result<Id, Refused> {
+    fn add_inbound(&mut self, sa: SecurityAssociation, slot: Slot) -> Result<Id, Refused> {
         let (key, ends) = (sa.key(), (sa.source, sa.destination));
         let mut replay = Window::new(sa.replay_window, slot.sequence(), sa.esn);
         replay.set_lost(slot.lost());
         slot.set_window(replay.newest());
-        let id = self.inbound.add(Inbound { service: Service::new(sa, slot, engine)?, replay: Mutex::new(replay) });
+        let id = self.inbound.add(Inbound { service: Service::new(sa, slot)?, replay: Mutex::new(replay) });
         self.inbound_names.insert(name(&key), id);
         *self.ends.entry(ends).or_default() += 1;
         Ok(id)
     }
 
-    fn add_outbound(
-        &mut self,
-        sa: Box<SecurityAssociation>,
-        slot: Slot,
-        now: f64,
-        engine: &dyn Engine,
-    ) -> Result<Id, Refused> {
+    fn add_outbound(&mut self, sa: SecurityAssociation, slot: Slot, now: f64) -> Result<Id, Refused> {
         let (key, served) = (sa.key(), (sa.reqid, sa.protocol));
-        let id = self.outbound.add(Outbound::new(sa, slot, now, engine)?);
+        let id = self.outbound.add(Outbound::new(sa, slot, now)?);
         self.outbound_names.insert(name(&key), id);
         let label = |id: &Id| &self.outbound.all[*id as usize].as_ref().expect("in service").service.sa.label;
         let serving = self.serving.entry(served).or_default();
         // Behind those of the same label, as they came.
-        let place = serving.partition_point(|other| label(other) <= label(&id));
+        let place = serving.all().partition_point(|other| label(other) <= label(&id));
         serving.insert(place, id);
         Ok(id)
     }
@@ -387,11 +389,14 @@ impl Sadb {
             let sentence = format!("no {}bound SPI {:#x} to {}", word(sa.direction), key.spi, key.destination);
             return Err(Refused(sentence));
         };
-        self.generation += 1;
-        Ok(match sa.direction {
+        let record = match sa.direction {
             Direction::In => Record::In(self.remove_inbound(id)),
             Direction::Out => Record::Out(self.remove_outbound(id)),
-        })
+        };
+        let (Record::In(Inbound { service, .. }) | Record::Out(Outbound { service, .. })) = &record;
+        self.gone.add(service.keyed.serial());
+        self.generation += 1;
+        Ok(record)
     }
 
     fn remove_inbound(&mut self, id: Id) -> Inbound {
@@ -410,8 +415,10 @@ impl Sadb {
         let record = self.outbound.remove(id).expect("it had a name");
         let served = (record.service.sa.reqid, record.service.sa.protocol);
         if let Some(serving) = self.serving.get_mut(&served) {
-            serving.retain(|other| *other != id);
-            if serving.is_empty() {
+            if let Some(place) = serving.all().iter().position(|other| *other == id) {
+                serving.remove(place);
+            }
+            if serving.all().is_empty() {
                 self.serving.remove(&served);
             }
         }
@@ -432,7 +439,7 @@ impl Sadb {
     /// The SA that serves an SPD entry; of several the one with the lowest label.
     #[inline]
     pub fn serving(&self, reqid: u32, protocol: Protocol) -> Option<Id> {
-        self.serving.get(&(reqid, protocol))?.first().copied()
+        self.serving.get(&(reqid, protocol))?.all().first().copied()
     }
 
     /// Whether any inbound SA goes from one address to the other.

@@ -8,18 +8,39 @@ use std::sync::Arc;
 
 use rustc_hash::FxBuildHasher;
 
+use super::few::Few;
 use super::flows::{both, mix};
-use super::sa::{Policy, PortRange, Selector, cut};
+use super::sa::{Action, Mode, Policy, PortRange, Protocol, Selector, cut};
 use crate::wire::ip::{FlowKey, NO_PORT};
 
 /// A policy, and a serial number so that equals stay in the order they came in. Compared by rank: order, then label.
 #[derive(Clone)]
-pub(super) struct Entry {
-    pub(super) policy: Arc<Policy>,
+pub struct Entry {
+    /// All of it.
+    pub policy: Arc<Policy>,
     pub(super) serial: u64,
+    /// Of the policy, as are the others: what decides about most packets is here too, because with many policies every look
+    /// at one is at memory that nobody has looked at for long.
+    pub reqid: u32,
+    /// By ESP alone, in tunnel mode.
+    pub is_plain: bool,
+    /// It names ports that a shape doesn't tell.
+    has_ranges: bool,
 }
 
 impl Entry {
+    pub(super) fn new(policy: Arc<Policy>, serial: u64) -> Entry {
+        let is_range = |ports: Option<PortRange>| ports.is_some() && !is_single(ports);
+        let (selector, is_esp) = (&policy.selector, policy.protocol == Protocol::Esp && !policy.bundle_ah);
+        Entry {
+            serial,
+            reqid: policy.reqid,
+            is_plain: policy.action == Action::Protect && is_esp && policy.mode == Mode::Tunnel,
+            has_ranges: is_range(selector.source_ports) || is_range(selector.destination_ports),
+            policy,
+        }
+    }
+
     fn rank(&self) -> (i64, &str, u64) {
         (self.policy.order, &self.policy.label, self.serial)
     }
@@ -120,7 +141,7 @@ fn ports_fit(selector: &Selector, key: &FlowKey) -> bool {
 struct Group {
     shape: Shape,
     best: Entry,
-    entries: HashMap<Want, Vec<Entry>, FxBuildHasher>,
+    entries: HashMap<Want, Few<Entry>, FxBuildHasher>,
 }
 
 impl Group {
@@ -132,19 +153,18 @@ impl Group {
         if entry < self.best {
             self.best = entry.clone();
         }
-        // Nearly always the only one.
-        let entries = self.entries.entry(self.want(&entry)).or_insert_with(|| Vec::with_capacity(1));
-        let place = entries.partition_point(|other| *other < entry);
+        let entries = self.entries.entry(self.want(&entry)).or_default();
+        let place = entries.all().partition_point(|other| *other < entry);
         entries.insert(place, entry);
     }
 
     fn remove(&mut self, entry: &Entry) {
         let want = self.want(entry);
         let Some(entries) = self.entries.get_mut(&want) else { return };
-        if let Ok(place) = entries.binary_search(entry) {
+        if let Ok(place) = entries.all().binary_search(entry) {
             entries.remove(place);
         }
-        if entries.is_empty() {
+        if entries.all().is_empty() {
             self.entries.remove(&want);
         }
     }
@@ -152,7 +172,7 @@ impl Group {
     #[inline]
     fn first(&self, key: &FlowKey, by_ports: bool) -> Option<&Entry> {
         let entries = self.entries.get(&self.shape.want(key))?;
-        entries.iter().find(|entry| !by_ports || ports_fit(&entry.policy.selector, key))
+        entries.all().iter().find(|entry| !by_ports || !entry.has_ranges || ports_fit(&entry.policy.selector, key))
     }
 }
 

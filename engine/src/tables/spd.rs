@@ -15,7 +15,8 @@ use rustc_hash::FxBuildHasher;
 
 pub use super::flows::FlowCache;
 use super::sa::{Direction, Policy};
-use super::shapes::{Entry, Index};
+pub use super::shapes::Entry;
+use super::shapes::Index;
 use crate::wire::ip::{FlowKey, NO_PORT};
 
 /// Why an entry can't be added or removed. Each names the entry's label.
@@ -67,7 +68,7 @@ impl Table {
         self.last_serial += 1;
         let policy = Arc::new(policy);
         self.serials.insert(policy.clone(), self.last_serial);
-        let entry = Entry { policy: policy.clone(), serial: self.last_serial };
+        let entry = Entry::new(policy.clone(), self.last_serial);
         if asks_for_ports(&policy) {
             self.asking.add(entry.clone());
         }
@@ -79,7 +80,7 @@ impl Table {
         let Some((policy, serial)) = self.serials.remove_entry(policy) else {
             return Err(SpdError::Unknown(policy.label.clone()));
         };
-        let entry = Entry { policy, serial };
+        let entry = Entry::new(policy, serial);
         if asks_for_ports(&entry.policy) {
             self.asking.remove(&entry);
         }
@@ -95,7 +96,7 @@ impl Table {
     }
 
     fn policies(&self) -> Vec<Arc<Policy>> {
-        let entries = self.serials.iter().map(|(policy, serial)| Entry { policy: policy.clone(), serial: *serial });
+        let entries = self.serials.iter().map(|(policy, serial)| Entry::new(policy.clone(), *serial));
         let mut entries: Vec<Entry> = entries.collect();
         entries.sort_unstable();
         entries.into_iter().map(|entry| entry.policy).collect()
@@ -146,7 +147,12 @@ impl Spd {
 
     /// The first entry, by order, that matches.
     pub fn find(&self, direction: Direction, key: &FlowKey) -> Option<Arc<Policy>> {
-        self.table(direction).index.search(key).map(|entry| entry.policy.clone())
+        self.find_entry(direction, key).map(|entry| entry.policy.clone())
+    }
+
+    /// The same, where it stands.
+    pub fn find_entry(&self, direction: Direction, key: &FlowKey) -> Option<&Entry> {
+        self.table(direction).index.search(key)
     }
 
     /// Whether an entry may speak of a packet that shows no ports, and asks for ports (RFC 4301 section 7).

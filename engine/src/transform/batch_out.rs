@@ -7,13 +7,12 @@
 //! and their order are those of `Gateway::outbound` for the same packets.
 
 use std::ops::Range;
-use std::sync::Arc;
 
 use super::gateway::Gateway;
 use super::seal::frame_esp;
 use super::verdict::Verdict;
 use crate::crypto::{ESP_HEADER_OCTETS, Job, Layout, Random};
-use crate::tables::sa::{Action, Direction, Mode, Policy, Protocol};
+use crate::tables::sa::{Direction, Mode, Protocol};
 use crate::tables::sadb::{Id, Outbound, Sizes};
 use crate::tables::spd::FlowCache;
 use crate::wire::ip::{self, Datagram, next_header};
@@ -143,10 +142,10 @@ impl OutBatch {
 }
 
 /// What a flow comes to, as long as neither SAs nor policies change.
-#[derive(Clone)]
+#[derive(Clone, Copy)]
 pub enum Plan {
     /// Nothing special: this SA, in tunnel mode.
-    Fast(Id, Arc<Policy>),
+    Fast(Id),
     /// Everything else.
     Slow,
 }
@@ -172,7 +171,7 @@ impl Gateway {
         });
         let inner = ip::parse(first).filter(|inner| inner.fragment.is_none() && inner.hops != 0);
         if let Some(inner) = inner
-            && let Plan::Fast(id, _) = self.plan(&inner, plans)
+            && let Plan::Fast(id) = self.plan(&inner, plans)
             && self.is_ordinary(id, run, &inner, first, now)
             && self.frame_run(id, run, &inner, framing(id), batch, now)
         {
@@ -188,21 +187,24 @@ impl Gateway {
 
     fn plan(&self, inner: &Datagram, plans: &mut Plans) -> Plan {
         let generation = self.spd.generation() + self.sadb.generation;
-        plans.get_or_insert_with(&inner.key, generation, || self.make_plan(inner)).clone()
+        *plans.get_or_insert_with(&inner.key, generation, || self.make_plan(inner))
     }
 
     fn make_plan(&self, inner: &Datagram) -> Plan {
-        let Some(policy) = self.spd.find(Direction::Out, &inner.key) else {
+        let Some(entry) = self.spd.find_entry(Direction::Out, &inner.key).filter(|entry| entry.is_plain) else {
             return Plan::Slow;
         };
-        let plain = policy.action == Action::Protect && policy.protocol == Protocol::Esp && !policy.bundle_ah;
-        let Some(id) = self.sadb.serving(policy.reqid, policy.protocol).filter(|_| plain) else {
+        let Some(id) = self.sadb.serving(entry.reqid, Protocol::Esp) else {
             return Plan::Slow;
         };
         let record = self.sadb.outbound_ref(id);
+        record.fetch();
         let sa = &record.service.sa;
-        let fits = sa.mode == Mode::Tunnel && policy.mode == Mode::Tunnel;
-        if fits && record.compressor.is_none() && sa.tfc_octets == 0 { Plan::Fast(id, policy) } else { Plan::Slow }
+        if sa.mode == Mode::Tunnel && record.compressor.is_none() && sa.tfc_octets == 0 {
+            Plan::Fast(id)
+        } else {
+            Plan::Slow
+        }
     }
 
     /// Whether all segments go through without a word: they fit, the numbers last, the SA lives.

@@ -36,6 +36,8 @@ pub struct Gateway {
     /// Numbers that were taken and have not left.
     pub claims: Claims,
     pub(super) engine: Box<dyn Engine>,
+    /// Of the keys that ever went out of service, the engine has heard of so many.
+    forgotten: u64,
     pub(super) random: Box<dyn Random>,
     pub(super) outgoing: outbound::Memory,
     pub(super) incoming: inbound::Memory,
@@ -49,6 +51,7 @@ impl Gateway {
             spd: Arc::default(),
             claims: Claims::default(),
             engine,
+            forgotten: 0,
             random,
             outgoing: outbound::Memory::default(),
             incoming: inbound::Memory::default(),
@@ -62,7 +65,7 @@ impl Gateway {
 
     /// Put an SA into service; its slot says where its counters stand.
     pub fn add_sa(&mut self, sa: SecurityAssociation, slot: Slot, now: f64) -> Result<Record<Id, Id>, Refused> {
-        alone(&mut self.sadb).add(sa, slot, now, self.engine.as_ref())
+        alone(&mut self.sadb).add(sa, slot, now)
     }
 
     /// The numbers that an outbound SA may use; None: all that there are.
@@ -72,7 +75,23 @@ impl Gateway {
 
     /// Take an SA out of service.
     pub fn remove_sa(&mut self, sa: &SecurityAssociation) -> Result<Record<Inbound, Outbound>, Refused> {
-        alone(&mut self.sadb).remove(sa)
+        let removed = alone(&mut self.sadb).remove(sa);
+        self.forget_keys();
+        removed
+    }
+
+    /// Nothing that the engine prepared of keys outlives their service.
+    fn forget_keys(&mut self) {
+        let gone = &self.sadb.gone;
+        if gone.count() != self.forgotten {
+            self.engine.forget(gone.since(self.forgotten).as_deref());
+            self.forgotten = gone.count();
+        }
+    }
+
+    /// How many prepared keys its engine holds.
+    pub fn prepared_keys(&self) -> usize {
+        self.engine.prepared()
     }
 
     /// Put a policy into service.
@@ -97,6 +116,7 @@ impl Gateway {
     /// Have the tables of this one, which were changed.
     pub fn share_tables(&mut self, other: &Gateway) {
         (self.sadb, self.spd) = (other.sadb.clone(), other.spd.clone());
+        self.forget_keys();
         self.forget_trails();
     }
 

@@ -3,8 +3,9 @@
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// An IPv4 or IPv6 address.
+/// An IPv4 or IPv6 address. Packed as 24 octets, not 32: there are many of them in tables.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[repr(Rust, packed(8))]
 pub struct Address {
     /// 4 or 6.
     pub version: u8,

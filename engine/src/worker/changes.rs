@@ -92,8 +92,8 @@ impl Worker {
 
     fn services(&self) -> impl Iterator<Item = &SecurityAssociation> {
         let sadb = &self.gateway.sadb;
-        let inbound = sadb.all_inbound().map(|(_, record)| record.service.sa.as_ref());
-        inbound.chain(sadb.all_outbound().map(|(_, record)| record.service.sa.as_ref()))
+        let inbound = sadb.all_inbound().map(|(_, record)| &record.service.sa);
+        inbound.chain(sadb.all_outbound().map(|(_, record)| &record.service.sa))
     }
 
     fn is_there(&self, change: &Change) -> bool {
@@ -101,10 +101,10 @@ impl Worker {
         match change {
             Change::AddSa(sa) if sa.direction == Direction::In => sadb
                 .find_in(sa.spi, sa.destination, sa.protocol as u8)
-                .is_some_and(|id| sadb.inbound_ref(id).service.sa.as_ref() == sa.as_ref()),
+                .is_some_and(|id| sadb.inbound_ref(id).service.sa == **sa),
             Change::AddSa(sa) => sadb
                 .find_out(sa.spi, sa.destination, sa.protocol as u8)
-                .is_some_and(|id| sadb.outbound_ref(id).service.sa.as_ref() == sa.as_ref()),
+                .is_some_and(|id| sadb.outbound_ref(id).service.sa == **sa),
             Change::AddPolicy(policy) => self.gateway.spd.has(policy),
             _ => false,
         }

@@ -11,6 +11,7 @@ import pytest
 from culvert.dataplane.userspace import process, wire
 from culvert.dataplane.userspace.counters import CountersFile
 from culvert.dataplane.userspace.process import Backoff, PacketProcess, ProcessDown
+from culvert.dataplane.userspace.program import Program
 from tests.dataplane.sites import OUT, association, associations
 from tests.dataplane.topology import Gateway, wait_until
 
@@ -37,6 +38,18 @@ def test_started_by_hand_it_explains_itself() -> None:
     )
     assert done.returncode == 1
     assert "started by culvertd" in done.stderr
+
+
+@pytest.mark.parametrize("own", [None, "glibc.malloc.check=0"])
+def test_the_native_one_asks_for_large_pages(
+    own: str | None, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("GLIBC_TUNABLES", raising=False)
+    if own is not None:
+        monkeypatch.setenv("GLIBC_TUNABLES", own)
+    made = PacketProcess.start({}, Program(("env",), "native", is_native=True))
+    wait_until(lambda: not made.alive)
+    assert f"GLIBC_TUNABLES={own or 'glibc.malloc.hugetlb=1'}\n" in capfd.readouterr().out
 
 
 def test_it_has_no_privileges_and_leaves_no_core(running: PacketProcess) -> None:

@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 
 use culvert_engine::crypto::portable::Portable;
-use culvert_engine::crypto::{Engine, Job, Keyed, Random, Unfit, best_engine};
+use culvert_engine::crypto::{Engine, Job, Keyed, Random, Serial, best_engine};
 use culvert_engine::tables::sa::{
     Action, Copying, Direction, Fragmentation, HeaderRules, Lifetime, Limits, Mode, Network, Policy, Protocol, Secret,
     SecurityAssociation, Selector, UdpPorts,
@@ -36,21 +36,6 @@ impl Engine for Shared {
         BEST.with_borrow(|engine| engine.name())
     }
 
-    fn prepare_esp(
-        &self,
-        cipher: &str,
-        key: &Secret,
-        auth: &str,
-        auth_key: &Secret,
-        esn: bool,
-    ) -> Result<Keyed, Unfit> {
-        BEST.with_borrow(|engine| engine.prepare_esp(cipher, key, auth, auth_key, esn))
-    }
-
-    fn prepare_ah(&self, auth: &str, key: &Secret, esn: bool) -> Result<Keyed, Unfit> {
-        BEST.with_borrow(|engine| engine.prepare_ah(auth, key, esn))
-    }
-
     fn seal(&mut self, jobs: &mut [Job<'_>], random: &mut dyn Random) {
         BEST.with_borrow_mut(|engine| engine.seal(jobs, random));
     }
@@ -65,6 +50,14 @@ impl Engine for Shared {
 
     fn verify(&mut self, key: &Keyed, number: u64, covered: &[u8], icv: &[u8]) -> bool {
         BEST.with_borrow_mut(|engine| engine.verify(key, number, covered, icv))
+    }
+
+    fn forget(&mut self, serials: Option<&[Serial]>) {
+        BEST.with_borrow_mut(|engine| engine.forget(serials));
+    }
+
+    fn prepared(&self) -> usize {
+        BEST.with_borrow(|engine| engine.prepared())
     }
 }
 

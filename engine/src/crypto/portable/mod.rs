@@ -8,18 +8,20 @@ use subtle::ConstantTimeEq;
 
 use self::ciphers::{Ciphering, Combined};
 use self::macs::Mac;
-use super::table::{self, auth_row, check_esp, check_key};
-use super::{ESP_HEADER_OCTETS, Engine, Job, Keyed, Layout, Random, Unfit};
-use crate::tables::sa::Secret;
+use super::cache::Cache;
+use super::{ESP_HEADER_OCTETS, Engine, Job, Keyed, Layout, Random, Serial};
 
-/// The engine. It has no state of its own.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Portable;
+/// The engine. It has no state but prepared keys.
+#[derive(Default)]
+pub struct Portable {
+    suites: Cache<Suite>,
+}
 
-/// Prepared keys: both algorithms of an ESP SA, or the one that does both.
+/// Prepared keys: both algorithms of an ESP SA, or the one that does both; or that of an AH SA.
 enum Suite {
     Separate(Ciphering, Mac),
     Combined(Combined),
+    Alone(Mac),
 }
 
 /// The longest ICV there is, of HMAC-SHA2-512-256, and more.
@@ -28,16 +30,37 @@ const ICV_MAX: usize = 64;
 impl Portable {
     /// Works on every processor.
     pub fn new() -> Portable {
-        Portable
+        Portable::default()
+    }
+
+    /// With places for four times so many prepared keys.
+    pub fn with_sets(sets: usize) -> Portable {
+        Portable { suites: Cache::of_sets(sets) }
+    }
+
+    /// The algorithm of AH that these keys are of.
+    fn mac(&mut self, key: &Keyed) -> &Mac {
+        match self.suites.get_alone(key, Suite::new) {
+            Suite::Alone(mac) => mac,
+            _ => unreachable!("keys of AH are its alone"),
+        }
     }
 }
 
-fn suite(key: &Keyed) -> &Suite {
-    key.prepared.downcast_ref().expect("this engine's own keys")
+impl Suite {
+    fn new(key: &Keyed, _old: Option<Suite>) -> Suite {
+        let (cipher_key, auth_key) = key.reveal();
+        match (key.cipher(), key.auth()) {
+            (Some(row), None) => Suite::Combined(Combined::new(row, cipher_key)),
+            (Some(row), Some(auth)) => Suite::Separate(Ciphering::new(row, cipher_key), Mac::new(auth.auth, auth_key)),
+            (None, auth) => Suite::Alone(Mac::new(auth.expect("AH has it").auth, auth_key)),
+        }
+    }
 }
 
-fn mac(key: &Keyed) -> &Mac {
-    key.prepared.downcast_ref().expect("this engine's own keys")
+/// Runs of jobs with the same keys.
+fn runs<'a, 'j>(jobs: &'a mut [Job<'j>]) -> impl Iterator<Item = &'a mut [Job<'j>]> {
+    jobs.chunk_by_mut(|one, other| one.key.serial() == other.key.serial())
 }
 
 /// The upper half of the number where it counts.
@@ -87,14 +110,14 @@ fn mac_of_esp(key: &Keyed, mac: &Mac, esp: &[u8], number: u64, icv: &mut [u8; IC
     mac.sign(&[authenticated, if key.esn { &upper } else { &[] }], icv);
 }
 
-fn seal_one(job: &mut Job<'_>, random: &mut dyn Random) {
+fn seal_one(suite: &Suite, job: &mut Job<'_>, random: &mut dyn Random) {
     let key = job.key;
     if parts(job.esp, &key.layout).is_none() {
         // What can't be sealed doesn't leave in clear.
         job.esp.fill(0);
         return;
     }
-    match suite(key) {
+    match suite {
         Suite::Separate(cipher, mac) => {
             let Some((iv, text, _)) = parts(job.esp, &key.layout) else { return };
             cipher.seal(job.number, iv, text, random);
@@ -109,16 +132,17 @@ fn seal_one(job: &mut Job<'_>, random: &mut dyn Random) {
             iv.copy_from_slice(&job.number.to_be_bytes());
             cipher.seal(iv, associated.get(), text, icv);
         }
+        Suite::Alone(_) => unreachable!("keys of AH are its alone"),
     }
     job.right = true;
 }
 
-fn open_one(job: &mut Job<'_>) -> bool {
+fn open_one(suite: &Suite, job: &mut Job<'_>) -> bool {
     let key = job.key;
     if parts(job.esp, &key.layout).is_none() {
         return false;
     }
-    match suite(key) {
+    match suite {
         Suite::Separate(cipher, mac) => {
             let mut icv = [0; ICV_MAX];
             mac_of_esp(key, mac, job.esp, job.number, &mut icv);
@@ -135,6 +159,7 @@ fn open_one(job: &mut Job<'_>) -> bool {
             let Some((iv, text, icv)) = parts(job.esp, &key.layout) else { return false };
             cipher.open(iv, associated.get(), text, icv)
         }
+        Suite::Alone(_) => unreachable!("keys of AH are its alone"),
     }
 }
 
@@ -143,37 +168,18 @@ impl Engine for Portable {
         "portable".into()
     }
 
-    fn prepare_esp(
-        &self,
-        cipher: &str,
-        key: &Secret,
-        auth: &str,
-        auth_key: &Secret,
-        esn: bool,
-    ) -> Result<Keyed, Unfit> {
-        let (row, auth_row) = check_esp(cipher, key.reveal().len(), auth, auth_key.reveal().len())?;
-        let suite = match auth_row {
-            None => Suite::Combined(Combined::new(row, key.reveal())),
-            Some(auth) => Suite::Separate(Ciphering::new(row, key.reveal()), Mac::new(auth.auth, auth_key.reveal())),
-        };
-        let layout = table::layout(row, auth_row);
-        Ok(Keyed { esn, layout, icv: layout.icv, signed_iv: 0, prepared: Box::new(suite) })
-    }
-
-    fn prepare_ah(&self, auth: &str, key: &Secret, esn: bool) -> Result<Keyed, Unfit> {
-        let row = auth_row(auth)?;
-        check_key(auth, row.key, key.reveal().len())?;
-        let layout = Layout { iv: 0, alignment: 4, icv: row.icv };
-        let prepared = Box::new(Mac::new(row.auth, key.reveal()));
-        Ok(Keyed { esn, layout, icv: row.icv, signed_iv: row.iv, prepared })
-    }
-
     fn seal(&mut self, jobs: &mut [Job<'_>], random: &mut dyn Random) {
-        jobs.iter_mut().for_each(|job| seal_one(job, random));
+        for run in runs(jobs) {
+            let suite = self.suites.get_alone(run[0].key, Suite::new);
+            run.iter_mut().for_each(|job| seal_one(suite, job, random));
+        }
     }
 
     fn open(&mut self, jobs: &mut [Job<'_>]) {
-        jobs.iter_mut().for_each(|job| job.right = open_one(job));
+        for run in runs(jobs) {
+            let suite = self.suites.get_alone(run[0].key, Suite::new);
+            run.iter_mut().for_each(|job| job.right = open_one(suite, job));
+        }
     }
 
     fn sign(&mut self, key: &Keyed, number: u64, covered: &[u8], icv: &mut [u8]) {
@@ -181,12 +187,12 @@ impl Engine for Portable {
         let covered = [covered, if key.esn { &upper[..] } else { &[] }];
         let mut whole = [0; ICV_MAX];
         if key.signed_iv == 0 {
-            mac(key).sign(&covered, &mut whole);
+            self.mac(key).sign(&covered, &mut whole);
             icv.copy_from_slice(&whole[..key.icv]);
             return;
         }
         let initial = number.to_be_bytes();
-        mac(key).sign_with(&initial, &covered, &mut whole);
+        self.mac(key).sign_with(&initial, &covered, &mut whole);
         icv[..key.signed_iv].copy_from_slice(&initial);
         icv[key.signed_iv..].copy_from_slice(&whole[..key.icv - key.signed_iv]);
     }
@@ -197,9 +203,17 @@ impl Engine for Portable {
         let (initial, tag) = icv.split_at(key.signed_iv);
         let mut whole = [0; ICV_MAX];
         match <&[u8; 8]>::try_from(initial) {
-            Ok(initial) => mac(key).sign_with(initial, &covered, &mut whole),
-            Err(_) => mac(key).sign(&covered, &mut whole),
+            Ok(initial) => self.mac(key).sign_with(initial, &covered, &mut whole),
+            Err(_) => self.mac(key).sign(&covered, &mut whole),
         }
         whole[..tag.len()].ct_eq(tag).into()
+    }
+
+    fn forget(&mut self, serials: Option<&[Serial]>) {
+        self.suites.forget(serials);
+    }
+
+    fn prepared(&self) -> usize {
+        self.suites.len()
     }
 }
