@@ -59,8 +59,11 @@ fn opened(mut own: Gateway, wire: &[Vec<u8>], burst: usize) -> Vec<u16> {
         for verdict in own.open_batch(&mut octets, &arrived, &mut admissions, 1.0) {
             match verdict {
                 In::Deliver { range, .. } => let_in.push(identification(&octets[range])),
-                In::Other(Verdict::Deliver(delivered), _) => let_in.push(identification(&delivered.packet)),
-                In::Other(..) => {}
+                In::Other(other) => {
+                    if let Verdict::Deliver(delivered) = &other.0 {
+                        let_in.push(identification(&delivered.packet));
+                    }
+                }
             }
         }
     }

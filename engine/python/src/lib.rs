@@ -132,7 +132,7 @@ impl NativeGateway {
                 let packet = PyBytes::new(py, &octets[range]);
                 ("deliver", packet, spi, None::<u32>, policy.label.clone()).into_pyobject(py)
             }
-            In::Other(verdict, _) => self.told(py, verdict),
+            In::Other(other) => self.told(py, other.0),
         });
         told.collect()
     }

@@ -19,6 +19,8 @@ pub struct Segments<'p> {
     headers: usize,
     segment: usize,
     count: usize,
+    /// The sum of the upper header but for what differs from segment to segment.
+    header_sum: u64,
 }
 
 /// Finish the checksum of a packet that isn't a super-packet. False where its header points outside of it.
@@ -59,7 +61,9 @@ impl<'p> Segments<'p> {
         let headers = datagram.offset + upper_octets(packet, &datagram)?;
         let payload = packet.len().checked_sub(headers)?;
         let segment = usize::from(header.segment_octets);
-        Some(Segments { packet, datagram, headers, segment, count: payload.div_ceil(segment).max(1) })
+        let count = payload.div_ceil(segment).max(1);
+        let header_sum = common_sum(&packet[datagram.offset..headers], datagram.protocol);
+        Some(Segments { packet, datagram, headers, segment, count, header_sum })
     }
 
     fn part(&self, segment: usize) -> &'p [u8] {
@@ -67,28 +71,39 @@ impl<'p> Segments<'p> {
         &self.packet[start..self.packet.len().min(start + self.segment)]
     }
 
-    /// `payload_sum`: of what stands behind the headers.
+    /// `payload_sum`: of what stands behind the headers. The header is not read again where it was just written, which
+    /// would take longer than all else here.
     fn write_upper(&self, segment: usize, payload_sum: u16, to: &mut [u8]) {
         let (offset, length) = (self.datagram.offset, to.len());
         let is_tcp = self.datagram.protocol == next_header::TCP;
-        if is_tcp {
-            let sequence = ip::long(to, offset + 4).wrapping_add((segment * self.segment) as u32);
+        let (own_sum, checksum_at) = if is_tcp {
+            let sequence = ip::long(self.packet, offset + 4).wrapping_add((segment * self.segment) as u32);
             to[offset + 4..offset + 8].copy_from_slice(&sequence.to_be_bytes());
             let mut gone = if segment > 0 { CWR } else { 0 };
             gone |= if segment + 1 < self.count { FIN | PSH } else { 0 };
-            to[offset + 13] &= !gone;
+            let flags = self.packet[offset + 13] & !gone;
+            to[offset + 13] = flags;
+            (u64::from(sequence) + u64::from(flags), offset + 16)
         } else {
             to[offset + 4..offset + 6].copy_from_slice(&((length - offset) as u16).to_be_bytes());
-        }
-        let at = offset + if is_tcp { 16 } else { 6 };
-        to[at..at + 2].fill(0);
+            ((length - offset) as u64, offset + 6)
+        };
         let key = &self.datagram.key;
         let pseudo = ip::pseudo_header_sum(key.source, key.destination, key.protocol, length - offset);
-        // Both upper headers have an even number of octets.
-        let header_sum = ip::ones_complement_sum(&to[offset..self.headers]);
-        let sum = !ip::fold(pseudo + u64::from(header_sum) + u64::from(payload_sum));
+        let sum = !ip::fold(pseudo + self.header_sum + own_sum + u64::from(payload_sum));
         let sum = if sum == 0 && !is_tcp { 0xFFFF } else { sum };
-        to[at..at + 2].copy_from_slice(&sum.to_be_bytes());
+        to[checksum_at..checksum_at + 2].copy_from_slice(&sum.to_be_bytes());
+    }
+}
+
+/// Of a TCP header without sequence number, flags and checksum; of UDP without length and checksum.
+fn common_sum(header: &[u8], protocol: u8) -> u64 {
+    let all = u64::from(ip::ones_complement_sum(header));
+    let without = |octets: u32| u64::from(!ip::fold(octets.into()));
+    if protocol == next_header::TCP {
+        all + without(ip::long(header, 4)) + without(header[13].into()) + without(ip::word(header, 16).into())
+    } else {
+        all + without(ip::word(header, 4).into()) + without(ip::word(header, 6).into())
     }
 }
 
@@ -131,5 +146,74 @@ impl Run for Segments<'_> {
 
     fn first(&self) -> Option<&[u8]> {
         None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::ip::{fold, ones_complement_sum, pseudo_header_sum};
+
+    /// IP header, upper header of so many octets, payload.
+    fn super_packet(version: u8, protocol: u8, upper: usize, payload: usize) -> Vec<u8> {
+        let offset = ip::header_octets(version);
+        let mut packet: Vec<u8> = (0..offset + upper + payload).map(|at| (at * 151 + at / 256 * 7 + 3) as u8).collect();
+        packet[0] = version << 4 | 5;
+        if version == 4 {
+            packet[6..8].copy_from_slice(&[0x40, 0]);
+        }
+        packet[offset + 12] = if protocol == next_header::TCP { (upper as u8 / 4) << 4 } else { 0 };
+        let named_at = if version == 4 { 9 } else { 6 };
+        ip::set_length(&mut packet[..offset], named_at, protocol, upper + payload);
+        packet
+    }
+
+    fn is_right(packet: &[u8]) -> bool {
+        let datagram = ip::parse(packet).expect("an IP packet");
+        let (key, upper) = (&datagram.key, &packet[datagram.offset..]);
+        let pseudo = pseudo_header_sum(key.source, key.destination, key.protocol, upper.len());
+        datagram.length == packet.len() && fold(pseudo + u64::from(ones_complement_sum(upper))) == 0xFFFF
+    }
+
+    #[test]
+    fn every_segment_is_a_packet_with_a_right_checksum() {
+        for (kind, version, protocol, upper) in [
+            (GSO_TCP4, 4, next_header::TCP, 20),
+            (GSO_TCP4 | GSO_ECN, 4, next_header::TCP, 60),
+            (GSO_TCP6, 6, next_header::TCP, 32),
+            (GSO_UDP, 4, next_header::UDP, 8),
+            (GSO_UDP, 6, next_header::UDP, 8),
+        ] {
+            let packet = super_packet(version, protocol, upper, 5 * 1337 + 11);
+            let header = VirtioHeader { gso_kind: kind, segment_octets: 1337, ..VirtioHeader::default() };
+            let segments = Segments::new(&header, &packet).expect("it is one");
+            let (headers, mut payload) = (ip::header_octets(version) + upper, Vec::new());
+            for number in 0..segments.count() {
+                let mut segment = vec![0; segments.octets(number)];
+                segments.write(number, &mut segment);
+                assert!(is_right(&segment), "segment {number} of kind {kind}");
+                if protocol == next_header::TCP {
+                    let at = ip::header_octets(version) + 4;
+                    assert_eq!(ip::long(&segment, at), ip::long(&packet, at).wrapping_add(payload.len() as u32));
+                }
+                payload.extend_from_slice(&segment[headers..]);
+            }
+            assert_eq!((segments.count(), &payload[..]), (6, &packet[headers..]));
+        }
+    }
+
+    #[test]
+    fn flags_that_speak_of_an_end_stand_in_the_last_segment_and_cwr_in_the_first() {
+        let mut packet = super_packet(4, next_header::TCP, 20, 3000);
+        packet[33] = FIN | PSH | CWR | 0x10;
+        let header = VirtioHeader { gso_kind: GSO_TCP4, segment_octets: 1000, ..VirtioHeader::default() };
+        let segments = Segments::new(&header, &packet).expect("it is one");
+        let flags = |number| {
+            let mut segment = vec![0; segments.octets(number)];
+            segments.write(number, &mut segment);
+            assert!(is_right(&segment));
+            segment[33]
+        };
+        assert_eq!([flags(0), flags(1), flags(2)], [CWR | 0x10, 0x10, FIN | PSH | 0x10]);
     }
 }

@@ -54,8 +54,8 @@ pub enum In {
         /// Whose inbound selector let it in.
         policy: Arc<Policy>,
     },
-    /// Everything else. With the octets of the whole packet where something has to be said of it.
-    Other(Verdict, Vec<u8>),
+    /// Everything else, with the octets of the whole packet.
+    Other(Box<(Verdict, Vec<u8>)>),
 }
 
 /// What a worker remembers of flows on their way in.
@@ -64,14 +64,15 @@ pub type Admissions = FlowCache<Option<Arc<Policy>>>;
 /// Why a packet isn't let in, and the policy that said so.
 type Refusal = (Reason, Option<Arc<Policy>>);
 
-/// An ordinary packet on its way through.
+/// An ordinary packet on its way through. Small, because there are many.
 struct Pending {
     esp: Range<usize>,
     number: u64,
     record: Id,
-    outer: Datagram,
-    headers: Option<Headers>,
-    whole: Range<usize>,
+    /// Of the outer header.
+    traffic_class: u8,
+    /// In what arrived.
+    place: usize,
 }
 
 impl Gateway {
@@ -85,21 +86,21 @@ impl Gateway {
     ) -> Vec<In> {
         let mut verdicts = Vec::with_capacity(arrived.len());
         let mut pending = Vec::with_capacity(arrived.len());
-        for each in arrived {
-            if let Some(ordinary) = self.ordinary(octets, each, now) {
+        for (place, each) in arrived.iter().enumerate() {
+            if let Some(ordinary) = self.ordinary(octets, each, place, now) {
                 pending.push(ordinary);
                 continue;
             }
-            self.finish(octets, &mut pending, admissions, &mut verdicts, now);
+            self.finish(octets, arrived, &mut pending, admissions, &mut verdicts, now);
             let packet = whole(octets, each.range.clone(), each.headers);
-            verdicts.push(In::Other(self.inbound(&packet, now), packet));
+            verdicts.push(In::Other(Box::new((self.inbound(&packet, now), packet))));
         }
-        self.finish(octets, &mut pending, admissions, &mut verdicts, now);
+        self.finish(octets, arrived, &mut pending, admissions, &mut verdicts, now);
         verdicts
     }
 
     /// The packet as one that is opened with the others, if nothing about it is special.
-    fn ordinary(&self, octets: &[u8], arrived: &Arrived, now: f64) -> Option<Pending> {
+    fn ordinary(&self, octets: &[u8], arrived: &Arrived, place: usize, now: f64) -> Option<Pending> {
         let packet = &octets[arrived.range.clone()];
         let (outer, esp) = match arrived.headers {
             Some(headers) => (seen(&headers, packet.len()), 0..packet.len()),
@@ -126,13 +127,14 @@ impl Gateway {
             window.number_of(low).filter(|number| window.check(*number))?
         };
         let esp = arrived.range.start + esp.start..arrived.range.start + esp.end;
-        Some(Pending { esp, number, record: id, outer, headers: arrived.headers, whole: arrived.range.clone() })
+        Some(Pending { esp, number, record: id, traffic_class: outer.traffic_class, place })
     }
 
     /// Open what is pending, and judge each in its order.
     fn finish(
         &mut self,
         octets: &mut [u8],
+        arrived: &[Arrived],
         pending: &mut Vec<Pending>,
         admissions: &mut Admissions,
         verdicts: &mut Vec<In>,
@@ -147,7 +149,8 @@ impl Gateway {
                 Ok((range, policy)) => In::Deliver { range, record: each.record, policy },
                 Err((reason, policy)) => {
                     let verdict = drop_of(self.sadb.inbound_ref(each.record), each.record, reason, policy);
-                    In::Other(verdict, whole(octets, each.whole, each.headers))
+                    let Arrived { range, headers } = arrived[each.place].clone();
+                    In::Other(Box::new((verdict, whole(octets, range, headers))))
                 }
             });
         }
@@ -218,7 +221,7 @@ impl Gateway {
             let found = admissions.get_or_insert_with(&inner.key, generation, find);
             found.clone().ok_or((Reason::InnerMismatch, None))?
         };
-        let objection = self.way_in().admit_by(&policy, through, each.outer.traffic_class, packet, inner);
+        let objection = self.way_in().admit_by(&policy, through, each.traffic_class, packet, inner);
         if let Some(reason) = objection {
             return Err((reason, Some(policy)));
         }

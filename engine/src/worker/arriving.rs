@@ -70,32 +70,36 @@ impl Worker {
     fn open(&mut self, octets: &mut [u8], arrived: &[Arrived]) {
         let now = now();
         let verdicts = self.gateway.open_batch(octets, arrived, &mut self.admissions, now);
-        let (mut ranges, mut records): (Vec<Range<usize>>, Vec<Id>) = (Vec::new(), Vec::new());
+        let (mut ranges, mut records) = (Vec::with_capacity(arrived.len()), Vec::with_capacity(arrived.len()));
         for verdict in verdicts {
             match verdict {
                 In::Deliver { range, record, .. } => {
-                    self.count_delivered(record, range.len());
                     ranges.push(range);
                     records.push(record);
                 }
-                In::Other(verdict, packet) => {
+                In::Other(other) => {
                     self.deliver(octets, &mut ranges, &mut records, now);
-                    self.finish_arrived(verdict, &packet, now);
+                    self.finish_arrived(other.0, &other.1, now);
                 }
             }
         }
         self.deliver(octets, &mut ranges, &mut records, now);
     }
 
-    fn count_delivered(&mut self, id: Id, octets: usize) {
+    fn count_delivered(&mut self, id: Id, packets: usize, octets: usize) {
         self.moved.insert(id);
         let service = &self.gateway.sadb.inbound_ref(id).service;
         service.slot.set_worker(self.number);
         let row = mode_row(&service.sa);
-        self.counters.add_mode(row, false, 1, octets as u64);
+        self.counters.add_mode(row, false, packets as u64, octets as u64);
     }
 
     fn deliver(&mut self, octets: &[u8], ranges: &mut Vec<Range<usize>>, records: &mut Vec<Id>, now: f64) {
+        let mut lengths = ranges.iter().map(Range::len);
+        for of_one in records.chunk_by(|id, next| id == next) {
+            let octets = lengths.by_ref().take(of_one.len()).sum();
+            self.count_delivered(of_one[0], of_one.len(), octets);
+        }
         let failures = self.coalescer.write_all(&self.doors.tun, octets, ranges);
         for (number, error) in failures {
             self.count_undelivered(&octets[ranges[number].clone()], records[number], &error, now);
@@ -123,7 +127,7 @@ impl Worker {
     fn deliver_one(&mut self, delivered: &Delivered, now: f64) {
         let octets = ip::parse(&delivered.packet).map_or(delivered.packet.len(), |inner| inner.length);
         for id in [Some(delivered.record), delivered.bundled].into_iter().flatten() {
-            self.count_delivered(id, octets);
+            self.count_delivered(id, 1, octets);
         }
         if let Err(error) = self.doors.tun.write(&VirtioHeader::default(), &[&delivered.packet]) {
             self.count_undelivered(&delivered.packet, delivered.record, &error, now);

@@ -248,7 +248,7 @@ pub fn in_at_once(gateway: &mut Gateway, packets: &[Vec<u8>]) -> Vec<Outcome> {
     let verdicts = gateway.open_batch(&mut octets, &arrived, &mut Admissions::new(), 2.0);
     let told = |verdict| match verdict {
         In::Deliver { range, .. } => Ok(vec![octets[range].to_vec()]),
-        In::Other(verdict, _) => outcome(verdict),
+        In::Other(other) => outcome(other.0),
     };
     verdicts.into_iter().map(told).collect()
 }
