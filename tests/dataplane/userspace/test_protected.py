@@ -66,6 +66,12 @@ def intervals(element: str) -> list[Interval]:
     return found
 
 
+def masked(expression: str, values: dict[str, int]) -> int:
+    """What the kernel makes of a packet before it looks it up."""
+    field, _, mask = expression.partition(" & ")
+    return values[field] & int(ip_address(mask)) if mask else values[field]
+
+
 def matches(protected: ProtectedSet, flow: Flow) -> bool:
     """What the kernel does with a set."""
     first_octets = flow.source_port or 0, flow.destination_port or 0
@@ -80,7 +86,7 @@ def matches(protected: ProtectedSet, flow: Flow) -> bool:
         "th sport": first_octets[0],
         "th dport": first_octets[1],
     }
-    packet = [values[each] for each in protected.shape.fields]
+    packet = [masked(each, values) for each in protected.shape.keys]
     if not packet:
         return True
     return any(
@@ -102,6 +108,22 @@ def test_elements_of_a_set_are_disjoint(wanted: list[Selector]) -> None:
         boxes = [intervals(element) for element in protected.elements]
         for one, other in itertools.combinations(boxes, 2):
             assert any(a[1] < b[0] or b[1] < a[0] for a, b in zip(one, other, strict=True)), (one, other)
+
+
+def test_without_ports_a_set_is_a_hash_table() -> None:
+    """The kernel walks through all of a set of intervals for each packet."""
+    networks = [(ip_network(f"10.0.{number}.0/24"), ip_network(f"fd00:{number}::/32")) for number in range(3)]
+    four = [Selector(source=ip_network("10.9.0.1/32"), destination=each, protocol=6) for each, _ in networks]
+    six = [Selector(source=ip_network("::/0"), destination=each) for _, each in networks]
+    ports = [Selector(source=four[0].source, destination=each, source_ports=PortRange(1, 9)) for each, _ in networks]
+    ranged, plain, wide = protected_sets("out", [*four, *six, *ports])
+    assert plain.match == "meta nfproto ipv4 ip saddr . ip daddr & 255.255.255.0 . meta l4proto @out1"
+    assert plain.elements == tuple(f"10.9.0.1 . 10.0.{number}.0 . 6" for number in range(3))
+    assert wide.match == "meta nfproto ipv6 ip6 daddr & ffff:ffff:: @out2"
+    assert wide.elements == ("fd00:1::", "fd00:2::", "fd00::")
+    assert "flags interval" not in plain.declaration() + wide.declaration()
+    assert "flags interval" in ranged.declaration()
+    assert " & " not in ranged.match
 
 
 def test_families_are_kept_apart() -> None:

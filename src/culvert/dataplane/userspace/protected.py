@@ -1,17 +1,19 @@
 """Traffic selectors as nftables sets: which packets need protection.
 
-A concatenated interval set refuses elements that overlap partly. So selectors are grouped by *shape* (prefix
-lengths, and which of protocol and ports are given): within one shape two address prefixes are equal or
-disjoint. Ports of selectors that are equal in everything else are cut at each other's edges, so that these
-too are equal or disjoint. Type and code of ICMP stand where a source port does, so they are looked up as one: type
-times 256 plus code. One shape is one set and one rule, and ten thousand selectors of the usual few shapes
-stay a few hash or tree look-ups per packet.
+Selectors are grouped by *shape* (prefix lengths, and which of protocol and ports are given): within one shape two
+address prefixes are equal or disjoint. One shape is one set and one rule. Without ports the rule masks the packet's
+addresses and asks a hash table, so a hundred thousand selectors of the usual few shapes cost what ten do. Ports are
+ranges, which only a set of intervals holds: a packet looks at a bit of each of its elements, and it refuses elements
+that overlap partly. So ports of selectors that are equal in everything else are cut at each other's edges: these too are
+equal or disjoint. Type and code of ICMP stand where a source port does, so they are looked up as one: type times 256 plus
+code.
 """
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from ipaddress import IPv4Network, IPv6Network
 from itertools import pairwise
 
 from culvert.ipsec.selector import ICMP_BASE, IPNetwork, PortRange, Selector
@@ -39,17 +41,41 @@ class Shape:
     destination_ports: bool
 
     @property
+    def has_ranges(self) -> bool:
+        """Whether its elements are intervals."""
+        return self.source_ports or self.destination_ports
+
+    @property
     def fields(self) -> list[str]:
         """The nftables expressions that the elements spell out; a field that is any is left out."""
+        return self._expressions(masked=False)
+
+    @property
+    def keys(self) -> list[str]:
+        """What of a packet is looked up among them."""
+        return self._expressions(masked=not self.has_ranges)
+
+    def _expressions(self, *, masked: bool) -> list[str]:
         family = "ip" if self.version == 4 else "ip6"
+        source, destination = (
+            _mask(self.version, bits) if masked else "" for bits in (self.source_bits, self.destination_bits)
+        )
         candidates = [
-            (self.source_bits > 0, f"{family} saddr"),
-            (self.destination_bits > 0, f"{family} daddr"),
+            (self.source_bits > 0, f"{family} saddr{source}"),
+            (self.destination_bits > 0, f"{family} daddr{destination}"),
             (self.protocol, "meta l4proto"),
             (self.source_ports, "th sport"),
             (self.destination_ports, "th dport"),
         ]
         return [expression for given, expression in candidates if given]
+
+
+def _mask(version: int, bits: int) -> str:
+    """Behind an address; nothing where all of it counts."""
+    if bits == (32 if version == 4 else 128):
+        return ""
+    network = IPv4Network((0, bits)) if version == 4 else IPv6Network((0, bits))
+    return f" & {network.netmask}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,12 +95,12 @@ class ProtectedSet:
             condition += " meta l4proto { 6, 17, 33, 132, 136 }"
         if not self.shape.fields:
             return condition
-        return f"{condition} {' . '.join(self.shape.fields)} @{self.name}"
+        return f"{condition} {' . '.join(self.shape.keys)} @{self.name}"
 
     @property
     def _ports_without_protocol(self) -> bool:
         """`th dport` reads any four octets behind the IP header, so only protocols with ports may get there."""
-        return not self.shape.protocol and (self.shape.source_ports or self.shape.destination_ports)
+        return not self.shape.protocol and self.shape.has_ranges
 
     def declaration(self) -> list[str]:
         """The lines within `set name { ... }`; none where there is no element."""
@@ -82,7 +108,8 @@ class ProtectedSet:
             return []
         starts = range(0, len(self.elements), ELEMENTS_PER_LINE)
         lines = [", ".join(self.elements[start : start + ELEMENTS_PER_LINE]) + "," for start in starts]
-        return [f"typeof {' . '.join(self.shape.fields)}", "flags interval", "elements = {", *lines, "}"]
+        flags = ["flags interval"] if self.shape.has_ranges else []
+        return [f"typeof {' . '.join(self.shape.fields)}", *flags, "elements = {", *lines, "}"]
 
 
 def protected_sets(prefix: str, selectors: Iterable[Selector]) -> list[ProtectedSet]:
@@ -164,9 +191,9 @@ def _element(
 ) -> str:
     parts = []
     if shape.source_bits:
-        parts.append(_network(source))
+        parts.append(_network(source, as_range=shape.has_ranges))
     if shape.destination_bits:
-        parts.append(_network(destination))
+        parts.append(_network(destination, as_range=shape.has_ranges))
     if shape.protocol:
         parts.append(str(protocol))
     if shape.source_ports:
@@ -177,9 +204,9 @@ def _element(
 
 
 @lru_cache(NETWORKS_KEPT)
-def _network(network: IPNetwork) -> str:
-    single = network.prefixlen == network.max_prefixlen
-    return str(network.network_address) if single else str(network)
+def _network(network: IPNetwork, *, as_range: bool) -> str:
+    is_range = as_range and network.prefixlen < network.max_prefixlen
+    return str(network) if is_range else str(network.network_address)
 
 
 def _ports(span: Span) -> str:
