@@ -136,7 +136,7 @@ def spray(addresses: list[tuple[str, int]], octets: int, seconds: float, bulk: b
             sends = [partial(_send_batch, own.fileno(), _addressed(batch, octets)) for batch in batches]
         until = time.monotonic() + WARM_UP_SECONDS + seconds + 0.3
         while time.monotonic() < until:
-            for send in sends[:]:
+            for send in sends:
                 send()
                 if time.monotonic() >= until:
                     break

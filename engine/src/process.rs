@@ -133,9 +133,10 @@ impl Process {
     /// Only the new octets can hold the end of a line; a whole configuration is one long line.
     fn obey_lines(&mut self, mut searched: usize) {
         while let Some(end) = self.pending[searched..].iter().position(|octet| *octet == b'\n') {
-            let mut line: Vec<u8> = self.pending.drain(..=searched + end).collect();
+            let rest = self.pending.split_off(searched + end + 1);
+            let mut line = std::mem::replace(&mut self.pending, rest);
             let done = self.obey(&line);
-            // Keys were in it.
+            // Keys were in it. With all of the memory that it came in.
             line.zeroize();
             if done.is_err() {
                 self.forsaken();

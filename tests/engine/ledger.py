@@ -19,12 +19,12 @@ KINDS = (".py", ".rs", ".c", ".h", ".toml", ".lock")
 
 
 def sources() -> str:
-    """A digest of the readable gateway, of the engine, and of what was built of it."""
+    """A digest of the readable gateway, of the engine and what was built of it, and of what makes the packets."""
     digest = hashlib.sha256()
-    for directory in (ROOT / "src" / "culvert" / "ipsec", ROOT / "engine"):
-        for path in sorted(directory.rglob("*")):
+    for name in ("src/culvert/ipsec", "engine", "tests/engine", "tests/fuzz"):
+        for path in sorted((ROOT / name).rglob("*")):
             # The lock that cargo writes for itself says where this machine has its packages from.
-            if path.suffix in KINDS and "fuzz" not in path.parts and path.name != "Cargo.lock":
+            if path.suffix in KINDS and ROOT / "engine" / "fuzz" not in path.parents and path.name != "Cargo.lock":
                 digest.update(f"{path.relative_to(ROOT)}\0".encode() + path.read_bytes())
     digest.update(Path(culvert_native.__file__).read_bytes())
     return digest.hexdigest()[:16]

@@ -1,8 +1,8 @@
 //! Prepared keys of the SAs that are in use: of each engine, so many and no more. What an SA's algorithms compute from its
 //! keys is a multiple of the keys themselves; a hundred thousand SAs have it only while packets come.
 //!
-//! A fixed array of sets of four places; a key stands in the set that its serial number names, and takes the place of
-//! what was used longest ago. What went is wiped, by its own `drop`.
+//! A fixed array of sets of four places; a key stands in the set that its serial number leads to, and takes the place of
+//! what was used longest ago among these. What went is wiped, by its own `drop`.
 
 use std::array;
 
@@ -26,6 +26,12 @@ impl<P> Set<P> {
     fn new() -> Set<P> {
         Set { serials: [0; WAYS], batches: [0; WAYS], prepared: array::from_fn(|_| None) }
     }
+}
+
+/// Evenly, whatever the steps from one serial number to the next: those of one direction may be every other one.
+#[inline]
+fn place_of(serial: Serial, sets: usize) -> usize {
+    (serial.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32) as usize % sets
 }
 
 /// See the module.
@@ -53,15 +59,15 @@ impl<P> Cache<P> {
         self.batch += 1;
     }
 
-    /// What was made of this key, or is made now; `make` may use the memory of what goes for it. It stays until the next `begin`. None: all places that it could have are
-    /// taken by what `get` gave since the last one.
+    /// What was made of this key, or is made now; `make` may use the memory of what goes for it. It stays until the next
+    /// `begin`. None: all places that it could have are taken by what `get` gave since the last one.
     #[inline]
     pub fn get(&mut self, key: &Keyed, make: impl FnOnce(&Keyed, Option<P>) -> P) -> Option<&P> {
         if self.sets.is_empty() {
             self.sets.resize_with(self.sets_max, Set::new);
         }
         let (sets, serial) = (self.sets.len(), key.serial());
-        let set = &mut self.sets[serial as usize % sets];
+        let set = &mut self.sets[place_of(serial, sets)];
         let way = match set.serials.iter().position(|each| *each == serial) {
             Some(way) => way,
             None => {
@@ -91,7 +97,7 @@ impl<P> Cache<P> {
             None => self.sets.clear(),
             Some(serials) if sets > 0 => {
                 for serial in serials {
-                    let set = &mut self.sets[*serial as usize % sets];
+                    let set = &mut self.sets[place_of(*serial, sets)];
                     if let Some(way) = set.serials.iter().position(|each| each == serial) {
                         (set.serials[way], set.batches[way], set.prepared[way]) = (0, 0, None);
                     }

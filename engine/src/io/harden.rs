@@ -119,18 +119,19 @@ fn filter() -> Result<BpfProgram, seccompiler::BackendError> {
 }
 
 /// Where a thread's heap shrinks, glibc reads a file of /proc first. What is freed stays the process's, for later use;
-/// what is large has pages of its own and goes back all the same.
-fn keep_heaps() {
+/// what is large (from 128 KiB on, which this fixes too) has pages of its own and goes back all the same.
+fn keep_heaps() -> io::Result<()> {
     #[cfg(target_env = "gnu")]
     // SAFETY: numbers only.
-    unsafe {
-        libc::mallopt(libc::M_TRIM_THRESHOLD, -1);
+    if unsafe { libc::mallopt(libc::M_TRIM_THRESHOLD, -1) } == 0 {
+        return Err(io::Error::other("the C library has no such setting"));
     }
+    Ok(())
 }
 
 /// From now on, in every thread, only what moving packets needs.
 fn confine() -> io::Result<()> {
-    keep_heaps();
+    keep_heaps()?;
     // The usual words about a mistake may want to read the program's file, for a backtrace.
     panic::set_hook(Box::new(|mistake| eprintln!("{mistake}")));
     let filter = filter().map_err(io::Error::other)?;

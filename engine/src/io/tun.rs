@@ -110,6 +110,12 @@ impl Tun {
         Tun { fd, out: fd, offloads: false, udp: false }
     }
 
+    /// Anything that takes what a TUN with offloads takes.
+    #[cfg(test)]
+    pub(super) fn with_offloads(fd: RawFd) -> Tun {
+        Tun { fd, out: fd, offloads: true, udp: true }
+    }
+
     /// For a poller.
     pub fn fd(&self) -> RawFd {
         self.fd
@@ -151,7 +157,7 @@ impl Tun {
 }
 
 /// Of one packet that is written.
-pub const PIECES_MAX: usize = 2;
+const PIECES_MAX: usize = 2;
 
 /// Whether those of UDP are among them.
 fn ask_for_offloads(fd: RawFd) -> io::Result<bool> {

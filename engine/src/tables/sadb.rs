@@ -1,6 +1,6 @@
 //! The security association database: SAs in service, each with what changes from packet to packet.
 //!
-//! A record is compiled from a `SecurityAssociation` once, when it is added: keys prepared, header laid out. Inbound
+//! A record is compiled from a `SecurityAssociation` once, when it is added: keys checked, header laid out. Inbound
 //! records are found by what the packet shows (SPI, destination, protocol), outbound ones by the `reqid` and protocol
 //! of the SPD entry that sent the packet here (RFC 4301 sections 4.4.2 and 5).
 //!
@@ -105,7 +105,7 @@ pub struct Service {
     pub sa: SecurityAssociation,
     /// Sequence number and statistics.
     pub slot: Slot,
-    /// Prepared keys.
+    /// Its keys, as given.
     pub keyed: Keyed,
     /// Octets that the algorithms add.
     pub sizes: Sizes,

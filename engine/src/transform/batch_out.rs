@@ -284,7 +284,7 @@ struct Frame<'r> {
     record: &'r Outbound,
     inner: &'r Datagram,
     layout: Layout,
-    /// Octets of room in front, and from there to ESP.
+    /// Octets of room in front; all octets in front of ESP.
     room: usize,
     before: usize,
     /// Of the inner packet, and behind the outer header.

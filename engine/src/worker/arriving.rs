@@ -97,8 +97,8 @@ impl Worker {
     fn deliver(&mut self, octets: &[u8], ranges: &mut Vec<Range<usize>>, records: &mut Vec<Id>, now: f64) {
         let mut lengths = ranges.iter().map(Range::len);
         for of_one in records.chunk_by(|id, next| id == next) {
-            let octets = lengths.by_ref().take(of_one.len()).sum();
-            self.count_delivered(of_one[0], of_one.len(), octets);
+            let carried = lengths.by_ref().take(of_one.len()).sum();
+            self.count_delivered(of_one[0], of_one.len(), carried);
         }
         let failures = self.coalescer.write_all(&self.doors.tun, octets, ranges);
         for (number, error) in failures {

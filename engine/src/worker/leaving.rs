@@ -132,6 +132,8 @@ impl Worker {
                 Some(own) if own.record == framed.record => own,
                 other => {
                     self.count_framed(other.take());
+                    // Its numbers are taken already, of the whole burst: what is asked for first is there soonest.
+                    self.used_number(framed.record);
                     let way = self.ways.get(&framed.record).copied().unwrap_or(Way::Raw);
                     other.insert(Tally { record: framed.record, way, packets: 0, octets: 0 })
                 }
@@ -154,7 +156,6 @@ impl Worker {
 
     fn count_framed(&self, tally: Option<Tally>) {
         let Some(tally) = tally else { return };
-        self.used_number(tally.record);
         let service = &self.gateway.sadb.outbound_ref(tally.record).service;
         service.slot.set_worker(self.number);
         self.counters.add_mode(mode_row(&service.sa), true, tally.packets, tally.octets);

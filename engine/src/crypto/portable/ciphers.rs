@@ -11,6 +11,7 @@ use ctr::Ctr32BE;
 use ctr::cipher::StreamCipher;
 use des::TdesEde3;
 use subtle::ConstantTimeEq;
+use zeroize::Zeroizing;
 
 use super::quick::Quick;
 use crate::crypto::Random;
@@ -60,7 +61,7 @@ pub enum Ciphering {
     /// RFC 3602.
     Cbc(Box<AnyAes>),
     /// RFC 3686: key and nonce.
-    Ctr(Box<AnyAes>, [u8; 4]),
+    Ctr(Box<AnyAes>, Zeroizing<[u8; 4]>),
 }
 
 /// Keeps the enum of key sizes to this file.
@@ -76,8 +77,8 @@ impl Ciphering {
             }
             Cipher::AesCbc => Ciphering::Cbc(Box::new(AnyAes(Aes::new(key)))),
             Cipher::AesCtr => {
-                let nonce = salt.try_into().expect("the table has the length");
-                Ciphering::Ctr(Box::new(AnyAes(Aes::new(key))), nonce)
+                let nonce: [u8; 4] = salt.try_into().expect("the table has the length");
+                Ciphering::Ctr(Box::new(AnyAes(Aes::new(key))), nonce.into())
             }
             _ => Ciphering::Null,
         }
@@ -140,7 +141,7 @@ fn ctr_apply(aes: &Aes, nonce: &[u8; 4], iv: &[u8], text: &mut [u8]) {
 /// A cipher that authenticates as well.
 pub struct Combined {
     keyed: Aead,
-    salt: [u8; 4],
+    salt: Zeroizing<[u8; 4]>,
     salt_octets: usize,
 }
 
@@ -168,7 +169,7 @@ impl Combined {
     /// Of keying material as long as the row says.
     pub fn new(row: &CipherRow, material: &[u8]) -> Combined {
         let (key, given) = material.split_at(row.key - row.salt);
-        let mut salt = [0; 4];
+        let mut salt = Zeroizing::new([0; 4]);
         salt[..row.salt].copy_from_slice(given);
         let keyed = match (Quick::new(row, key), row.cipher) {
             (Some(quick), _) => Aead::Quick(quick),
@@ -323,20 +324,21 @@ fn gmac(key: &Aead, nonce: &[u8; 12], covered: &[&[u8]]) -> [u8; TAG_OCTETS] {
 /// AES-GMAC by itself, of AH (RFC 4543 section 4): key and salt.
 pub struct GmacKey {
     keyed: Aead,
-    salt: [u8; 4],
+    salt: Zeroizing<[u8; 4]>,
 }
 
 impl GmacKey {
     /// The last four octets are the salt.
     pub fn new(material: &[u8]) -> GmacKey {
         let (key, salt) = material.split_at(material.len() - 4);
-        GmacKey { keyed: Aead::gcm(key), salt: salt.try_into().expect("four octets") }
+        let salt: [u8; 4] = salt.try_into().expect("four octets");
+        GmacKey { keyed: Aead::gcm(key), salt: salt.into() }
     }
 
     /// The tag under this IV.
     pub fn tag(&self, initial: &[u8; 8], covered: &[&[u8]]) -> [u8; TAG_OCTETS] {
         let mut nonce = [0; 12];
-        nonce[..4].copy_from_slice(&self.salt);
+        nonce[..4].copy_from_slice(self.salt.as_ref());
         nonce[4..].copy_from_slice(initial);
         gmac(&self.keyed, &nonce, covered)
     }

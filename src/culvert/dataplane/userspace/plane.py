@@ -324,12 +324,14 @@ class UserspacePlane:
 
     def _repair(self, events: Events) -> None:
         try:
-            if events.steering:
-                self._repair_steering()
-            if events.host:
-                self._repair_host()
-            self._repair_process()
-            self._host.reflect()  # Nothing is heard of that, and it keeps what is in the clear from leaving.
+            with ExitStack() as whatever:
+                # Nothing is heard of that, and it keeps what is in the clear from leaving.
+                whatever.callback(self._host.reflect)
+                if events.steering:
+                    self._repair_steering()
+                if events.host:
+                    self._repair_host()
+                self._repair_process()
         except Exception as error:
             # Whatever it is, the next tick tries again; to end here would end all repairs.
             complaint = f"a repair failed and will be tried again: {error}"

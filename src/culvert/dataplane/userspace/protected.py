@@ -3,10 +3,10 @@
 Selectors are grouped by *shape* (prefix lengths, and which of protocol and ports are given): within one shape two
 address prefixes are equal or disjoint. One shape is one set and one rule. Without ports the rule masks the packet's
 addresses and asks a hash table, so a hundred thousand selectors of the usual few shapes cost what ten do. Ports are
-ranges, which only a set of intervals holds: a packet looks at a bit of each of its elements, and it refuses elements
-that overlap partly. So ports of selectors that are equal in everything else are cut at each other's edges: these too are
-equal or disjoint. Type and code of ICMP stand where a source port does, so they are looked up as one: type times 256 plus
-code.
+ranges, which only a set of intervals holds: a packet looks at a bit of each of its elements, and it refuses
+elements that overlap partly. So ports of selectors that are equal in everything else are cut at each other's edges:
+these too are equal or disjoint. Type and code of ICMP stand where a source port does, so they are looked up as one:
+type times 256 plus code.
 """
 
 from collections import defaultdict

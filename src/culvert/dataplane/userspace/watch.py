@@ -28,8 +28,8 @@ SETTING_GROUPS = 1 << 23 | 1 << 24
 ROUTE_KINDS = (24, 25)
 """RTM_NEWROUTE and RTM_DELROUTE. A routing daemon makes many; those of small tables are nothing that we put right."""
 RTM_TABLE = 4
-RT_TABLE_COMPAT = 252
-"""What stands there for a table whose number takes more than an octet, as ours does."""
+RT_TABLE_COMPAT = bytes((252,))
+"""What stands there for a table whose number takes more than an octet, as ours does (and others' may)."""
 NFTABLES_GROUPS = 0x40
 NFNL_SUBSYS_NFTABLES = 10
 NFT_MSG_NEWGEN = 15
@@ -117,7 +117,10 @@ class Watch:
             except OSError:
                 heard = True
                 continue
-            heard |= any(kind not in ROUTE_KINDS or body[RTM_TABLE] == RT_TABLE_COMPAT for kind, body in _split(octets))
+            heard |= any(
+                kind not in ROUTE_KINDS or body[RTM_TABLE : RTM_TABLE + 1] == RT_TABLE_COMPAT
+                for kind, body in _split(octets)
+            )
 
     def _foreign_steering(self) -> bool:
         touched = foreign = overrun = False
