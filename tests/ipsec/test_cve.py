@@ -217,6 +217,16 @@ def test_sequence_numbers_do_not_wrap_cve_2019_5613(sa: dict[str, Any]) -> None:
         assert dropped(there.inbound(early, NOW)).reason is Reason.REPLAY
 
 
+def test_an_sa_that_is_bundled_with_itself_does_not_wrap_either() -> None:
+    """It takes two numbers for each packet, and has one left for the second."""
+    own = make_sa(Direction.OUT, protocol=Protocol.AH, mode=Mode.TRANSPORT)
+    here = gateway_of(own, sequence=2**32 - 4, policies=False)
+    here.add_policy(make_policy(Direction.OUT, protocol=Protocol.AH, mode=Mode.TRANSPORT, bundle_ah=True))
+    sent(here.outbound(end_to_end(4), NOW))
+    assert dropped(here.outbound(end_to_end(4), NOW)).reason is Reason.SEQUENCE_EXHAUSTED
+    assert next(iter(here.sadb)).sequence == 2**32 - 1
+
+
 # Extended sequence numbers (CVE-2026-46193)
 
 

@@ -241,6 +241,9 @@ class Outgoing:
         if sa.encapsulation:
             body = udp.wrap(sa.encapsulation, sa.source.packed, sa.destination.packed, body)
         if bundled:
+            if bundled is record and (reason := record.out_of_numbers()):
+                # An AH SA whose policy bundles it with itself, and the number that it took a moment ago was the last.
+                return reason
             bundled.sequence += 1
             signed = bundled.sealer.seal(header, bundled.sequence, protocol, body)
             return signed if isinstance(signed, Reason) else header + signed
