@@ -6,12 +6,21 @@ from pathlib import Path
 
 import pytest
 
+from culvert.dataplane.userspace import program
 from tests.dataplane.topology import Gateway, Namespace, Wan
 
 
 def _demand_root() -> None:
     if os.geteuid() != 0:
         pytest.fail("this test makes network namespaces: run it as root", pytrace=False)
+
+
+@pytest.fixture
+def native_engine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is started has the native engine, which is built where there is a cargo."""
+    if not program.native_path().exists():
+        pytest.skip("no native engine in this environment")
+    monkeypatch.setenv(program.CHOICE, program.NATIVE)
 
 
 @pytest.fixture

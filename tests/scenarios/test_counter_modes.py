@@ -81,9 +81,8 @@ def load(sites: Sites) -> Iterator[None]:
 
 def kill(sites: Sites, round_number: int) -> None:
     """By turns the packet process, the daemon, and both."""
-    victim = sites.tmm("a")
-    assert victim is not None
-    daemon = sites.lab.daemon("a")
+    victim, daemon = sites.tmm("a"), sites.lab.daemon("a")
+    assert victim is not None, f"no packet process in round {round_number}:\n{daemon.log_tail(30)}"
     with_daemon, with_process = round_number % 3 > 0, round_number % 3 != 1
     if with_daemon:
         assert daemon.pid is not None

@@ -10,11 +10,10 @@ from typing import Any
 
 import pytest
 
-from culvert.dataplane.userspace import program
 from culvert.ipsec.drops import Reason
 from tests.dataplane.topology import Wan, wait_until
 
-pytestmark = pytest.mark.network
+pytestmark = [pytest.mark.network, pytest.mark.usefixtures("native_engine")]
 
 FIRST, SECOND = "10.2.0.5", "10.2.0.6"
 SPIS = (1000, 1100)
@@ -25,13 +24,6 @@ SITE = (
     f"selector(IN, '{SECOND}/32', NET4['a'], order=0)], "
     "sa={'encapsulation': UdpPorts(), 'reqid': 9}, policy={'reqid': 9})]"
 )
-
-
-@pytest.fixture(autouse=True)
-def native(monkeypatch: pytest.MonkeyPatch) -> None:
-    if not program.native_path().exists():
-        pytest.skip("no native engine in this environment")
-    monkeypatch.setenv(program.CHOICE, program.NATIVE)
 
 
 @contextmanager

@@ -18,7 +18,7 @@ from culvert.ipsec.drops import Reason
 from tests.dataplane.topology import Namespace, Wan, sniffing, wait_until
 from tests.dataplane.traffic import datagram_arrives, transfers
 
-pytestmark = pytest.mark.network
+pytestmark = [pytest.mark.network, pytest.mark.usefixtures("native_engine")]
 
 SERVER4 = "10.2.0.5"
 FLOWS = 12
@@ -29,13 +29,6 @@ GCM = (
     "shaped(site(side), sa={'cipher': 'aes-gcm128', 'cipher_key': Secret(b'k' * 20), 'auth': 'none', "
     "'auth_key': Secret(b'')})"
 )
-
-
-@pytest.fixture(autouse=True)
-def native(monkeypatch: pytest.MonkeyPatch) -> None:
-    if not program.native_path().exists():
-        pytest.skip("no native engine in this environment")
-    monkeypatch.setenv(program.CHOICE, program.NATIVE)
 
 
 @pytest.fixture(params=[2, 4])
