@@ -101,11 +101,14 @@ def _signal(pid: int, number: signal.Signals) -> None:
 
 
 def _runs(pid: int) -> bool:
-    """A process that ended but was not yet waited for does not run; if it is our own child, it is waited for."""
+    """A process that ended but was not yet waited for does not run; if it is our own child, it is waited for.
+
+    It is a zombie as soon as its first thread has ended. While others still end, its sockets and locks are held.
+    """
     with contextlib.suppress(ChildProcessError):
         os.waitpid(pid, os.WNOHANG)
     fields = _stat(pid)
-    return bool(fields) and fields[0] != "Z"
+    return bool(fields) and (fields[0] != "Z" or int(fields[17]) > 1)
 
 
 def parent(pid: int) -> int:
