@@ -12,10 +12,13 @@ rules. The order of the questions matters and is the same in every chain:
 
 At the last hook two more: what an outbound selector protects may leave through the TUN only, and what would have to
 come back protected may not leave in clear either: an outbound selector with a mistake in it must not leak.
+
+Every packet pays for each rule that it passes, twice for its clear and its protected form. So a chain first asks what
+lets most packets go (a mark, the protocol), and the rest by one look at the protocol instead of a rule for each.
 """
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from culvert.change import Address, Forwarder
@@ -27,9 +30,9 @@ from culvert.ipsec.sa import Direction
 from culvert.ipsec.selector import IPNetwork, Selector
 from culvert.ipsec.spd import Policy
 
-IPSEC = "meta l4proto { 50, 51, 108 }"
+IPSEC_PROTOCOLS = (50, 51, 108)
 IKE_PORTS = frozenset((500, 4500))
-IKE = "udp dport { 500, 4500 }"
+KNOWN = "ct state vmap { established : jump known, related : accept }"
 PORT_PROTOCOLS = "meta l4proto { 6, 17, 33, 132, 136 }"
 """`th dport` reads any octets behind the IP header, so only protocols with ports may get there."""
 NEIGHBOUR_DISCOVERY = "icmpv6 type 133-137 ip6 hoplimit 255 accept"
@@ -54,8 +57,7 @@ class Steering:
     @property
     def arriving_udp(self) -> str:
         """What is in UDP for our IPsec, or for an IKE daemon."""
-        ports = ", ".join(map(str, sorted(IKE_PORTS | self.udp_ports)))
-        return f"udp dport {{ {ports} }}"
+        return _udp(IKE_PORTS | self.udp_ports)
 
 
 def reason_counter(reason: Reason) -> str:
@@ -83,13 +85,19 @@ def render(steering: Steering) -> Ruleset:
             "stop_leak": [f"{each.match} {_drop(Reason.LEAK_STOPPED)}" for each in outbound],
             "stop_clear": [f"{each.match} {_drop(Reason.CLEAR_INBOUND)}" for each in inbound],
             "stop_half": [f"{each.match} {_drop(Reason.HALF_PROTECTED)}" for each in returning],
+            "discovery": [NEIGHBOUR_DISCOVERY],
             "own_ipsec": list(_own_ipsec()),
+            "own_ike": [f"{_udp(IKE_PORTS)} goto own_ipsec"],
+            "arriving_udp": [f"{steering.arriving_udp} accept"],
+            "arriving_icmp": [NEIGHBOUR_DISCOVERY, *_complaints(steering)],
             "arriving": list(_arriving(steering)),
+            "unwrapped": list(_unwrapped()),
             "prerouting": [_hook("filter hook prerouting priority mangle"), *_prerouting(steering)],
             "output": [_hook("route hook output priority mangle"), *_output(steering)],
             "postrouting": [_hook("filter hook postrouting priority mangle"), *_postrouting(steering)],
+            "known": ["ct direction reply accept"],
             "forward": [_hook("filter hook forward priority filter"), *_forward(steering)],
-            "guard": list(_guard(steering)),
+            "guard": list(_guard()),
             "input": [_hook("filter hook input priority filter"), *_input(steering)],
         },
     )
@@ -159,30 +167,47 @@ def _names(links: Iterable[str]) -> str:
     return f"{{ {quoted} }}"
 
 
+def _udp(ports: Iterable[int]) -> str:
+    return f"udp dport {{ {', '.join(map(str, sorted(ports)))} }}"
+
+
+def _by_protocol(verdicts: Mapping[int, str], *, ipsec: str) -> str:
+    """One look at the protocol: what becomes of it; of others nothing."""
+    every = {**verdicts, **dict.fromkeys(IPSEC_PROTOCOLS, ipsec)}
+    return f"meta l4proto vmap {{ {', '.join(f'{number} : {every[number]}' for number in sorted(every))} }}"
+
+
 def _own_ipsec() -> Iterator[str]:
     """The IPsec and IKE of this host's other programs; the packet process's own has a mark."""
     for family, version in (("ip", 4), ("ip6", 6)):
-        between = f"{family} saddr . {family} daddr @tunnels{version}"
-        yield f"{between} {IPSEC} accept"
-        yield f"{between} {IKE} accept"
+        yield f"{family} saddr . {family} daddr @tunnels{version} accept"
+
+
+def _leaving() -> str:
+    """IPsec and IKE of others here, and neighbour discovery."""
+    return _by_protocol({17: "jump own_ike", 58: "jump discovery"}, ipsec="jump own_ipsec")
 
 
 def _prerouting(steering: Steering) -> Iterator[str]:
-    yield 'iifname "lo" accept'
-    yield f'iifname "{steering.tun}" meta mark set {marks.UNWRAPPED}'
+    yield 'iif "lo" accept'
+    yield f'iifname "{steering.tun}" goto unwrapped'
     yield "fib daddr type local goto arriving"
     yield NEIGHBOUR_DISCOVERY
-    yield f'iifname "{steering.tun}" goto protect_own'
     yield "jump protect"
     if steering.links:
         yield f"iifname {_names(steering.links)} goto stop_clear"
 
 
-def _arriving(steering: Steering) -> Iterator[str]:
-    yield f"{IPSEC} accept"
-    yield f"{steering.arriving_udp} accept"
+def _unwrapped() -> Iterator[str]:
+    yield f"meta mark set {marks.UNWRAPPED}"
+    yield "fib daddr type local goto arriving"
     yield NEIGHBOUR_DISCOVERY
-    yield from _complaints(steering)
+    yield "goto protect_own"
+
+
+def _arriving(steering: Steering) -> Iterator[str]:
+    icmp = "jump arriving_icmp"
+    yield _by_protocol({1: icmp, 17: "jump arriving_udp", 58: icmp}, ipsec="accept")
     if steering.links:
         yield f"iifname {_names(steering.links)} goto stop_clear"
 
@@ -207,18 +232,16 @@ def _output(steering: Steering) -> Iterator[str]:
     # The kernel greets every new link with group membership reports; behind the TUN nobody is there to hear them.
     yield f'oifname "{steering.tun}" ip6 daddr ff02::/16 drop'
     yield f'oifname "{steering.tun}" ip daddr 224.0.0.0/24 drop'
-    yield 'oifname "lo" accept'
+    yield 'oif "lo" accept'
     yield "fib daddr type local accept"
-    yield NEIGHBOUR_DISCOVERY
-    yield "jump own_ipsec"
+    yield _leaving()
     yield "jump protect_own"
 
 
 def _postrouting(steering: Steering) -> Iterator[str]:
-    yield f"oifname {_names(('lo', steering.tun))} accept"
     yield f"meta mark {marks.OWN} accept"
-    yield NEIGHBOUR_DISCOVERY
-    yield "jump own_ipsec"
+    yield f"oifname {_names(('lo', steering.tun))} accept"
+    yield _leaving()
     yield "jump stop_leak"
     yield "jump stop_half"
 
@@ -227,8 +250,7 @@ def _forward(steering: Steering) -> Iterator[str]:
     yield f"iifname != {_names((*steering.links, steering.tun))} accept"
     # Only the answer is taken on trust. So a connection ends when the forwarder that allowed it is removed,
     # and a forwarder's counter sees every packet of the direction that it allows.
-    yield "ct state established ct direction reply accept"
-    yield "ct state related accept"
+    yield KNOWN
     for forwarder in steering.forwarders:
         if forwarder.links == ():
             # It listens nowhere, and nftables refuses an empty set of names.
@@ -259,17 +281,15 @@ def _side(field: str, network: IPNetwork) -> list[str]:
 
 
 def _input(steering: Steering) -> Iterator[str]:
+    # What no address of ours refuses; first, since of what arrives protected nothing else has to be known.
+    yield _by_protocol({1: "accept", 17: "jump arriving_udp", 58: "accept"}, ipsec="accept")
     yield f"iifname != {_names((*steering.links, steering.tun))} accept"
     yield "ip daddr @own4 goto guard"
     yield "ip6 daddr @own6 goto guard"
 
 
-def _guard(steering: Steering) -> Iterator[str]:
-    yield "ct state established ct direction reply accept"
-    yield "ct state related accept"
-    yield "meta l4proto { 1, 58 } accept"
-    yield f"{IPSEC} accept"
-    yield f"{steering.arriving_udp} accept"
+def _guard() -> Iterator[str]:
+    yield KNOWN
     for family, version in (("ip", 4), ("ip6", 6)):
         yield f"{family} daddr @open{version} accept"
         yield f"{family} daddr . meta l4proto @protocols{version} accept"
