@@ -48,9 +48,9 @@ Piece = tuple[str, int, int]
 """Pair, seed, packets."""
 
 
-def pieces_of(pair: str, packets: int, ledger: Ledger) -> Iterator[Piece]:
-    """What is left to do."""
-    left, seed, done = packets - ledger.packets(pair), 0, ledger.done.get(pair, {})
+def pieces_of(pair: str, packets: int, ledger: Ledger, first: int = 0) -> Iterator[Piece]:
+    """What is left to do, of seeds from `first` on."""
+    left, seed, done = packets - ledger.packets(pair), first, ledger.done.get(pair, {})
     while left > 0:
         if seed not in done:
             most = min(left, PIECE_PACKETS)
@@ -59,9 +59,9 @@ def pieces_of(pair: str, packets: int, ledger: Ledger) -> Iterator[Piece]:
         seed += 1
 
 
-def pieces(pairs: list[str], packets: int, ledger: Ledger) -> Iterator[Piece]:
+def pieces(pairs: list[str], packets: int, ledger: Ledger, first: int = 0) -> Iterator[Piece]:
     """In turns, so that a run that is stopped has looked at all pairs alike."""
-    by_pair = [pieces_of(pair, packets, ledger) for pair in pairs]
+    by_pair = [pieces_of(pair, packets, ledger, first) for pair in pairs]
     return (piece for piece in chain.from_iterable(zip_longest(*by_pair)) if piece)
 
 
@@ -144,11 +144,11 @@ def never_met(pairs: list[str], ledger: Ledger) -> list[str]:
     return [word for word in REACHABLE if not words[word]]
 
 
-def compare(pairs: list[str], packets: int, jobs: int, ledger: Ledger) -> int:
+def compare(pairs: list[str], packets: int, jobs: int, ledger: Ledger, first: int = 0) -> int:
     """Ends at the first difference."""
     progress = Progress(packets * len(pairs), sum(min(packets, ledger.packets(pair)) for pair in pairs))
     print(f"  {len(pairs)} pairs, {packets:,} packets each, through {', '.join(ENGINES)}", flush=True)
-    for outcome in outcomes(pieces(pairs, packets, ledger), jobs):
+    for outcome in outcomes(pieces(pairs, packets, ledger, first), jobs):
         if outcome.difference:
             return _report(outcome, ledger.path.parent)
         ledger.write(outcome)
@@ -177,6 +177,7 @@ def main() -> int:
     parser.add_argument("--pair", action="append", choices=PAIRS, metavar="NAME", help="only this one; repeatable")
     parser.add_argument("--list", action="store_true", help="the names of the pairs")
     parser.add_argument("--seed", type=int, help="only the piece of this seed, as a difference was reported")
+    parser.add_argument("--from", type=int, default=0, dest="first", metavar="SEED", help="pieces of this seed and later")
     parser.add_argument("--fresh", action="store_true", help="forget what was done")
     options = parser.parse_args()
     pairs = options.pair or list(PAIRS)
@@ -190,7 +191,7 @@ def main() -> int:
         ledger = Ledger(LEDGER.with_name("short.jsonl"), fresh=True)
         return compare(pairs, SHORT_PACKETS, options.jobs, ledger)
     try:
-        return compare(pairs, options.packets, options.jobs, Ledger(fresh=options.fresh))
+        return compare(pairs, options.packets, options.jobs, Ledger(fresh=options.fresh), options.first)
     except KeyboardInterrupt:
         print("\n  stopped; the same words go on from here")
         return 130
