@@ -177,7 +177,7 @@ def main() -> int:
     parser.add_argument("--pair", action="append", choices=PAIRS, metavar="NAME", help="only this one; repeatable")
     parser.add_argument("--list", action="store_true", help="the names of the pairs")
     parser.add_argument("--seed", type=int, help="only the piece of this seed, as a difference was reported")
-    parser.add_argument("--from", type=int, default=0, dest="first", metavar="SEED", help="pieces of this seed and later")
+    parser.add_argument("--from", type=int, default=0, dest="first", metavar="SEED", help="pieces of it and later")
     parser.add_argument("--fresh", action="store_true", help="forget what was done")
     options = parser.parse_args()
     pairs = options.pair or list(PAIRS)
