@@ -91,6 +91,11 @@ def test_text_is_as_agreed() -> None:
     assert text_of(render(FULL)) == GOLDEN.read_text()
 
 
+def test_no_verdict_is_in_a_map() -> None:
+    # Its elements go before packets do that are in front of it: they would miss the verdict while rules are replaced.
+    assert "vmap" not in text_of(render(FULL))
+
+
 @pytest.mark.network
 def test_kernel_takes_it_and_counts_on(namespace: Namespace) -> None:
     namespace.inside(lambda: load(FULL))
@@ -109,7 +114,7 @@ def test_kernel_takes_it_and_counts_on(namespace: Namespace) -> None:
 def test_ports_of_esp_in_udp_are_open() -> None:
     text = text_of(render(replace(FULL, udp_ports=frozenset({4500, 5000}))))
     assert text.count("udp dport { 500, 4500, 5000 } accept") == 1
-    assert text.count("17 : jump arriving_udp") == 2
+    assert text.count("meta l4proto 17 jump arriving_udp") == text.count("meta l4proto 17 goto arriving_udp") == 1
     assert "icmp type 3 icmp code 4 @th,136,8 17 @th,224,16 { 4500, 5000 } accept" in text
     # What another program sends to such a port is no IPsec of ours, which has a mark.
     assert "udp dport { 500, 4500 } goto own_ipsec" in text

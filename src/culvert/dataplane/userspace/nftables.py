@@ -9,6 +9,9 @@ so lets some packets pass by every rule: in clear. Hence three transactions:
 2. all rules change, from those that look into the old sets to those that look into the new ones;
 3. the old sets go.
 
+What stands in the rules themselves changes with them: a set `{ 50, 51 }` is looked into as long as its rule is. A map
+with verdicts isn't: its elements go when its rule does, while packets are in front of it. So there are none.
+
 A set's name ends with a hash of what is in it, so what stays the same isn't loaded again. Counters stay. Where another
 program had its hands in, or before us somebody else, nothing that is there is trusted: all sets come anew.
 """

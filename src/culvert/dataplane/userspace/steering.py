@@ -14,11 +14,11 @@ At the last hook two more: what an outbound selector protects may leave through 
 come back protected may not leave in clear either: an outbound selector with a mistake in it must not leak.
 
 Every packet pays for each rule that it passes, twice for its clear and its protected form. So a chain first asks what
-lets most packets go (a mark, the protocol), and the rest by one look at the protocol instead of a rule for each.
+lets most packets go (a mark, the protocol), and by one look at the protocol whether the rest is worth a rule for each.
 """
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from culvert.change import Address, Forwarder
@@ -32,7 +32,9 @@ from culvert.ipsec.spd import Policy
 
 IPSEC_PROTOCOLS = (50, 51, 108)
 IKE_PORTS = frozenset((500, 4500))
-KNOWN = "ct state vmap { established : jump known, related : accept }"
+LEAVING = ("meta l4proto 58 goto discovery", "meta l4proto 17 goto own_ike", "goto own_ipsec")
+"""IPsec and IKE of others here, and neighbour discovery."""
+KNOWN = "ct state { established, related } jump known"
 PORT_PROTOCOLS = "meta l4proto { 6, 17, 33, 132, 136 }"
 """`th dport` reads any octets behind the IP header, so only protocols with ports may get there."""
 NEIGHBOUR_DISCOVERY = "icmpv6 type 133-137 ip6 hoplimit 255 accept"
@@ -90,12 +92,14 @@ def render(steering: Steering) -> Ruleset:
             "own_ike": [f"{_udp(IKE_PORTS)} goto own_ipsec"],
             "arriving_udp": [f"{steering.arriving_udp} accept"],
             "arriving_icmp": [NEIGHBOUR_DISCOVERY, *_complaints(steering)],
+            "arriving_protocols": [f"{_protocols()} accept", "meta l4proto 17 goto arriving_udp", "goto arriving_icmp"],
             "arriving": list(_arriving(steering)),
+            "leaving": list(LEAVING),
             "unwrapped": list(_unwrapped()),
             "prerouting": [_hook("filter hook prerouting priority mangle"), *_prerouting(steering)],
             "output": [_hook("route hook output priority mangle"), *_output(steering)],
             "postrouting": [_hook("filter hook postrouting priority mangle"), *_postrouting(steering)],
-            "known": ["ct direction reply accept"],
+            "known": ["ct direction reply accept", "ct state related accept"],
             "forward": [_hook("filter hook forward priority filter"), *_forward(steering)],
             "guard": list(_guard()),
             "input": [_hook("filter hook input priority filter"), *_input(steering)],
@@ -171,10 +175,9 @@ def _udp(ports: Iterable[int]) -> str:
     return f"udp dport {{ {', '.join(map(str, sorted(ports)))} }}"
 
 
-def _by_protocol(verdicts: Mapping[int, str], *, ipsec: str) -> str:
-    """One look at the protocol: what becomes of it; of others nothing."""
-    every = {**verdicts, **dict.fromkeys(IPSEC_PROTOCOLS, ipsec)}
-    return f"meta l4proto vmap {{ {', '.join(f'{number} : {every[number]}' for number in sorted(every))} }}"
+def _protocols(*others: int) -> str:
+    """IPsec and these. A set, and not a map with verdicts: see `nftables`."""
+    return f"meta l4proto {{ {', '.join(map(str, sorted((*IPSEC_PROTOCOLS, *others))))} }}"
 
 
 def _own_ipsec() -> Iterator[str]:
@@ -183,13 +186,9 @@ def _own_ipsec() -> Iterator[str]:
         yield f"{family} saddr . {family} daddr @tunnels{version} accept"
 
 
-def _leaving() -> str:
-    """IPsec and IKE of others here, and neighbour discovery."""
-    return _by_protocol({17: "jump own_ike", 58: "jump discovery"}, ipsec="jump own_ipsec")
-
-
 def _prerouting(steering: Steering) -> Iterator[str]:
-    yield 'iif "lo" accept'
+    # The loopback device, whatever its name.
+    yield "iif 1 accept"
     yield f'iifname "{steering.tun}" goto unwrapped'
     yield "fib daddr type local goto arriving"
     yield NEIGHBOUR_DISCOVERY
@@ -206,8 +205,7 @@ def _unwrapped() -> Iterator[str]:
 
 
 def _arriving(steering: Steering) -> Iterator[str]:
-    icmp = "jump arriving_icmp"
-    yield _by_protocol({1: icmp, 17: "jump arriving_udp", 58: icmp}, ipsec="accept")
+    yield f"{_protocols(1, 17, 58)} jump arriving_protocols"
     if steering.links:
         yield f"iifname {_names(steering.links)} goto stop_clear"
 
@@ -232,16 +230,16 @@ def _output(steering: Steering) -> Iterator[str]:
     # The kernel greets every new link with group membership reports; behind the TUN nobody is there to hear them.
     yield f'oifname "{steering.tun}" ip6 daddr ff02::/16 drop'
     yield f'oifname "{steering.tun}" ip daddr 224.0.0.0/24 drop'
-    yield 'oif "lo" accept'
+    yield "oif 1 accept"
     yield "fib daddr type local accept"
-    yield _leaving()
+    yield f"{_protocols(17, 58)} jump leaving"
     yield "jump protect_own"
 
 
 def _postrouting(steering: Steering) -> Iterator[str]:
     yield f"meta mark {marks.OWN} accept"
     yield f"oifname {_names(('lo', steering.tun))} accept"
-    yield _leaving()
+    yield f"{_protocols(17, 58)} jump leaving"
     yield "jump stop_leak"
     yield "jump stop_half"
 
@@ -282,7 +280,8 @@ def _side(field: str, network: IPNetwork) -> list[str]:
 
 def _input(steering: Steering) -> Iterator[str]:
     # What no address of ours refuses; first, since of what arrives protected nothing else has to be known.
-    yield _by_protocol({1: "accept", 17: "jump arriving_udp", 58: "accept"}, ipsec="accept")
+    yield f"{_protocols(1, 58)} accept"
+    yield "meta l4proto 17 jump arriving_udp"
     yield f"iifname != {_names((*steering.links, steering.tun))} accept"
     yield "ip daddr @own4 goto guard"
     yield "ip6 daddr @own6 goto guard"
