@@ -13,6 +13,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
+use crate::io::tell;
 use crate::shift::Shift;
 use crate::worker::Worker;
 
@@ -69,7 +70,7 @@ impl Crew {
             begun.send(()).unwrap_or(());
             let ended = catch_unwind(AssertUnwindSafe(|| work(shift, &own, &gate)));
             // Its doors would be nobody's. The parent starts a whole process again.
-            eprintln!("the thread of a worker ended: {:?}", ended.map_err(|_| "a mistake"));
+            tell(format_args!("the thread of a worker ended: {:?}", ended.map_err(|_| "a mistake")));
             exit(1);
         })?;
         self.others.push(worker);

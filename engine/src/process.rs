@@ -165,6 +165,7 @@ impl Process {
         if self.configured && !self.ended {
             self.crew.go_on();
         }
+        self.worker.wait_for_new_ones();
         self.answer(&control::emit(&reply), &[])
     }
 

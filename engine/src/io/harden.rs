@@ -133,7 +133,7 @@ fn keep_heaps() -> io::Result<()> {
 fn confine() -> io::Result<()> {
     keep_heaps()?;
     // The usual words about a mistake may want to read the program's file, for a backtrace.
-    panic::set_hook(Box::new(|mistake| eprintln!("{mistake}")));
+    panic::set_hook(Box::new(|mistake| super::tell(mistake)));
     let filter = filter().map_err(io::Error::other)?;
     seccompiler::apply_filter_all_threads(&filter).map_err(io::Error::other)
 }

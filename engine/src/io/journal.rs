@@ -3,14 +3,14 @@
 //! What is asked for while it waits for the disk goes into its next write together, so the disk is asked a few times a
 //! second at most, however many SAs there are. Format: see `culvert.dataplane.userspace.leases`.
 
-use std::collections::HashMap;
 use std::io;
 use std::os::fd::RawFd;
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::io::tell;
 use crate::tables::leases::Lease;
 use crate::worker::now;
 
@@ -19,8 +19,11 @@ const MAGIC: [u8; 4] = *b"CLJ1";
 const BLOCK: u8 = 1;
 const EDGE: u8 = 2;
 const TRIED_AGAIN: Duration = Duration::from_millis(200);
-/// A block that lasted less is followed by a larger one.
-const QUICK: Duration = Duration::from_secs(2);
+/// A disk that takes longer hangs.
+const STUCK: Duration = Duration::from_secs(1);
+/// So long new SAs wait for their first blocks. On a slower disk their first packets find no number.
+const FIRST_BLOCK: Duration = Duration::from_millis(200);
+const NAP: Duration = Duration::from_micros(200);
 
 /// A record of 64 octets.
 fn record(kind: u8, name: &[u8; 16], owner: &[u8; 16], number: u64, when: f64) -> [u8; RECORD_OCTETS] {
@@ -36,25 +39,31 @@ fn record(kind: u8, name: &[u8; 16], owner: &[u8; 16], number: u64, when: f64) -
     octets
 }
 
-/// The file, which the parent has opened for appending. One writes at a time.
-#[derive(Clone)]
+/// The file, which the parent has opened for appending.
 struct File {
     fd: RawFd,
-    turn: Arc<Mutex<()>>,
 }
 
 impl File {
     /// All of it on the disk, or none of it in the file.
     fn append(&self, octets: &[u8]) -> io::Result<()> {
-        let _turn = self.turn.lock();
-        let before = self.octets()?;
         let result = self.write(octets);
         if result.is_err() {
-            // What is there only in part would move everything behind it out of step.
-            // SAFETY: no pointers.
-            unsafe { libc::ftruncate(self.fd, before) };
+            self.cut_torn();
         }
         result
+    }
+
+    /// What is there only in part would move everything behind it out of step. Whole records stay: they only say what
+    /// may have been used, and somebody may have read them.
+    fn cut_torn(&self) {
+        if let Ok(end) = self.octets() {
+            let torn = end % RECORD_OCTETS as i64;
+            if torn != 0 {
+                // SAFETY: no pointers.
+                unsafe { libc::ftruncate(self.fd, end - torn) };
+            }
+        }
     }
 
     fn octets(&self) -> io::Result<i64> {
@@ -88,26 +97,32 @@ enum Wish {
 /// The way to the writer.
 #[derive(Clone)]
 pub struct Journal {
-    file: Option<File>,
     wishes: Option<Sender<Wish>>,
+    /// Since when the thread waits for the disk.
+    waits: Arc<Mutex<Option<Instant>>>,
 }
 
 impl Journal {
     /// Without a descriptor there is no journal: every wish is refused.
     pub fn new(fd: Option<RawFd>) -> io::Result<Journal> {
-        let Some(fd) = fd else { return Ok(Journal { file: None, wishes: None }) };
+        let waits = Arc::default();
+        let Some(fd) = fd else { return Ok(Journal { wishes: None, waits }) };
         let (wishes, asked) = channel();
-        let file = File { fd, turn: Arc::default() };
-        let writers = file.clone();
+        let mut writer = Writer { file: File { fd }, refused: Vec::new(), waits: waits.clone() };
         let (begun, begins) = channel();
         thread::Builder::new().name("journal".into()).spawn(move || {
             // A send that fails has nobody to wait for it.
             begun.send(()).unwrap_or(());
-            write_wishes(&writers, &asked);
+            writer.write_wishes(&asked);
         })?;
         // What a thread asks of the kernel at its start is not what it may ask later: see `harden::confine`.
         begins.recv().map_err(io::Error::other)?;
-        Ok(Journal { file: Some(file), wishes: Some(wishes) })
+        Ok(Journal { wishes: Some(wishes), waits })
+    }
+
+    /// Whether there is one.
+    pub fn is_there(&self) -> bool {
+        self.wishes.is_some()
     }
 
     /// Ask for a further block in time.
@@ -117,14 +132,18 @@ impl Journal {
         }
     }
 
-    /// Blocks for all of these, at once: before an SA's first packet.
-    pub fn extend_now(&self, leases: &[(Arc<Lease>, u64)]) -> io::Result<()> {
-        let Some(file) = &self.file else {
-            leases.iter().for_each(|(lease, _)| lease.refuse());
-            return Ok(());
-        };
-        let wishes = leases.iter().map(|(lease, number)| Wish::Block(lease.clone(), *number)).collect();
-        grant(file, wishes, &mut HashMap::new())
+    /// Whether the disk doesn't answer at all. Who may go on without it doesn't wait.
+    pub fn is_stuck(&self) -> bool {
+        let waits = self.waits.lock().unwrap_or_else(PoisonError::into_inner);
+        waits.is_some_and(|since| since.elapsed() > STUCK)
+    }
+
+    /// Wait until each of these was granted or refused, but not for long.
+    pub fn wait_for(leases: &[Arc<Lease>]) {
+        let until = Instant::now() + FIRST_BLOCK;
+        while leases.iter().any(|lease| lease.is_asked()) && Instant::now() < until {
+            thread::sleep(NAP);
+        }
     }
 
     /// Save where a replay window stands.
@@ -137,49 +156,65 @@ impl Journal {
     }
 }
 
-type Granted = HashMap<[u8; 16], Instant>;
-
-fn write_wishes(file: &File, asked: &Receiver<Wish>) {
-    let mut granted = Granted::new();
-    let mut trouble = String::new();
-    while let Ok(first) = asked.recv() {
-        let wishes: Vec<Wish> = std::iter::once(first).chain(asked.try_iter()).collect();
-        let sentence = grant(file, wishes, &mut granted).err().map_or(String::new(), |error| error.to_string());
-        if !sentence.is_empty() {
-            if sentence != trouble {
-                eprintln!("the counter journal can't be written: {sentence}");
-            }
-            // Whoever needs a number asks again.
-            thread::sleep(TRIED_AGAIN);
-        }
-        trouble = sentence;
-    }
+/// The thread.
+struct Writer {
+    file: File,
+    /// Blocks that could not be written: nobody has to ask for them again.
+    refused: Vec<Wish>,
+    waits: Arc<Mutex<Option<Instant>>>,
 }
 
-fn grant(file: &File, wishes: Vec<Wish>, granted: &mut Granted) -> io::Result<()> {
-    let (mut octets, mut blocks) = (Vec::with_capacity(wishes.len() * RECORD_OCTETS), Vec::new());
-    for wish in wishes {
-        match wish {
-            Wish::Edge(identity, edge) => octets.extend(record(EDGE, &identity, &[0; 16], edge, now())),
-            Wish::Block(lease, number) => {
-                let quick = granted.get(&lease.owner).is_some_and(|when| when.elapsed() < QUICK);
-                let last = lease.next_last(number, quick);
-                octets.extend(record(BLOCK, &lease.name, &lease.owner, last, now()));
-                blocks.push((lease, last));
+impl Writer {
+    fn write_wishes(&mut self, asked: &Receiver<Wish>) {
+        let mut trouble = String::new();
+        loop {
+            let mut wishes = std::mem::take(&mut self.refused);
+            if wishes.is_empty() {
+                let Ok(first) = asked.recv() else { return };
+                wishes.push(first);
             }
+            wishes.extend(asked.try_iter());
+            let sentence = self.grant(wishes).err().map_or(String::new(), |error| error.to_string());
+            if !sentence.is_empty() {
+                if sentence != trouble {
+                    tell(format_args!("the counter journal can't be written: {sentence}"));
+                }
+                thread::sleep(TRIED_AGAIN);
+            }
+            trouble = sentence;
         }
     }
-    let result = file.append(&octets);
-    for (lease, last) in blocks {
-        match &result {
-            Ok(()) => {
-                granted.insert(lease.owner, Instant::now());
+
+    fn grant(&mut self, wishes: Vec<Wish>) -> io::Result<()> {
+        let (mut octets, mut blocks) = (Vec::with_capacity(wishes.len() * RECORD_OCTETS), Vec::new());
+        for wish in wishes {
+            match wish {
+                Wish::Edge(identity, edge) => octets.extend(record(EDGE, &identity, &[0; 16], edge, now())),
+                Wish::Block(lease, number) => {
+                    if let Some(last) = lease.next_last(number) {
+                        octets.extend(record(BLOCK, &lease.name, &lease.owner, last, now()));
+                        blocks.push((lease, number, last));
+                    }
+                }
+            }
+        }
+        self.note_waiting(Some(Instant::now()));
+        let result = if octets.is_empty() { Ok(()) } else { self.file.append(&octets) };
+        self.note_waiting(None);
+        for (lease, number, last) in blocks {
+            if result.is_ok() {
                 lease.grant(last);
+            } else {
+                lease.refuse();
+                self.refused.push(Wish::Block(lease, number));
             }
-            Err(_) => lease.refuse(),
         }
+        result
     }
-    result
+
+    fn note_waiting(&self, since: Option<Instant>) {
+        *self.waits.lock().unwrap_or_else(PoisonError::into_inner) = since;
+    }
 }
 
 #[cfg(test)]

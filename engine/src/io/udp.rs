@@ -179,6 +179,8 @@ impl UdpPort {
         let (mut messages, mut vectors, mut addresses) = unsafe {
             (zeroed::<[mmsghdr; BATCH]>(), zeroed::<[iovec; BATCH]>(), zeroed::<[sockaddr_storage; BATCH]>())
         };
+        // What was lent and met a mistake didn't come back.
+        self.octets.resize(BATCH * PLACE_OCTETS, 0);
         for at in 0..BATCH {
             let place = &mut self.octets[at * PLACE_OCTETS..(at + 1) * PLACE_OCTETS];
             vectors[at] = iovec { iov_base: place.as_mut_ptr().cast::<c_void>(), iov_len: place.len() };

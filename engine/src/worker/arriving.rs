@@ -1,6 +1,7 @@
 //! In: what arrived for a security protocol is opened and given to the kernel, which forwards or takes it.
 
 use std::ops::Range;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::PoisonError;
 
 use super::leaving::{reason_of, sentence};
@@ -61,9 +62,13 @@ impl Worker {
                 return;
             }
             let Some(mut frames) = xsk.lend() else { return };
-            self.open(frames.octets(), &arrived);
+            // The frames are the kernel's too: they come back whatever is met in them.
+            let met = catch_unwind(AssertUnwindSafe(|| self.open(frames.octets(), &arrived)));
             xsk.take_back(frames);
             xsk.give_back();
+            if let Err(mistake) = met {
+                resume_unwind(mistake);
+            }
         }
     }
 

@@ -4,10 +4,27 @@ use super::{Way, Ways, Worker, now};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use crate::control::{Change, Reply};
+use crate::control::{Change, NO_SLOT, Reply};
+use crate::io::journal::Journal;
 use crate::tables::leases::{Known, Lease};
-use crate::tables::sa::{Direction, SecurityAssociation};
+use crate::tables::sa::{Direction, SaKey, SecurityAssociation};
 use crate::tables::sadb::Record;
+use crate::tables::slots::Slot;
+
+/// What the parent says of an SA that it wants: the number of its slot, and of an outbound one what is in the journal.
+struct Place {
+    slot: i64,
+    known: Option<Known>,
+}
+
+impl Default for Place {
+    fn default() -> Place {
+        Place { slot: NO_SLOT, known: None }
+    }
+}
+
+/// An SA that a message took away, with its numbers: it may turn out that it has to come back.
+pub(super) type Removed = (Direction, SaKey, Slot, Option<Arc<Lease>>);
 
 impl Worker {
     /// One of several from now on; others may use the same SAs.
@@ -36,19 +53,21 @@ impl Worker {
         if let Err(error) = self.counters.refresh() {
             return Reply { failed: None, sentence: format!("the counters file can't be mapped: {error}") };
         }
-        let mut done: Vec<(Change, i64)> = Vec::with_capacity(changes.len());
+        self.spent.begin();
+        let mut done: Vec<Change> = Vec::with_capacity(changes.len());
         let mut leases = leases.into_iter();
         for (position, (change, slot)) in changes.into_iter().enumerate() {
             let is_out = matches!(&change, Change::AddSa(sa) if sa.direction == Direction::Out);
             let known = if is_out { leases.next() } else { None };
-            if let Err(sentence) = self.step(&change, slot, known.as_ref()) {
+            if let Err(sentence) = self.step(&change, Place { slot, known }) {
                 self.undo(done);
                 self.new_leases.clear();
                 return Reply { failed: Some(position), sentence };
             }
-            done.push((change, slot));
+            done.push(change);
         }
-        self.lease_new_ones();
+        self.removed.clear();
+        self.ask_for_new_ones();
         Reply::default()
     }
 
@@ -87,7 +106,7 @@ impl Worker {
         let there = ways.into_iter().flat_map(|way| self.gateway.spd.policies(way));
         let left = there.filter(|policy| !policies.contains(policy.as_ref()));
         let left = left.map(|policy| Change::RemovePolicy(policy.as_ref().clone()));
-        left.chain(gone).map(|change| (change, crate::control::NO_SLOT)).collect()
+        left.chain(gone).map(|change| (change, NO_SLOT)).collect()
     }
 
     fn services(&self) -> impl Iterator<Item = &SecurityAssociation> {
@@ -110,50 +129,71 @@ impl Worker {
         }
     }
 
-    /// Before the first packet of a new SA its first block is on the disk.
-    fn lease_new_ones(&mut self) {
-        let short: Vec<(Arc<Lease>, u64)> =
-            self.new_leases.drain(..).filter(|(lease, number)| lease.is_short(*number)).collect();
-        if !short.is_empty()
-            && let Err(error) = self.journal.extend_now(&short)
-        {
-            eprintln!("the counter journal can't be written: {error}");
-        }
+    /// The first block of a new SA has to be on the disk before its first packet.
+    fn ask_for_new_ones(&mut self) {
+        self.new_leases.retain(|(lease, number)| lease.is_short(*number));
+        self.new_leases.iter().for_each(|(lease, number)| self.journal.extend(lease, *number));
     }
 
-    fn undo(&mut self, done: Vec<(Change, i64)>) {
-        for (change, slot) in done.into_iter().rev() {
+    /// Wait for those first blocks, but not for a disk that hangs. Other workers need not stand still meanwhile.
+    pub fn wait_for_new_ones(&mut self) {
+        let leases: Vec<Arc<Lease>> = self.new_leases.drain(..).map(|(lease, _)| lease).collect();
+        Journal::wait_for(&leases);
+    }
+
+    fn undo(&mut self, done: Vec<Change>) {
+        for change in done.into_iter().rev().map(|change| change.inverse()) {
             // What was done a moment ago can be undone.
-            let _ = self.step(&change.inverse(), slot, None);
+            let _ = match &change {
+                Change::AddSa(sa) => self.put_back(sa),
+                change => self.step(change, Place::default()),
+            };
         }
+        self.removed.clear();
     }
 
-    fn step(&mut self, change: &Change, slot: i64, known: Option<&Known>) -> Result<(), String> {
+    fn step(&mut self, change: &Change, place: Place) -> Result<(), String> {
         match change {
-            Change::AddSa(sa) => self.add_sa(sa, slot, known),
+            Change::AddSa(sa) => self.add_sa(sa, place),
             Change::RemoveSa(sa) => self.remove_sa(sa),
             Change::AddPolicy(policy) => self.gateway.add_policy(policy.clone()).map_err(|error| error.to_string()),
             Change::RemovePolicy(policy) => self.gateway.remove_policy(policy).map_err(|error| error.to_string()),
         }
     }
 
-    fn add_sa(&mut self, sa: &SecurityAssociation, slot: i64, known: Option<&Known>) -> Result<(), String> {
-        let slot = usize::try_from(slot).ok().and_then(|slot| self.counters.slot(slot));
+    /// An SA that the parent wants.
+    fn add_sa(&mut self, sa: &SecurityAssociation, place: Place) -> Result<(), String> {
+        let slot = usize::try_from(place.slot).ok().and_then(|slot| self.counters.slot(slot));
         let mut slot = slot.ok_or("the counters file has no such slot")?;
         if self.gateway.claims.are_kept() {
             slot = slot.shared();
         }
-        slot.set_worker(0);
-        if slot.sequence() > sa.sequence_max() {
-            slot.set_sequence(sa.sequence_max());
+        let lease = place.known.as_ref().and_then(|known| Lease::new(known, sa.sequence_max())).map(Arc::new);
+        if sa.direction == Direction::Out && lease.is_none() && self.journal.is_there() {
+            return Err(format!("SA {}: nothing was said of its numbers in the counter journal", sa.label));
         }
-        let now = now();
-        let record = self.gateway.add_sa(sa.clone(), slot, now).map_err(|refused| refused.to_string())?;
+        slot.set_worker(0);
+        if let Some(behind) = lease.as_ref().and_then(|lease| self.spent.teach(lease)) {
+            slot.set_sequence(slot.sequence().max(behind));
+        }
+        self.serve_sa(sa, slot, lease)
+    }
+
+    /// One that was there before, with its own numbers.
+    fn put_back(&mut self, sa: &SecurityAssociation) -> Result<(), String> {
+        let own = |(direction, key, _, _): &Removed| *direction == sa.direction && *key == sa.key();
+        let place = self.removed.iter().rposition(own).ok_or("it was not there")?;
+        let (_, _, slot, lease) = self.removed.swap_remove(place);
+        lease.iter().for_each(|lease| lease.reopen());
+        self.serve_sa(sa, slot, lease)
+    }
+
+    fn serve_sa(&mut self, sa: &SecurityAssociation, slot: Slot, lease: Option<Arc<Lease>>) -> Result<(), String> {
+        let record = self.gateway.add_sa(sa.clone(), slot, now()).map_err(|refused| refused.to_string())?;
         if let Record::Out(id) = record {
             let way = self.way_of(sa);
             self.ways().insert(id, way);
             self.talkative += usize::from(is_talkative(sa));
-            let lease = known.and_then(|known| Lease::new(known, sa.sequence_max())).map(Arc::new);
             let sequence = self.gateway.sadb.outbound_ref(id).service.slot.sequence();
             self.new_leases.extend(lease.clone().map(|lease| (lease, sequence)));
             self.gateway.set_lease(id, lease);
@@ -175,11 +215,18 @@ impl Worker {
             Direction::Out => self.gateway.sadb.find_out(sa.spi, sa.destination, sa.protocol as u8),
             Direction::In => None,
         };
-        self.gateway.remove_sa(sa).map_err(|refused| refused.to_string())?;
+        let (slot, lease) = match self.gateway.remove_sa(sa).map_err(|refused| refused.to_string())? {
+            Record::In(record) => (record.service.slot, None),
+            Record::Out(record) => (record.service.slot, record.lease),
+        };
         if let Some(id) = found {
             self.ways().remove(&id);
             self.talkative -= usize::from(is_talkative(sa));
         }
+        if let Some(lease) = &lease {
+            self.spent.add(lease.clone(), slot.sequence());
+        }
+        self.removed.push((sa.direction, sa.key(), slot, lease));
         Ok(())
     }
 }

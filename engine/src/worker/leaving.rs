@@ -167,8 +167,7 @@ impl Worker {
             Verdict::Hold => self.hold(now),
             Verdict::Drop(dropped) => {
                 if let (Reason::CounterJournal, Some(Record::Out(id))) = (dropped.reason, dropped.record) {
-                    // Perhaps the journal can be written by now.
-                    self.used_number(id);
+                    self.lacked_number(id);
                 }
                 if let Some(answer) = &dropped.answer {
                     // The kernel brings it to the packet's source, as if it came from the far end.

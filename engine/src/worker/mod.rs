@@ -28,7 +28,7 @@ use crate::io::tun::{READ_OCTETS, Tun};
 use crate::io::udp::UdpPort;
 use crate::io::xsk::Xsk;
 use crate::reason::Reason;
-use crate::tables::leases::Lease;
+use crate::tables::leases::{Lease, Spent};
 use crate::tables::reassembly::WAIT_SECONDS;
 use crate::tables::sadb::{Id, Record};
 use crate::transform::batch_in::Admissions;
@@ -104,6 +104,9 @@ pub struct Worker {
     journal: Journal,
     /// Of SAs that are being added, and the last number of each.
     new_leases: Vec<(Arc<Lease>, u64)>,
+    spent: Spent,
+    /// By the changes that are being made.
+    removed: Vec<changes::Removed>,
     /// When the edges of replay windows were saved.
     edges_at: f64,
     /// Inbound SAs whose windows moved since.
@@ -161,6 +164,8 @@ impl Worker {
             waiting_until: 0.0,
             journal,
             new_leases: Vec::new(),
+            spent: Spent::default(),
+            removed: Vec::new(),
             edges_at: 0.0,
             moved: HashSet::default(),
             overflows,
@@ -203,7 +208,7 @@ impl Worker {
 
     /// Whether `do_chores` has to be called though no packet comes.
     pub fn has_chores(&self) -> bool {
-        self.talkative > 0 || self.overflows.is_due || now() < self.waiting_until + 2.0
+        self.talkative > 0 || self.overflows.is_due || !self.moved.is_empty() || now() < self.waiting_until + 2.0
     }
 
     /// Send what the gateway sends by itself; give up fragments that wait in vain; count what was lost.
@@ -263,6 +268,16 @@ impl Worker {
             if lease.is_short(number) {
                 self.journal.extend(lease, number);
             }
+        }
+    }
+
+    /// No number of this SA was there. Of a disk that hangs nobody hears whether it ever can be written.
+    fn lacked_number(&mut self, id: Id) {
+        self.used_number(id);
+        if let Some(lease) = self.gateway.sadb.outbound_ref(id).lease.as_ref().filter(|lease| !lease.strict)
+            && self.journal.is_stuck()
+        {
+            lease.refuse();
         }
     }
 
