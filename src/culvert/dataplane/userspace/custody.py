@@ -42,8 +42,8 @@ def settle(journal: Journal) -> None:
 
 def _is_short(slots: Slots, sa: SecurityAssociation) -> bool:
     """It should have had a further block by now."""
-    last = slots.granted(sa)
-    return last < sa.sequence_max and last - slots.reading(sa).sequence < BLOCK_NUMBERS_MIN // 4
+    last, sequence = slots.granted(sa), slots.reading(sa).sequence
+    return max(last, sequence) < sa.sequence_max and last - sequence < BLOCK_NUMBERS_MIN // 4
 
 
 def _trouble(fd: int, is_short: bool) -> str:

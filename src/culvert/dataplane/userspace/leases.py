@@ -230,7 +230,7 @@ class Leased:
     def __init__(self, lease: Lease, limit: int) -> None:
         """`limit`: the last number that the SA has at all."""
         self.lease = lease
-        self.last = lease.last
+        self.last = min(lease.last, limit)
         self.limit = limit
         self.block = BLOCK_NUMBERS_MIN
         self.extended = 0.0
@@ -258,6 +258,11 @@ class Leases:
         self._fd = fd
         self._failed_at = 0.0
         self.trouble = "there is none" if fd < 0 else ""
+
+    @property
+    def is_there(self) -> bool:
+        """Whether there is a journal, be it one that can't be written now."""
+        return self._fd >= 0
 
     def extend(self, wanted: Mapping[Leased, int], now: float) -> bool:
         """Give each a further block behind the number it is at. False where the journal can't be written."""
