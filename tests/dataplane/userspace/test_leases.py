@@ -201,6 +201,45 @@ def test_what_does_not_fit_the_disk_leaves_nothing_behind_and_is_tried_again(
     assert opened(path).blocks[ONE].last == one.last
 
 
+@pytest.mark.parametrize("fitting", [0, 1, 2])
+def test_records_of_another_writer_outlive_an_append_that_fails(
+    fd: int, path: Path, monkeypatch: pytest.MonkeyPatch, fitting: int
+) -> None:
+    """They were appended by the parent while the packet process found the disk full in the middle of a record."""
+    theirs, ours = Record(BLOCK, OTHER, OWNER, 5, NOW), [Record(BLOCK, ONE, OWNER, at + 1, NOW) for at in range(3)]
+    write, writes = os.write, []
+
+    def full(fd: int, octets: bytes) -> int:
+        if writes:
+            raise OSError(errno.ENOSPC, "full")
+        writes.append(octets)
+        write(fd, theirs.emit())
+        return write(fd, octets[: fitting * RECORD_OCTETS + 10])
+
+    monkeypatch.setattr(os, "write", full)
+    with pytest.raises(OSError, match="full"):
+        append(fd, ours)
+    monkeypatch.undo()
+    assert path.read_bytes() == b"".join(record.emit() for record in [theirs, *ours[:fitting]])
+
+
+def test_a_new_packet_process_cuts_what_the_last_one_did_not_finish(fd: int, path: Path) -> None:
+    whole = Record(BLOCK, ONE, OWNER, 5, NOW).emit()
+    os.write(fd, whole + whole[:20])
+    assert Leases(fd).extend({leased(5): 5}, NOW)
+    assert opened(path).blocks == {ONE: Block(5 + BLOCK_NUMBERS_MIN, OWNER)}
+
+
+def test_an_inherited_journal_is_read_by_its_descriptor(fd: int, path: Path) -> None:
+    append(fd, [Record(BLOCK, ONE, OWNER, 5, NOW)])
+    path.unlink()
+    journal = Journal(path, NOW, fd)
+    assert journal.blocks == {ONE: Block(5, OWNER)}
+    append(fd, [Record(BLOCK, ONE, OWNER, 9, NOW)])
+    journal.refresh()
+    assert journal.blocks == {ONE: Block(9, OWNER)} and not path.exists()
+
+
 def test_on_a_full_disk_the_old_journal_is_gone_on_with(path: Path) -> None:
     written(path)
     whole = path.read_bytes()

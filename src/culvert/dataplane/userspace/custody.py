@@ -32,6 +32,12 @@ def state(journal: Journal, slots: Slots, sas: Iterable[SecurityAssociation]) ->
     return JournalState(str(journal.path), _trouble(journal.fd, bool(short)), journal.written, short)
 
 
+def tidied(journal: Journal | None, now: float) -> list[str]:
+    """Keep the file from growing for ever. What is unusual, in sentences."""
+    sentence = journal.tidy(now) if journal is not None else ""
+    return [sentence] if sentence else []
+
+
 def settle(journal: Journal) -> None:
     """Somebody who knows vouches for it. PlaneError where the doubt would come back."""
     try:

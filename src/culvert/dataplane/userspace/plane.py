@@ -378,6 +378,7 @@ class UserspacePlane:
                 heard = self._watch.hear()
                 self._repair(Events(process=True, host=self._watch.must_look, steering=heard.steering))
                 self._note_counts(now)
+                self._sentences += custody.tidied(self._leases, now)
                 self._sentences += self._notices.lives(self._slots.watched(), now)
                 self._sentences += self._notices.audit(self._drops(self._counts))
             return _taken(self._sentences)
