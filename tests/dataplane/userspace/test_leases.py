@@ -207,7 +207,8 @@ def test_records_of_another_writer_outlive_an_append_that_fails(
 ) -> None:
     """They were appended by the parent while the packet process found the disk full in the middle of a record."""
     theirs, ours = Record(BLOCK, OTHER, OWNER, 5, NOW), [Record(BLOCK, ONE, OWNER, at + 1, NOW) for at in range(3)]
-    write, writes = os.write, []
+    write = os.write
+    writes: list[bytes] = []
 
     def full(fd: int, octets: bytes) -> int:
         if writes:

@@ -14,6 +14,13 @@ from culvert.dataplane.userspace.slots import Slots
 from culvert.ipsec.sa import Direction, SecurityAssociation
 
 
+def needed(path: Path) -> tuple[str, ...]:
+    """What a packet process has to have, to go on with: a journal if there can be one, for without it no counter mode
+    would ever be sent."""
+    can_be = not path.is_dir() and os.access(path if path.exists() else path.parent, os.W_OK)
+    return ("leases",) if can_be else ()
+
+
 def opened(path: Path, now: float, inherited: int, sentences: list[str]) -> Journal | None:
     """The journal; None where there can't be one. `sentences` is told what is unusual."""
     try:
