@@ -14,7 +14,8 @@ The file is a row of records of 64 octets, little endian; written behind the las
 
 `kind` 1 is a block: numbers up to `number` may be used, by the SA whose identity is `owner`, for the key `name`. `kind`
 2 is an edge: the right edge of the replay window of the inbound SA `name`, as it was a few seconds ago. A record whose
-CRC is wrong was torn and says nothing. `time` is in seconds since the epoch, as a float.
+CRC is wrong was torn and says nothing. `time` is in seconds since the epoch, as a float. The file may begin with a
+hole: what was there is written once more behind it (`Journal.tidy`).
 """
 
 import contextlib
@@ -24,7 +25,7 @@ import os
 import struct
 import time
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -81,7 +82,7 @@ class Block(NamedTuple):
 
 
 def key_name(sa: SecurityAssociation, identity: bytes | None = None) -> bytes:
-    """What the blocks of an outbound SA are kept by. `identity`: its own, where that is known."""
+    """What the blocks of an SA are kept by. `identity`: its own, where that is known."""
     if sa.protocol is Protocol.ESP and CIPHERS[sa.cipher].counter:
         return sa.cipher_key.digest(b"counter")[:16]
     if sa.protocol is Protocol.AH and auth_row(sa.auth).counter:
@@ -168,11 +169,24 @@ class Journal:
                 torn += octets != _ZEROS or self.written > 0
                 continue
             self.written = max(record.time, self.written)
-            if record.kind == EDGE:
-                self.edges[record.name] = max(record.number, self.edges.get(record.name, 0))
-            elif record.number >= self.blocks.get(record.name, Block(0, NOBODY)).last:
-                self.blocks[record.name] = Block(record.number, record.owner)
+            self._note(record)
         return torn
+
+    def _note(self, record: Record) -> None:
+        if record.kind == EDGE:
+            self.edges[record.name] = max(record.number, self.edges.get(record.name, 0))
+        elif record.number >= self.block(record.name).last:
+            self.blocks[record.name] = Block(record.number, record.owner)
+
+    def block(self, name: bytes) -> Block:
+        """The last block of this key."""
+        return self.blocks.get(name, Block(0, NOBODY))
+
+    def add(self, records: Sequence[Record]) -> None:
+        """Records of the parent's own. OSError where they are known to this process only."""
+        for record in records:
+            self._note(record)
+        append(self.fd, records)
 
     def refresh(self) -> None:
         """Read what the packet process has written since."""

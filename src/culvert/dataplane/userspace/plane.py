@@ -98,7 +98,7 @@ class UserspacePlane:
         if left:
             self._inherit_tun({name: left.pop(name) for name in list(left) if name.startswith("tun")})
             self._doors.inherit(left)
-        self._slots = Slots(self._counters, self._leases)
+        self._slots = Slots(self._counters, self._leases, self._sentences)
         self._notices = Notices()
         self._backoff = Backoff()
         self._complaint = ""
