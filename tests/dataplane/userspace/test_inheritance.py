@@ -72,10 +72,14 @@ def test_a_deaf_packet_process_is_gone_before_anything_else_is_read(tmp_path: Pa
     child.communicate()
 
 
-@pytest.mark.parametrize("pid", ["", "nonsense", "0", "999999999", str(os.getpid())])
+@pytest.mark.parametrize("pid", ["", "nonsense", "0", "999999999", "{}"])
 def test_a_number_that_is_no_packet_processs_ends_nobody(tmp_path: Path, pid: str) -> None:
-    (tmp_path / "tmm.pid").write_text(pid)
+    stranger = subprocess.Popen(["sleep", "60"])
+    (tmp_path / "tmm.pid").write_text(pid.format(stranger.pid))
     assert Meeting(tmp_path).find() is None
+    assert stranger.poll() is None
+    stranger.kill()
+    stranger.wait()
 
 
 @pytest.mark.parametrize("has_journal", [False, True])

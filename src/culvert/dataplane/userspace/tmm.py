@@ -219,9 +219,7 @@ class Tmm:
         self._configured = True
         return wire.Reply()
 
-    def _step(
-        self, change: Change, slots: dict[int, int], leases: dict[int, Lease], places: dict[int, Place]
-    ) -> None:
+    def _step(self, change: Change, slots: dict[int, int], leases: dict[int, Lease], places: dict[int, Place]) -> None:
         """`places`: of the SAs that this message removed; an SA of the same object is one to put back."""
         match change:
             case AddSa(sa) if id(sa) in places:
