@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from culvert.change import AddSa
+from culvert.change import AddSa, RemoveSa
 from culvert.dataplane.userspace import leases
-from culvert.dataplane.userspace.counters import SEQUENCE, CountersFile
+from culvert.dataplane.userspace.counters import SEQUENCE, SEQUENCE_JUMP, CountersFile
 from culvert.dataplane.userspace.leases import (
     BLOCK,
     BLOCK_NUMBERS_MAX,
@@ -201,6 +201,46 @@ def test_what_does_not_fit_the_disk_leaves_nothing_behind_and_is_tried_again(
     assert opened(path).blocks[ONE].last == one.last
 
 
+@pytest.mark.parametrize("fitting", [0, 1, 2])
+def test_records_of_another_writer_outlive_an_append_that_fails(
+    fd: int, path: Path, monkeypatch: pytest.MonkeyPatch, fitting: int
+) -> None:
+    """They were appended by the parent while the packet process found the disk full in the middle of a record."""
+    theirs, ours = Record(BLOCK, OTHER, OWNER, 5, NOW), [Record(BLOCK, ONE, OWNER, at + 1, NOW) for at in range(3)]
+    write = os.write
+    writes: list[bytes] = []
+
+    def full(fd: int, octets: bytes) -> int:
+        if writes:
+            raise OSError(errno.ENOSPC, "full")
+        writes.append(octets)
+        write(fd, theirs.emit())
+        return write(fd, octets[: fitting * RECORD_OCTETS + 10])
+
+    monkeypatch.setattr(os, "write", full)
+    with pytest.raises(OSError, match="full"):
+        append(fd, ours)
+    monkeypatch.undo()
+    assert path.read_bytes() == b"".join(record.emit() for record in [theirs, *ours[:fitting]])
+
+
+def test_a_new_packet_process_cuts_what_the_last_one_did_not_finish(fd: int, path: Path) -> None:
+    whole = Record(BLOCK, ONE, OWNER, 5, NOW).emit()
+    os.write(fd, whole + whole[:20])
+    assert Leases(fd).extend({leased(5): 5}, NOW)
+    assert opened(path).blocks == {ONE: Block(5 + BLOCK_NUMBERS_MIN, OWNER)}
+
+
+def test_an_inherited_journal_is_read_by_its_descriptor(fd: int, path: Path) -> None:
+    append(fd, [Record(BLOCK, ONE, OWNER, 5, NOW)])
+    path.unlink()
+    journal = Journal(path, NOW, fd)
+    assert journal.blocks == {ONE: Block(5, OWNER)}
+    append(fd, [Record(BLOCK, ONE, OWNER, 9, NOW)])
+    journal.refresh()
+    assert journal.blocks == {ONE: Block(9, OWNER)} and not path.exists()
+
+
 def test_on_a_full_disk_the_old_journal_is_gone_on_with(path: Path) -> None:
     written(path)
     whole = path.read_bytes()
@@ -257,15 +297,24 @@ class Plane:
     def __init__(self, state: Path, boot: bytes = BOOT) -> None:
         self.journal = Journal(state / "leases", NOW)
         self.counters = CountersFile(state / "counters", boot_id=boot, journal=self.journal)
-        self.slots = Slots(self.counters, self.journal)
+        self.sentences: list[str] = []
+        self.slots = Slots(self.counters, self.journal, self.sentences)
 
-    def add(self, sa: SecurityAssociation) -> tuple[int, Lease]:
+    def add(self, sa: SecurityAssociation, *before: AddSa | RemoveSa) -> tuple[int, Lease]:
         """Where the numbers of a new SA begin, and its lease."""
-        changes = [AddSa(sa)]
+        changes = [*before, AddSa(sa)]
         slots = self.slots.of(changes, ())
         (lease,) = self.slots.leases(changes, slots)
         self.slots.begin(changes, slots, NOW)
-        return self.sequence(slots[0]), lease
+        return self.sequence(slots[-1]), lease
+
+    def receive(self, sa: SecurityAssociation, edge: int) -> None:
+        (slot,) = self.slots.of([AddSa(sa)], ())
+        self.counters.numbers[self.counters.base(slot) + SEQUENCE] = edge
+
+    def remove(self, *sas: SecurityAssociation) -> None:
+        changes = [RemoveSa(sa) for sa in sas]
+        assert self.slots.leases(changes, self.slots.of(changes, ())) == []
 
     def sequence(self, slot: int) -> int:
         number: int = self.counters.numbers[self.counters.base(slot) + SEQUENCE]
@@ -326,6 +375,55 @@ def test_the_same_key_under_another_spi_goes_on_behind_the_first_ones_numbers(tm
     plane.use(GCM_AGAIN, 1100, 2048)
     # And back: not where it stopped, but behind the other's.
     assert plane.add(GCM)[0] == 2048
+    plane.close()
+
+
+RECEIVED = make_sa(Direction.IN, cipher="aes-gcm128", spi=600)
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+def test_a_key_that_was_received_with_sends_behind_what_the_peer_has_used(tmp_path: Path, at_once: bool) -> None:
+    plane = Plane(tmp_path)
+    plane.receive(RECEIVED, 5000)
+    if not at_once:
+        plane.remove(RECEIVED)
+        plane.close()
+        plane = Plane(tmp_path, NEXT_BOOT)
+    sequence, lease = plane.add(GCM, *([RemoveSa(RECEIVED)] if at_once else []))
+    assert sequence == lease.last == 5000 + SEQUENCE_JUMP and lease.owner == GCM.identity().hex()
+    plane.close()
+
+
+def test_only_what_may_be_used_by_a_sender_is_kept_of_what_was_received(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plane = Plane(tmp_path)
+    other, idle = make_sa(Direction.IN), make_sa(Direction.IN, cipher="aes-gcm128", spi=601)
+    plane.receive(other, 5000)
+    plane.receive(idle, 0)
+    plane.remove(other, idle)
+    assert plane.journal.blocks == {}
+    plane.receive(RECEIVED, 5000)
+    ours = make_sa(Direction.IN, cipher="chacha20-poly1305", spi=602)
+    plane.receive(ours, 7)
+    syncs: list[int] = []
+    monkeypatch.setattr(os, "fdatasync", syncs.append)
+    plane.remove(RECEIVED, ours)
+    # Nothing is said twice.
+    plane.remove(RECEIVED, ours)
+    assert len(syncs) == 1 and plane.sentences == []
+    assert {block.last - SEQUENCE_JUMP for block in plane.journal.blocks.values()} == {5000, 7}
+    plane.close()
+
+
+def test_what_was_received_is_known_until_the_end_where_it_can_not_be_written(tmp_path: Path) -> None:
+    plane = Plane(tmp_path)
+    plane.receive(RECEIVED, 5000)
+    with file_limit(0):
+        sequence, _ = plane.add(GCM, RemoveSa(RECEIVED))
+    assert sequence == 5000 + SEQUENCE_JUMP
+    (sentence,) = plane.sentences
+    assert sentence.startswith(f"{tmp_path}/leases: File too large: 1 keys") and "nothing may be sent" in sentence
     plane.close()
 
 

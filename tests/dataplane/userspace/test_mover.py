@@ -167,16 +167,47 @@ def test_counts_go_on_where_they_stopped(bench: Bench) -> None:
     assert bench.number(slot, file.LIFE_PACKETS) == 7
 
 
-def test_sequence_beyond_the_end_of_an_sa_is_its_end(bench: Bench) -> None:
-    """The same key without extended numbers, or behind the jump after a loss of power."""
+@pytest.mark.parametrize("number", [SEQUENCE_MAX, 2**40, 2**64 - 1])
+def test_sequence_beyond_the_end_of_an_sa_is_its_end(bench: Bench, number: int) -> None:
+    """The same key without extended numbers, or behind the jump after a loss of power. The number stays."""
     sa = association("a", OUT)
     slot = bench.counters.slot_for(sa.identity(), OUT, set())
-    bench.counters.numbers[bench.counters.base(slot) + file.SEQUENCE] = 2**40
+    bench.counters.numbers[bench.counters.base(slot) + file.SEQUENCE] = number
     bench.add(sa)
     policies(bench, "a")
-    assert [each.sequence for each in bench.mover.gateway.sadb] == [SEQUENCE_MAX]
     bench.outbound()
     assert bench.drops() == {Reason.SEQUENCE_EXHAUSTED: 1}
+    bench.mover.remove_sa(sa)
+    assert bench.number(slot, file.SEQUENCE) == number
+
+
+@pytest.mark.parametrize("size", [64, 0])
+def test_window_beyond_the_end_of_an_sa_refuses_all_and_stays(bench: Bench, size: int) -> None:
+    sa = replace(association("b", IN), replay_window=size)
+    slot = bench.counters.slot_for(sa.identity(), IN, set())
+    bench.counters.numbers[bench.counters.base(slot) + file.SEQUENCE] = 2**32 + 10
+    bench.add(sa)
+    policies(bench, "b")
+    peer = Gateway(random=os.urandom)
+    for number in (0, SEQUENCE_MAX - 1):
+        peer.add_sa(association("a", OUT), sequence=number, now=1.0)
+        if not number:
+            peer.add_policy(selectors("a")[0].policy)  # type: ignore[union-attr]
+        sent = peer.outbound(PACKET, 1.0)
+        assert isinstance(sent, Send)
+        waiting = [sent.packet]
+
+        def receive(waiting: list[bytes] = waiting) -> bytes:
+            if not waiting:
+                raise BlockingIOError
+            return waiting.pop()
+
+        bench.mover.inbound_burst(receive)
+        peer.remove_sa(association("a", OUT))
+    bench.ledger.write()
+    # Without a window nothing is a replay.
+    assert bench.drops() == ({Reason.REPLAY: 2} if size else {})
+    assert bench.number(slot, file.SEQUENCE) == 2**32 + 10
 
 
 def test_chores_are_there_only_for_who_asks(bench: Bench) -> None:

@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from culvert.change import AddSa
 from culvert.dataplane.userspace import process, wire
 from culvert.dataplane.userspace.counters import CountersFile
+from culvert.dataplane.userspace.leases import Lease
 from culvert.dataplane.userspace.process import Backoff, PacketProcess, ProcessDown
 from culvert.dataplane.userspace.program import Program
 from tests.dataplane.sites import OUT, association, associations
@@ -87,6 +89,31 @@ def test_refused_batch_names_the_change_and_changes_nothing(running: PacketProce
     assert reply.failed == 2
     assert reply.sentence == "SPI 3 is not in 256..4294967295"
     assert running.ask(wire.Apply(tuple(good), (0, 1))) == wire.Reply()  # type: ignore[arg-type]
+
+
+def test_who_reads_its_log_may_be_gone_and_the_journal_unwritable(tmp_path: Path) -> None:
+    counters = CountersFile(tmp_path / "counters")
+    tun, far = os.pipe2(os.O_NONBLOCK)
+    (tmp_path / "leases").touch()
+    leases = os.open(tmp_path / "leases", os.O_RDONLY)
+    reading, writing = os.pipe()
+    own = os.dup(2)
+    os.dup2(writing, 2)
+    try:
+        made = PacketProcess.start({"tun": tun, "counters": counters.fd, "leases": leases})
+    finally:
+        os.dup2(own, 2)
+    for fd in (reading, writing, own):
+        os.close(fd)
+    # It gets no block of numbers, and has something to say.
+    lease = Lease(bytes(16).hex(), bytes(16).hex(), 0, strict=False)
+    counters.slot_for(association("a", OUT).identity(), OUT, ())
+    assert made.ask(wire.Apply((AddSa(association("a", OUT)),), (0,), (lease,))) == wire.Reply()
+    assert made.ask(wire.Apply((), ())) == wire.Reply() and made.alive
+    made.end()
+    counters.close()
+    for fd in (tun, far, leases):
+        os.close(fd)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])

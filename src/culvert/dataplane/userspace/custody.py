@@ -14,6 +14,13 @@ from culvert.dataplane.userspace.slots import Slots
 from culvert.ipsec.sa import Direction, SecurityAssociation
 
 
+def needed(path: Path) -> tuple[str, ...]:
+    """What a packet process has to have, to go on with: a journal if there can be one, for without it no counter mode
+    would ever be sent."""
+    can_be = not path.is_dir() and os.access(path if path.exists() else path.parent, os.W_OK)
+    return ("leases",) if can_be else ()
+
+
 def opened(path: Path, now: float, inherited: int, sentences: list[str]) -> Journal | None:
     """The journal; None where there can't be one. `sentences` is told what is unusual."""
     try:
@@ -32,6 +39,12 @@ def state(journal: Journal, slots: Slots, sas: Iterable[SecurityAssociation]) ->
     return JournalState(str(journal.path), _trouble(journal.fd, bool(short)), journal.written, short)
 
 
+def tidied(journal: Journal | None, now: float) -> list[str]:
+    """Keep the file from growing for ever. What is unusual, in sentences."""
+    sentence = journal.tidy(now) if journal is not None else ""
+    return [sentence] if sentence else []
+
+
 def settle(journal: Journal) -> None:
     """Somebody who knows vouches for it. PlaneError where the doubt would come back."""
     try:
@@ -42,8 +55,8 @@ def settle(journal: Journal) -> None:
 
 def _is_short(slots: Slots, sa: SecurityAssociation) -> bool:
     """It should have had a further block by now."""
-    last = slots.granted(sa)
-    return last < sa.sequence_max and last - slots.reading(sa).sequence < BLOCK_NUMBERS_MIN // 4
+    last, sequence = slots.granted(sa), slots.reading(sa).sequence
+    return max(last, sequence) < sa.sequence_max and last - sequence < BLOCK_NUMBERS_MIN // 4
 
 
 def _trouble(fd: int, is_short: bool) -> str:

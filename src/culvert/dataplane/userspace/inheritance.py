@@ -9,6 +9,7 @@ one of its own.
 
 import contextlib
 import os
+import select
 import signal
 import socket
 from collections.abc import Iterator, Mapping
@@ -17,7 +18,7 @@ from pathlib import Path
 
 from culvert import __version__
 from culvert.dataplane.userspace import wire
-from culvert.dataplane.userspace.process import PacketProcess
+from culvert.dataplane.userspace.process import END_SECONDS, PacketProcess
 
 ANSWER_SECONDS = 2.0
 DESCRIPTORS_MAX = 253
@@ -63,18 +64,16 @@ class Meeting:
         with contextlib.ExitStack() as undo:
             control = undo.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))
             control.settimeout(ANSWER_SECONDS)
+            fds: list[int] = []
+            welcome: wire.Message | None
             try:
                 with self._short_path() as path:
                     control.connect(path)
                 control.sendall(wire.emit(wire.Hello()))
-                line, fds = _received(control)
-                welcome = wire.parse(line)
+                welcome = wire.parse(_received(control, fds, undo))
             except (OSError, ValueError):
-                self._end_the_deaf()
-                return None
+                welcome = None
             if not isinstance(welcome, wire.Welcome) or len(welcome.names) != len(fds):
-                for fd in fds:
-                    os.close(fd)
                 self._end_the_deaf()
                 return None
             undo.pop_all()
@@ -91,11 +90,16 @@ class Meeting:
             os.close(fd)
 
     def _end_the_deaf(self) -> None:
-        """By the number that was left, if that is a packet process still."""
+        """By the number that was left, if that is a packet process still. What it writes is read when it is gone."""
         with contextlib.suppress(OSError, ValueError):
             pid = int(self._pid_path.read_text())
-            if PROGRAM in Path(f"/proc/{pid}/cmdline").read_bytes():
-                os.kill(pid, signal.SIGKILL)
+            pidfd = os.pidfd_open(pid)
+            try:
+                if PROGRAM in Path(f"/proc/{pid}/cmdline").read_bytes():
+                    signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+                    select.select([pidfd], [], [], END_SECONDS)
+            finally:
+                os.close(pidfd)
 
     def inherit(self, fd: int) -> None:
         """Go on with the socket that the packet process listens on already."""
@@ -125,12 +129,15 @@ class Meeting:
             path.unlink(missing_ok=True)
 
 
-def _received(control: socket.socket) -> tuple[bytes, list[int]]:
-    """One line, and the descriptors that came with it."""
-    octets, fds, _, _ = socket.recv_fds(control, 65536, DESCRIPTORS_MAX)
+def _received(control: socket.socket, fds: list[int], undo: contextlib.ExitStack) -> bytes:
+    """One line. `fds`: gets the descriptors that came with it, which `undo` closes."""
+    octets, received, _, _ = socket.recv_fds(control, 65536, DESCRIPTORS_MAX)
+    for fd in received:
+        undo.callback(os.close, fd)
+    fds += received
     while octets and not octets.endswith(b"\n"):
         more = control.recv(65536)
         if not more:
             break
         octets += more
-    return octets, fds
+    return octets

@@ -14,18 +14,22 @@ The file is a row of records of 64 octets, little endian; written behind the las
 
 `kind` 1 is a block: numbers up to `number` may be used, by the SA whose identity is `owner`, for the key `name`. `kind`
 2 is an edge: the right edge of the replay window of the inbound SA `name`, as it was a few seconds ago. A record whose
-CRC is wrong was torn and says nothing. `time` is in seconds since the epoch, as a float.
+CRC is wrong was torn and says nothing. `time` is in seconds since the epoch, as a float. The file may begin with a
+hole: what was there is written once more behind it (`Journal.tidy`).
 """
 
 import contextlib
+import errno
+import math
 import os
 import struct
 import time
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from culvert.dataplane.userspace import sparse
 from culvert.dataplane.userspace.doubt import Doubt
 from culvert.ipsec.algorithms import CIPHERS, auth_row
 from culvert.ipsec.sa import Protocol, SecurityAssociation
@@ -37,10 +41,14 @@ BLOCK_NUMBERS_MAX = 1 << 22
 TRIED_AGAIN_SECONDS = 1.0
 QUICK_SECONDS = 2.0
 """A block that lasted less is followed by a larger one."""
+TIDY_SECONDS = 60.0
+TIDY_TIMES, TIDY_OCTETS = 4, 1 << 20
+"""The file may take so many times the disk of what counts in it, and so much more."""
 
 _MAGIC = b"CLJ1"
 _RECORD = struct.Struct("<4sB3x16s16sQd4x")
 _CRC = struct.Struct("<I")
+_ZEROS = bytes(RECORD_OCTETS)
 NOBODY = bytes(16)
 
 
@@ -74,7 +82,7 @@ class Block(NamedTuple):
 
 
 def key_name(sa: SecurityAssociation, identity: bytes | None = None) -> bytes:
-    """What the blocks of an outbound SA are kept by. `identity`: its own, where that is known."""
+    """What the blocks of an SA are kept by. `identity`: its own, where that is known."""
     if sa.protocol is Protocol.ESP and CIPHERS[sa.cipher].counter:
         return sa.cipher_key.digest(b"counter")[:16]
     if sa.protocol is Protocol.AH and auth_row(sa.auth).counter:
@@ -103,10 +111,13 @@ class Journal:
         """When the newest record was, in seconds since the epoch."""
         self.doubt = Doubt(path.with_name(path.name + ".doubt"))
         self._read_octets = 0
-        torn = self._read()
+        self._tidied_at = time.monotonic()
         if fd >= 0:
+            # By its descriptor: the file may have lost its name, or another one may have it.
             self.fd = fd
+            self._read(fd)
             return
+        torn = self._read_named()
         if self.written > now + 1:
             self.doubt.begin(f"the clock was {self.written - now:,.0f} seconds behind the counter journal")
         if self.doubt.sentence:
@@ -114,8 +125,8 @@ class Journal:
                 f"{self.doubt.sentence}: if this machine was set back to an earlier state, its disk with it, counters "
                 "may repeat: replace the keys of counter modes, then say: run sys counter-journal trust"
             )
-        if torn.bad:
-            self.sentences.append(f"{torn.bad} records of {path} were torn or damaged; all others count")
+        if torn:
+            self.sentences.append(f"{torn} records of {path} were torn or damaged; all others count")
         self.fd = self._opened(now)
 
     def _opened(self, now: float) -> int:
@@ -124,39 +135,115 @@ class Journal:
         except OSError:
             # On a full disk the old one does: what was torn at its end is cut off.
             fd = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CLOEXEC)
-            os.ftruncate(fd, os.fstat(fd).st_size // RECORD_OCTETS * RECORD_OCTETS)
+            _cut(fd)
             return fd
 
-    def _read(self) -> "_Read":
-        """What was written since the last time."""
+    def _read_named(self) -> int:
         try:
-            with self.path.open("rb") as file:
-                file.seek(self._read_octets)
-                octets = file.read()
+            fd = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
         except FileNotFoundError:
-            octets = b""
-        self._read_octets += len(octets) // RECORD_OCTETS * RECORD_OCTETS
-        read = _records(octets)
-        self._learn(read.good)
-        return read
+            return 0
+        try:
+            return self._read(fd)
+        finally:
+            os.close(fd)
 
-    def _learn(self, records: Iterable[Record]) -> None:
-        for record in records:
+    def _read(self, fd: int) -> int:
+        """Learn what was written since the last time. Returns how many records were torn."""
+        torn = 0
+        self._read_octets = min(self._read_octets, os.fstat(fd).st_size)
+        for at, octets in sparse.pieces(fd, self._read_octets):
+            whole = len(octets) // RECORD_OCTETS * RECORD_OCTETS
+            self._read_octets = at + whole
+            torn += self._learn(octets[start : start + RECORD_OCTETS] for start in range(0, whole, RECORD_OCTETS))
+            if whole < len(octets):
+                return torn + 1
+        return torn
+
+    def _learn(self, records: Iterable[bytes]) -> int:
+        torn = 0
+        for octets in records:
+            record = parse(octets)
+            if record is None:
+                # What is before the first record may be the margin of a hole.
+                torn += octets != _ZEROS or self.written > 0
+                continue
             self.written = max(record.time, self.written)
-            if record.kind == EDGE:
-                self.edges[record.name] = max(record.number, self.edges.get(record.name, 0))
-            elif record.number >= self.blocks.get(record.name, Block(0, NOBODY)).last:
-                self.blocks[record.name] = Block(record.number, record.owner)
+            self._note(record)
+        return torn
+
+    def _note(self, record: Record) -> None:
+        if record.kind == EDGE:
+            self.edges[record.name] = max(record.number, self.edges.get(record.name, 0))
+        elif record.number >= self.block(record.name).last:
+            self.blocks[record.name] = Block(record.number, record.owner)
+
+    def block(self, name: bytes) -> Block:
+        """The last block of this key."""
+        return self.blocks.get(name, Block(0, NOBODY))
+
+    def add(self, records: Sequence[Record]) -> None:
+        """Records of the parent's own. OSError where they are known to this process only."""
+        for record in records:
+            self._note(record)
+        append(self.fd, records)
 
     def refresh(self) -> None:
         """Read what the packet process has written since."""
-        self._read()
+        self._read(self.fd)
+
+    def tidy(self, now: float) -> str:
+        """Once a minute: give back the disk under records that others have overtaken. A sentence where it can't be.
+
+        What counts is written once more behind all others, and is on the disk before anything goes: so a loss of power
+        at any moment loses nothing, nor do records that the packet process appends meanwhile.
+        """
+        if time.monotonic() - self._tidied_at < TIDY_SECONDS:
+            return ""
+        self._tidied_at = time.monotonic()
+        try:
+            if self._is_untidy():
+                self.refresh()
+                self._move_behind(now)
+        except OSError as error:
+            # Not again and again: every try writes.
+            self._tidied_at = math.inf
+            return f"the counter journal grows until culvertd is started again: {self.path}: {error.strerror}"
+        return ""
+
+    def _is_untidy(self) -> bool:
+        status = os.fstat(self.fd)
+        data = min(status.st_size - sparse.data_from(self.fd, 0), status.st_blocks * 512)
+        return data > TIDY_TIMES * (len(self.blocks) + len(self.edges)) * RECORD_OCTETS + TIDY_OCTETS
+
+    def _move_behind(self, now: float) -> None:
+        octets = b"".join(record.emit() for record in self._live(max(now, self.written)))
+        known = self._read_octets
+        system = os.statvfs(self.fd)
+        if system.f_bavail * system.f_frsize < len(octets) + TIDY_OCTETS:
+            # The packet process needs it more.
+            return
+        before = os.fstat(self.fd).st_size
+        # One call, so that nobody else's are between them.
+        if os.write(self.fd, octets) < len(octets):
+            _cut(self.fd)
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        os.fdatasync(self.fd)
+        there = os.pread(self.fd, os.fstat(self.fd).st_size - before, before)
+        at = there.find(octets)
+        if at < 0 or (before + at) % RECORD_OCTETS:
+            raise OSError(errno.EIO, "what was written isn't there")
+        sparse.punch(self.fd, min(known, before))
+
+    def _live(self, now: float) -> list[Record]:
+        """All that counts."""
+        records = [Record(BLOCK, name, block.owner, block.last, now) for name, block in self.blocks.items()]
+        return records + [Record(EDGE, name, NOBODY, edge, now) for name, edge in self.edges.items()]
 
     def _write_anew(self, now: float) -> int:
         """Only what counts, in a new file that takes the place of the old one when it is on the disk."""
         fresh = self.path.with_name(self.path.name + ".new")
-        records = [Record(BLOCK, name, block.owner, block.last, now) for name, block in self.blocks.items()]
-        records += [Record(EDGE, name, NOBODY, edge, now) for name, edge in self.edges.items()]
+        records = self._live(now)
         self.path.parent.mkdir(parents=True, exist_ok=True)
         fresh.unlink(missing_ok=True)
         fd = os.open(fresh, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
@@ -177,17 +264,6 @@ class Journal:
         os.close(self.fd)
 
 
-class _Read(NamedTuple):
-    good: list[Record]
-    bad: int
-
-
-def _records(octets: bytes) -> _Read:
-    parsed = [parse(octets[at : at + RECORD_OCTETS]) for at in range(0, len(octets), RECORD_OCTETS)]
-    good = [record for record in parsed if record is not None]
-    return _Read(good, len(parsed) - len(good))
-
-
 def _sync_directory(path: Path) -> None:
     fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
@@ -197,19 +273,24 @@ def _sync_directory(path: Path) -> None:
 
 
 def append(fd: int, records: Iterable[Record]) -> None:
-    """All of the records on the disk, or none of them in the file."""
+    """All of the records on the disk. Where that fails, those in the file are whole, and say no more than may be."""
     octets = b"".join(record.emit() for record in records)
-    before = os.fstat(fd).st_size
     try:
         written = 0
         while written < len(octets):
             written += os.write(fd, octets[written:])
         os.fdatasync(fd)
     except OSError:
-        # What is there only in part would move everything behind it out of step.
         with contextlib.suppress(OSError):
-            os.ftruncate(fd, before)
+            _cut(fd)
         raise
+
+
+def _cut(fd: int) -> None:
+    """What is there only in part would move everything behind it out of step. Whole records may be another's."""
+    size = os.fstat(fd).st_size
+    if size % RECORD_OCTETS:
+        os.ftruncate(fd, size // RECORD_OCTETS * RECORD_OCTETS)
 
 
 class Lease(NamedTuple):
@@ -230,7 +311,7 @@ class Leased:
     def __init__(self, lease: Lease, limit: int) -> None:
         """`limit`: the last number that the SA has at all."""
         self.lease = lease
-        self.last = lease.last
+        self.last = min(lease.last, limit)
         self.limit = limit
         self.block = BLOCK_NUMBERS_MIN
         self.extended = 0.0
@@ -256,8 +337,17 @@ class Leases:
     def __init__(self, fd: int) -> None:
         """`fd` -1: there is no journal."""
         self._fd = fd
+        if fd >= 0:
+            # A predecessor may have been killed in the middle of a record; nobody else writes now.
+            with contextlib.suppress(OSError):
+                _cut(fd)
         self._failed_at = 0.0
         self.trouble = "there is none" if fd < 0 else ""
+
+    @property
+    def is_there(self) -> bool:
+        """Whether there is a journal, be it one that can't be written now."""
+        return self._fd >= 0
 
     def extend(self, wanted: Mapping[Leased, int], now: float) -> bool:
         """Give each a further block behind the number it is at. False where the journal can't be written."""

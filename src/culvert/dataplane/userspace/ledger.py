@@ -42,8 +42,13 @@ class Ledger:
         base = counters.base(slot)
         numbers, times = counters.numbers, counters.times
         numbers[base + file.WORKER] = 0
-        sequence = min(numbers[base + file.SEQUENCE], sa.sequence_max)
-        record = gateway.add_sa(sa, sequence=sequence, now=times[base + file.CREATED] or now)
+        sequence = numbers[base + file.SEQUENCE]
+        record = gateway.add_sa(sa, sequence=min(sequence, sa.sequence_max), now=times[base + file.CREATED] or now)
+        # Beyond its end where extended numbers were switched off: nothing passes, and switched on again they go on.
+        if isinstance(record, Outbound):
+            record.sequence = sequence
+        elif sequence > sa.sequence_max:
+            record.replay.restart(sequence)
         usage = record.usage
         usage.packets, usage.octets = numbers[base + file.PACKETS], numbers[base + file.OCTETS]
         usage.life_packets, usage.life_octets = numbers[base + file.LIFE_PACKETS], numbers[base + file.LIFE_OCTETS]
@@ -60,6 +65,11 @@ class Ledger:
         row = counters.mode_base(mode_row(sa)) + (2 if isinstance(record, Outbound) else 0)
         self._entries[record] = _Entry(base, row, record)
         return record
+
+    def go_behind(self, slot: int, number: int) -> None:
+        """Numbers up to this one may have been used, by another SA of the same key."""
+        at = self.counters.base(slot) + file.SEQUENCE
+        self.counters.numbers[at] = max(self.counters.numbers[at], number)
 
     def close(self, record: Record) -> None:
         """Its SA goes out of service."""

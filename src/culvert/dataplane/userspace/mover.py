@@ -8,18 +8,19 @@ sent, so a killed process's successor repeats none.
 import errno
 import os
 import socket
-import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from typing import NamedTuple
 
 from culvert.change import AddPolicy, AddSa, Change, RemovePolicy, RemoveSa
+from culvert.dataplane.plane import PlaneError
 from culvert.dataplane.userspace import sockets
-from culvert.dataplane.userspace.leases import Lease, Leased, Leases
+from culvert.dataplane.userspace.leases import Lease, Leased, Leases, is_counter_mode
 from culvert.dataplane.userspace.ledger import Ledger
 from culvert.dataplane.userspace.overflows import Overflows
 from culvert.dataplane.userspace.sockets import PACKET_OCTETS_MAX
+from culvert.dataplane.userspace.telling import tell
 from culvert.ipsec import fragment, ip
 from culvert.ipsec.drops import Reason
 from culvert.ipsec.fragment import WAIT_SECONDS
@@ -44,7 +45,25 @@ class Way(NamedTuple):
     """Index in `Counters.numbers`."""
     sender: socket.socket | None
     address: tuple[str, int]
+    slot: int
     leased: Leased | None = None
+
+
+class Place(NamedTuple):
+    """Where an SA was that went out of service: it can be put back as if it had never gone."""
+
+    sa: SecurityAssociation
+    slot: int
+    leased: Leased | None
+    bound: int
+    """The last number that it might use; 0 for an inbound one."""
+
+
+class _Moved(NamedTuple):
+    """A counter mode's key whose SA went out of service a moment ago: numbers up to `last` may have been used."""
+
+    owner: str
+    last: int
 
 
 class Mover:
@@ -73,6 +92,8 @@ class Mover:
         self._ways: dict[Record, Way] = {}
         self._talkative: set[Record] = set()
         """Those that send by themselves."""
+        self._moved: dict[str, _Moved] = {}
+        """By the names of their keys, in one message: its sender read the journal before the last packets left."""
         self._waiting_until = 0.0
         """So long a fragment may still wait for others."""
 
@@ -80,26 +101,55 @@ class Mover:
 
     def add_sa(self, sa: SecurityAssociation, slot: int, lease: Lease | None) -> None:
         """`lease`: what the counter journal knows of an outbound SA's numbers."""
-        record = self._ledger.open(self.gateway, sa, slot, time.time())
-        sender = self._senders.get(sa.destination.version)
-        leased = Leased(lease, sa.sequence_max) if lease is not None and isinstance(record, Outbound) else None
-        self._ways[record] = Way(self._ledger.sequence_at(record), sender, (str(sa.destination), 0), leased)
+        is_out = sa.direction is Direction.OUT
+        if is_out and lease is None and self._leases.is_there and is_counter_mode(sa):
+            raise PlaneError(None, f"{sa.label}: the counter journal says nothing of the numbers of its key")
+        moved = self._moved.get(lease.name) if lease is not None else None
+        if moved is not None and lease is not None and moved.owner != lease.owner:
+            self._ledger.go_behind(slot, moved.last)
+        record = self._open(sa, slot, Leased(lease, sa.sequence_max) if lease is not None and is_out else None)
+        leased = self._ways[record].leased
         if leased is not None and isinstance(record, Outbound):
+            if moved is not None:
+                leased.last = min(max(leased.last, moved.last), leased.limit)
             self._bound(record, leased, working=False)
             if leased.is_short(record.sequence):
                 self._short[record] = leased
+
+    def _open(self, sa: SecurityAssociation, slot: int, leased: Leased | None) -> Record:
+        record = self._ledger.open(self.gateway, sa, slot, time.time())
+        sender = self._senders.get(sa.destination.version)
+        self._ways[record] = Way(self._ledger.sequence_at(record), sender, (str(sa.destination), 0), slot, leased)
         if isinstance(record, Outbound) and (sa.dummy_seconds or sa.keep_alive_seconds):
             self._talkative.add(record)
+        return record
 
-    def remove_sa(self, sa: SecurityAssociation) -> None:
+    def remove_sa(self, sa: SecurityAssociation) -> Place:
+        """What it takes to put it back."""
         record = self.gateway.remove_sa(sa)
         self._ledger.close(record)
         self._talkative.discard(record)
-        if isinstance(record, Outbound):
-            self._short.pop(record, None)
-        else:
+        way = self._ways.pop(record)
+        if isinstance(record, Inbound):
             self._edges.discard(record)
-        del self._ways[record]
+            return Place(record.sa, way.slot, None, 0)
+        self._short.pop(record, None)
+        if way.leased is not None and way.leased.lease.strict:
+            lease = way.leased.lease
+            self._moved[lease.name] = _Moved(lease.owner, max(lease.last, way.leased.last, record.sequence))
+        return Place(record.sa, way.slot, way.leased, record.leased)
+
+    def put_back(self, place: Place) -> None:
+        """Undo a removal of the same message: with the numbers that it had, and no others."""
+        record = self._open(place.sa, place.slot, place.leased)
+        if isinstance(record, Outbound):
+            record.leased = place.bound
+            if place.leased is not None and place.leased.is_short(record.sequence):
+                self._short[record] = place.leased
+
+    def forget_moved(self) -> None:
+        """A message is at its end: who sends the next one knows what was written by now."""
+        self._moved.clear()
 
     def differing(self, changes: Sequence[Change]) -> list[Change]:
         """What it takes to have just what these changes add: what is the same stays as it is."""
@@ -133,7 +183,7 @@ class Mover:
         if working:
             self._short.clear()
         if self._leases.trouble and self._leases.trouble != trouble:
-            print(f"the counter journal can't be written: {self._leases.trouble}", file=sys.stderr, flush=True)
+            tell(f"the counter journal can't be written: {self._leases.trouble}")
 
     @staticmethod
     def _bound(record: Outbound, leased: Leased, *, working: bool) -> None:

@@ -81,7 +81,7 @@ class UserspacePlane:
         self._program = program.chosen()
         self._sentences += self._program.sentences
         self._meeting = Meeting(state)
-        left = dict(self._found())
+        left = dict(self._found(state))
         self._leases = custody.opened(state / "leases", clock(), left.pop("leases", -1), self._sentences)
         self._counters = CountersFile(state / "counters", journal=self._leases, inherited=left.pop("counters", -1))
         self._sentences += self._counters.sentences
@@ -98,7 +98,7 @@ class UserspacePlane:
         if left:
             self._inherit_tun({name: left.pop(name) for name in list(left) if name.startswith("tun")})
             self._doors.inherit(left)
-        self._slots = Slots(self._counters, self._leases)
+        self._slots = Slots(self._counters, self._leases, self._sentences)
         self._notices = Notices()
         self._backoff = Backoff()
         self._complaint = ""
@@ -115,7 +115,7 @@ class UserspacePlane:
             vlan_tagging=self._kernel.can_tag(),
         )
 
-    def _found(self) -> Mapping[str, int]:
+    def _found(self, state: Path) -> Mapping[str, int]:
         """The descriptors of the packet process that a predecessor left, if it can go on with this parent."""
         self._process: PacketProcess | None = None
         self._is_stranger = False
@@ -123,7 +123,7 @@ class UserspacePlane:
         found = self._meeting.find()
         if found is None:
             return {}
-        names = {"listen", "tun", "counters"}
+        names = {"listen", "tun", "counters", *custody.needed(state / "leases")}
         if found.version != version_of(self._program.words) or not names <= found.fds.keys():
             found.refuse()
             return {}
@@ -378,6 +378,7 @@ class UserspacePlane:
                 heard = self._watch.hear()
                 self._repair(Events(process=True, host=self._watch.must_look, steering=heard.steering))
                 self._note_counts(now)
+                self._sentences += custody.tidied(self._leases, now)
                 self._sentences += self._notices.lives(self._slots.watched(), now)
                 self._sentences += self._notices.audit(self._drops(self._counts))
             return _taken(self._sentences)

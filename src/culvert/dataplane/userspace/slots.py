@@ -1,5 +1,6 @@
 """The parent's side of what the counters file says of each SA."""
 
+import time
 from collections.abc import Collection, Iterator, Sequence
 from itertools import chain
 from typing import NamedTuple
@@ -10,7 +11,16 @@ from culvert.dataplane.plane import SaUsage
 from culvert.dataplane.userspace import counters as file
 from culvert.dataplane.userspace import wire
 from culvert.dataplane.userspace.counters import CountersFile
-from culvert.dataplane.userspace.leases import NOBODY, Block, Journal, Lease, is_counter_mode, key_name
+from culvert.dataplane.userspace.leases import (
+    BLOCK,
+    NOBODY,
+    Block,
+    Journal,
+    Lease,
+    Record,
+    is_counter_mode,
+    key_name,
+)
 from culvert.ipsec.sa import Direction, SaKey, SecurityAssociation
 
 NO_SLOT = -1
@@ -27,9 +37,11 @@ class _Known(NamedTuple):
 class Slots:
     """Which slot each SA has. An SA's identity is a digest of its keys, so it is worked out once and kept."""
 
-    def __init__(self, counters: CountersFile, journal: Journal | None) -> None:
+    def __init__(self, counters: CountersFile, journal: Journal | None, sentences: list[str] | None = None) -> None:
+        """`sentences`: are told what is unusual."""
         self._counters = counters
         self._journal = journal
+        self._sentences = [] if sentences is None else sentences
         self._known: dict[tuple[Direction, SaKey], _Known] = {}
         self._names: dict[SaKey, bytes] = {}
         """Which blocks are whose, of outbound SAs."""
@@ -66,6 +78,7 @@ class Slots:
         if self._journal is None:
             return []
         self._journal.refresh()
+        self._keep_received(self._journal, changes, slots)
         leases = []
         for change, slot in zip(changes, slots, strict=True):
             if isinstance(change, AddSa) and change.sa.direction is Direction.OUT:
@@ -76,10 +89,31 @@ class Slots:
         owner = self._identity(sa)
         name = key_name(sa, owner)
         self._names[sa.key] = name
-        block = journal.blocks.get(name, Block(0, NOBODY))
+        block = journal.block(name)
         if self._counters.is_new(slot) or block.owner not in (owner, NOBODY):
             self._counters.go_behind(slot, block.last)
         return Lease(name.hex(), owner.hex(), block.last, is_counter_mode(sa))
+
+    def _keep_received(self, journal: Journal, changes: Sequence[wire.PacketChange], slots: Sequence[int]) -> None:
+        """The peer has used numbers of a key that was received with: who sends by a counter mode's goes on behind them.
+
+        A jump further, for packets come in until the packet process hears of it.
+        """
+        records = []
+        for change, slot in zip(changes, slots, strict=True):
+            if isinstance(change, RemoveSa) and change.sa.direction is Direction.IN and is_counter_mode(change.sa):
+                edge = self._counters.numbers[self._counters.base(slot) + file.SEQUENCE]
+                last, name = min(edge + file.SEQUENCE_JUMP, file.SEQUENCE_MAX), key_name(change.sa)
+                if edge and last > journal.block(name).last:
+                    records.append(Record(BLOCK, name, change.sa.identity(), last, time.time()))
+        try:
+            if records:
+                journal.add(records)
+        except OSError as error:
+            self._sentences.append(
+                f"{journal.path}: {error.strerror}: {len(records)} keys of counter modes went that packets came in by, "
+                "and their numbers couldn't be written: after a restart nothing may be sent by these keys"
+            )
 
     def begin(self, changes: Sequence[wire.PacketChange], slots: Sequence[int], now: float) -> None:
         """The age of the keys that are new counts from now on."""

@@ -25,7 +25,8 @@ from culvert.dataplane.userspace import sockets, wire
 from culvert.dataplane.userspace.counters import Counters
 from culvert.dataplane.userspace.leases import Lease, Leases
 from culvert.dataplane.userspace.ledger import Ledger
-from culvert.dataplane.userspace.mover import Mover
+from culvert.dataplane.userspace.mover import Mover, Place
+from culvert.dataplane.userspace.telling import tell
 from culvert.ipsec.drops import Reason
 from culvert.ipsec.sa import Direction
 
@@ -88,7 +89,7 @@ class Tmm:
                     poller.unregister(fd)
                     continue
                 self._guarded(handlers.get(fd, self._hear))
-                self._mover.extend_leases()
+                self._guarded(self._mover.extend_leases)
             self._do_chores()
             self._mover.save_edges()
             self._ledger.write()
@@ -127,7 +128,7 @@ class Tmm:
         try:
             handler()
         except Exception:
-            traceback.print_exc()
+            tell(traceback.format_exc())
             self._counters.count_drop(Reason.INTERNAL, time.time(), "a packet met an internal error")
 
     # Changes
@@ -206,21 +207,27 @@ class Tmm:
         outbound = (change.sa for change in message.changes if isinstance(change, AddSa) and _is_out(change))
         leases = {id(sa): lease for sa, lease in zip(outbound, message.leases, strict=False)}
         changes = self._mover.differing(message.changes) if message.replace else message.changes
+        places: dict[int, Place] = {}
         try:
-            apply_all(changes, lambda change: self._step(change, slots, leases))
+            apply_all(changes, lambda change: self._step(change, slots, leases, places))
         except PlaneError as error:
-            failed = next(at for at, change in enumerate(message.changes) if change is error.change)
+            failed = next((at for at, change in enumerate(message.changes) if change is error.change), None)
             return wire.Reply(failed, error.sentence)
+        finally:
+            self._mover.forget_moved()
         self._mover.extend_leases()
         self._configured = True
         return wire.Reply()
 
-    def _step(self, change: Change, slots: dict[int, int], leases: dict[int, Lease]) -> None:
+    def _step(self, change: Change, slots: dict[int, int], leases: dict[int, Lease], places: dict[int, Place]) -> None:
+        """`places`: of the SAs that this message removed; an SA of the same object is one to put back."""
         match change:
+            case AddSa(sa) if id(sa) in places:
+                self._mover.put_back(places[id(sa)])
             case AddSa(sa):
                 self._mover.add_sa(sa, slots[id(sa)], leases.get(id(sa)))
             case RemoveSa(sa):
-                self._mover.remove_sa(sa)
+                places[id(sa)] = self._mover.remove_sa(sa)
             case AddPolicy(policy):
                 self._mover.gateway.add_policy(policy)
             case RemovePolicy(policy):
