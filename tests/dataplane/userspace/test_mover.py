@@ -146,6 +146,11 @@ def test_the_newest_numbers_of_a_window_are_told(bench: Bench) -> None:
     bench.mover.inbound_burst(receive)
     bench.ledger.write()
     assert (bench.number(slot, file.SEQUENCE), bench.number(slot, file.WINDOW)) == (4, 2**64 - 1 - 2)
+    # Where it stands now is saved though no further packet may come.
+    bench.mover.do_chores()
+    assert bench.mover.has_chores
+    bench.mover.save_edges()
+    assert not bench.mover.has_chores
 
 
 def test_counts_go_on_where_they_stopped(bench: Bench) -> None:

@@ -334,7 +334,7 @@ class Mover:
     @property
     def has_chores(self) -> bool:
         """Whether `do_chores` has to be called though no packet comes."""
-        return bool(self._talkative) or self._overflows.is_due or time.time() < self._waiting_until + 2
+        return bool(self._talkative or self._edges) or self._overflows.is_due or time.time() < self._waiting_until + 2
 
     def do_chores(self) -> None:
         """Send what the gateway sends by itself; give up fragments that wait in vain; count what was lost."""
