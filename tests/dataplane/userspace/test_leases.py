@@ -224,11 +224,14 @@ def test_records_of_another_writer_outlive_an_append_that_fails(
     assert path.read_bytes() == b"".join(record.emit() for record in [theirs, *ours[:fitting]])
 
 
-def test_a_new_packet_process_cuts_what_the_last_one_did_not_finish(fd: int, path: Path) -> None:
+def test_what_a_packet_process_did_not_finish_is_cut_off_for_the_next_one(path: Path) -> None:
+    journal = Journal(path, NOW)
     whole = Record(BLOCK, ONE, OWNER, 5, NOW).emit()
-    os.write(fd, whole + whole[:20])
-    assert Leases(fd).extend({leased(5): 5}, NOW)
-    assert opened(path).blocks == {ONE: Block(5 + BLOCK_NUMBERS_MIN, OWNER)}
+    os.write(journal.fd, whole + whole[:20])
+    assert Leases(journal.lent()).extend({leased(5): 5}, NOW)
+    journal.close()
+    again = opened(path)
+    assert again.blocks == {ONE: Block(5 + BLOCK_NUMBERS_MIN, OWNER)} and not again.sentences
 
 
 def test_an_inherited_journal_is_read_by_its_descriptor(fd: int, path: Path) -> None:

@@ -260,6 +260,12 @@ class Journal:
             raise
         return fd
 
+    def lent(self) -> int:
+        """The descriptor, for a new packet process; the last one may have been killed in the middle of a record."""
+        with contextlib.suppress(OSError):
+            _cut(self.fd)
+        return self.fd
+
     def close(self) -> None:
         os.close(self.fd)
 
@@ -337,10 +343,6 @@ class Leases:
     def __init__(self, fd: int) -> None:
         """`fd` -1: there is no journal."""
         self._fd = fd
-        if fd >= 0:
-            # A predecessor may have been killed in the middle of a record; nobody else writes now.
-            with contextlib.suppress(OSError):
-                _cut(fd)
         self._failed_at = 0.0
         self.trouble = "there is none" if fd < 0 else ""
 

@@ -277,7 +277,7 @@ class UserspacePlane:
         self._sentences += self._doors.sentences()
         fds["listen"] = self._meeting.listener()
         if self._leases is not None:
-            fds["leases"] = self._leases.fd
+            fds["leases"] = self._leases.lent()
         self._backoff.started()
         self._process = PacketProcess.start(fds, self._program, version_of(self._program.words))
         self._meeting.note(self._process.pid)
