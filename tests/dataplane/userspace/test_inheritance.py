@@ -14,7 +14,7 @@ import pytest
 
 from culvert.dataplane.userspace import wire
 from culvert.dataplane.userspace.counters import CountersFile
-from culvert.dataplane.userspace.inheritance import Meeting, version_of
+from culvert.dataplane.userspace.inheritance import PYTHON_MODULE, Meeting, version_of
 from culvert.dataplane.userspace.leases import Journal
 from culvert.dataplane.userspace.plane import UserspacePlane
 from culvert.dataplane.userspace.process import PacketProcess
@@ -61,7 +61,7 @@ def test_descriptors_of_who_talks_nonsense_are_closed(tmp_path: Path, line: byte
 
 def test_a_deaf_packet_process_is_gone_before_anything_else_is_read(tmp_path: Path) -> None:
     # Much memory takes a moment to be given back.
-    child = subprocess.Popen([sys.executable, "-c", BALLAST, "tmm"], stdout=subprocess.PIPE)
+    child = subprocess.Popen([sys.executable, "-c", BALLAST, PYTHON_MODULE], stdout=subprocess.PIPE)
     assert child.stdout is not None
     child.stdout.readline()
     (tmp_path / "tmm.pid").write_text(f"{child.pid}\n")
@@ -74,7 +74,8 @@ def test_a_deaf_packet_process_is_gone_before_anything_else_is_read(tmp_path: Pa
 
 @pytest.mark.parametrize("pid", ["", "nonsense", "0", "999999999", "{}"])
 def test_a_number_that_is_no_packet_processs_ends_nobody(tmp_path: Path, pid: str) -> None:
-    stranger = subprocess.Popen(["sleep", "60"])
+    # An editor, say, of a file whose name has the program's in it.
+    stranger = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)", "culvert-tmm.log"])
     (tmp_path / "tmm.pid").write_text(pid.format(stranger.pid))
     assert Meeting(tmp_path).find() is None
     assert stranger.poll() is None

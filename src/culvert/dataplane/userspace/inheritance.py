@@ -25,7 +25,7 @@ DESCRIPTORS_MAX = 253
 """That the kernel gives at once."""
 WORDS_VERSION = 1
 """Of `wire`: grows when a message changes its meaning."""
-PROGRAM = b"tmm"
+NATIVE_PROGRAM, PYTHON_MODULE = b"culvert-tmm", b"culvert.dataplane.userspace.tmm"
 NAMESPACE = Path("/proc/self/ns/net")
 
 
@@ -95,7 +95,7 @@ class Meeting:
             pid = int(self._pid_path.read_text())
             pidfd = os.pidfd_open(pid)
             try:
-                if PROGRAM in Path(f"/proc/{pid}/cmdline").read_bytes():
+                if _is_packet_process(pid):
                     signal.pidfd_send_signal(pidfd, signal.SIGKILL)
                     select.select([pidfd], [], [], END_SECONDS)
             finally:
@@ -127,6 +127,12 @@ class Meeting:
             self._listener.close()
         for path in (self._path, self._pid_path):
             path.unlink(missing_ok=True)
+
+
+def _is_packet_process(pid: int) -> bool:
+    """By its words: the number may be somebody else's by now."""
+    words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+    return words[0].rpartition(b"/")[2] == NATIVE_PROGRAM or PYTHON_MODULE in words
 
 
 def _received(control: socket.socket, fds: list[int], undo: contextlib.ExitStack) -> bytes:
