@@ -170,7 +170,7 @@ impl Worker {
         }
         let lease = place.known.as_ref().and_then(|known| Lease::new(known, sa.sequence_max())).map(Arc::new);
         if sa.direction == Direction::Out && lease.is_none() && self.journal.is_there() {
-            return Err(format!("SA {}: nothing was said of its numbers in the counter journal", sa.label));
+            return Err(format!("{}: the counter journal says nothing of the numbers of its key", sa.label));
         }
         slot.set_worker(0);
         if let Some(behind) = lease.as_ref().and_then(|lease| self.spent.teach(lease)) {

@@ -154,7 +154,7 @@ def test_an_sa_that_a_refused_batch_took_away_comes_back_with_its_lease(site: Si
 
 def test_without_a_lease_an_sa_is_refused_where_there_is_a_journal(site: Site) -> None:
     reply = site.process.ask(replace(site.prepared(AddSa(GCM)), leases=()))
-    assert reply == wire.Reply(0, "SA /Common/sa-out-4: nothing was said of its numbers in the counter journal")
+    assert reply == wire.Reply(0, "/Common/sa-out-4: the counter journal says nothing of the numbers of its key")
 
 
 def test_a_log_that_nobody_reads_any_more_ends_nothing(site: Site) -> None:
