@@ -12,16 +12,16 @@ import pytest
 
 from culvert.change import AddPolicy, AddSa, RemoveSa
 from culvert.dataplane.userspace import program, wire
-from culvert.dataplane.userspace.counters import SEQUENCE, CountersFile
-from culvert.dataplane.userspace.leases import BLOCK, BLOCK_NUMBERS_MIN, Block, Journal, Record, append, key_name
+from culvert.dataplane.userspace.counters import SEQUENCE
+from culvert.dataplane.userspace.leases import BLOCK, BLOCK_NUMBERS_MIN, Record, append, key_name
 from culvert.dataplane.userspace.process import PacketProcess
-from culvert.dataplane.userspace.slots import Slots
 from culvert.dataplane.userspace.tun import close_tun, open_tun
 from culvert.ipsec.drops import Reason
 from culvert.ipsec.sa import SecurityAssociation
 from culvert.ipsec.secret import Secret
 from tests.dataplane.sites import OUT, association, selectors, signing
 from tests.dataplane.topology import Namespace, wait_until
+from tests.dataplane.userspace.parent import Parent
 
 pytestmark = [pytest.mark.network, pytest.mark.usefixtures("native_engine")]
 
@@ -37,13 +37,11 @@ FAR = 2**32
 DISK_OCTETS = 128 << 10
 
 
-class Site:
+class Site(Parent):
     """A packet process with a TUN and no sockets: its packets go nowhere, but use their numbers up."""
 
     def __init__(self, namespace: Namespace, state: Path) -> None:
-        self.journal = Journal(state / "leases", 1.0)
-        self.counters = CountersFile(state / "counters", journal=self.journal)
-        self.slots = Slots(self.counters, self.journal)
+        super().__init__(state)
         self.tun = namespace.inside(lambda: open_tun("tt0", offloads=True))
         namespace.run("ip", "link", "set", "tt0", "up")
         namespace.run("ip", "address", "add", "10.1.0.5/32", "dev", "tt0")
@@ -55,12 +53,6 @@ class Site:
     def started(self) -> PacketProcess:
         fds = {**self.tun, "counters": self.counters.fd, "leases": self.journal.fd}
         return PacketProcess.start(fds, program.chosen())
-
-    def prepared(self, *changes: wire.PacketChange) -> wire.Apply:
-        slots = self.slots.of(changes, ())
-        leases = self.slots.leases(changes, slots)
-        self.slots.begin(changes, slots, 1.0)
-        return wire.Apply(changes, tuple(slots), tuple(leases))
 
     def change(self, *changes: wire.PacketChange) -> wire.Reply:
         return self.process.ask(self.prepared(*changes))
@@ -74,15 +66,6 @@ class Site:
 
     def dropped(self, reason: Reason) -> int:
         return self.counters.drop(reason)[0]
-
-    def at(self, sa: SecurityAssociation) -> int:
-        (slot,) = self.slots.of([AddSa(sa)], ())
-        return int(self.counters.numbers[self.counters.base(slot) + SEQUENCE])
-
-    def last(self, sa: SecurityAssociation) -> Block:
-        """The block in the journal."""
-        self.journal.refresh()
-        return self.journal.blocks[key_name(sa)]
 
     def reaches(self, sa: SecurityAssociation, number: int) -> None:
         wait_until(lambda: self.at(sa) >= number)

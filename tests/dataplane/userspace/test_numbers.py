@@ -10,15 +10,15 @@ import pytest
 
 from culvert.change import AddSa, RemoveSa
 from culvert.dataplane.userspace import wire
-from culvert.dataplane.userspace.counters import SEQUENCE, CountersFile
-from culvert.dataplane.userspace.leases import BLOCK, BLOCK_NUMBERS_MIN, Block, Journal, Record, append, key_name
-from culvert.dataplane.userspace.slots import Slots
+from culvert.dataplane.userspace.counters import SEQUENCE
+from culvert.dataplane.userspace.leases import BLOCK, BLOCK_NUMBERS_MIN, Block, Record, append, key_name
 from culvert.dataplane.userspace.telling import tell
 from culvert.dataplane.userspace.tmm import Tmm
 from culvert.ipsec.drops import Reason
 from culvert.ipsec.sa import SecurityAssociation
 from culvert.ipsec.secret import Secret
 from tests.dataplane.sites import OUT, association, selectors
+from tests.dataplane.userspace.parent import Parent
 from tests.dataplane.userspace.test_mover import PACKET
 
 GCM = replace(
@@ -31,25 +31,17 @@ BAD = replace(GCM, spi=7, cipher_key=Secret(b"o" * 20))
 FAR = 2**32
 
 
-class Site:
+class Site(Parent):
     """A packet process in this one, and its parent's files. Packets go nowhere, but use their numbers up."""
 
     def __init__(self, state: Path) -> None:
-        self.journal = Journal(state / "leases", 1.0)
-        self.counters = CountersFile(state / "counters", journal=self.journal)
-        self.slots = Slots(self.counters, self.journal)
+        super().__init__(state)
         tun, self.kernel = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         control, self.parent = socket.socketpair()
         for each in (tun, self.kernel):
             each.setblocking(False)
         fds = {"tun": tun.detach(), "control": control.detach()}
         self.tmm = Tmm({**fds, "counters": os.dup(self.counters.fd), "leases": os.dup(self.journal.fd)})
-
-    def prepared(self, *changes: wire.PacketChange, whole: bool = False) -> wire.Apply:
-        slots = self.slots.of(changes, ())
-        leases = self.slots.leases(changes, slots)
-        self.slots.begin(changes, slots, 1.0)
-        return wire.Apply(changes, tuple(slots), tuple(leases), whole)
 
     def tell(self, message: wire.Apply) -> wire.Reply:
         reply = self.tmm._obey(wire.emit(message))
@@ -65,15 +57,6 @@ class Site:
             self.tmm._mover.outbound_burst()
             self.tmm._mover.extend_leases()
         self.tmm._ledger.write()
-
-    def at(self, sa: SecurityAssociation) -> int:
-        (slot,) = self.slots.of([AddSa(sa)], ())
-        return int(self.counters.numbers[self.counters.base(slot) + SEQUENCE])
-
-    def last(self, sa: SecurityAssociation) -> Block:
-        """The block in the journal."""
-        self.journal.refresh()
-        return self.journal.blocks[key_name(sa)]
 
     def drops(self) -> dict[Reason, int]:
         return {reason: count for reason in Reason if (count := self.counters.drop(reason)[0])}
