@@ -6,7 +6,7 @@ mod common;
 use std::collections::HashMap;
 use std::fs::{File, OpenOptions};
 use std::net::UdpSocket;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::net::UnixDatagram;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -19,6 +19,7 @@ use culvert_engine::crypto::best_engine;
 use culvert_engine::crypto::chance::Chance;
 use culvert_engine::io::counters::Counters;
 use culvert_engine::io::journal::Journal;
+use culvert_engine::io::raw::RawSender;
 use culvert_engine::io::tun::Tun;
 use culvert_engine::io::udp::UdpPort;
 use culvert_engine::reason::Reason;
@@ -98,6 +99,8 @@ struct World {
     arrived: AtomicUsize,
     sent: AtomicUsize,
     all_sent: AtomicBool,
+    /// All has arrived, or nothing will any more.
+    is_over: AtomicBool,
 }
 
 impl World {
@@ -112,18 +115,18 @@ impl World {
         self.sent.load(Ordering::Acquire).saturating_sub(done)
     }
 
-    /// SPIs and numbers, as they come, until all have.
+    /// SPIs and numbers, as they come, until all have, or patience is at its end.
     fn collect(&self) -> HashMap<u32, Vec<u32>> {
         let mut numbers: HashMap<u32, Vec<u32>> = HashMap::new();
         let (mut octets, until) = ([0; 2048], Instant::now() + PATIENCE);
-        while !(self.all_sent.load(Ordering::Acquire) && self.under_way() == 0) {
-            assert!(Instant::now() < until, "{} packets have not arrived", self.under_way());
+        while !(self.all_sent.load(Ordering::Acquire) && self.under_way() == 0) && Instant::now() < until {
             let Ok(got) = self.wire.recv(&mut octets) else { continue };
             let word = |at: usize| u32::from_be_bytes(octets[at..at + 4].try_into().expect("four octets"));
             assert!(got > 8);
             numbers.entry(word(0)).or_default().push(word(4));
             self.arrived.fetch_add(1, Ordering::AcqRel);
         }
+        self.is_over.store(true, Ordering::Release);
         numbers
     }
 
@@ -131,6 +134,9 @@ impl World {
     fn send(&self, tun: &UnixDatagram) {
         for number in 0..PACKETS {
             while self.under_way() >= UNDER_WAY {
+                if self.is_over.load(Ordering::Acquire) {
+                    return;
+                }
                 thread::yield_now();
             }
             self.sent.fetch_add(1, Ordering::AcqRel);
@@ -139,14 +145,25 @@ impl World {
     }
 }
 
+/// What a packet leaves by that got its number on its own: a block of them came just when a burst had found none left.
+fn raw_socket() -> OwnedFd {
+    // SAFETY: no pointers.
+    let fd = unsafe { libc::socket(libc::AF_INET, libc::SOCK_RAW | libc::SOCK_CLOEXEC, libc::IPPROTO_RAW) };
+    assert!(fd >= 0, "root may have raw sockets: {}", std::io::Error::last_os_error());
+    // SAFETY: the descriptor was opened a moment ago, and nobody else knows it.
+    unsafe { OwnedFd::from_raw_fd(fd) }
+}
+
 /// A worker, the other end of its TUN, and what it has open.
 fn worker(number: usize, counters: &Counters, journal: &Journal) -> (Worker, UnixDatagram) {
     let (tun, kernel) = UnixDatagram::pair().expect("there are descriptors");
     tun.set_nonblocking(true).expect("it is a socket");
+    kernel.set_write_timeout(Some(PATIENCE)).expect("it is a socket");
     let port = UdpSocket::bind("127.0.0.1:0").expect("there are ports");
+    let raw = raw_socket();
     let doors = Doors {
         tun: Tun::plain(tun.as_raw_fd()),
-        senders: HashMap::new(),
+        senders: HashMap::from([(4, RawSender::from_fd(raw.as_raw_fd()))]),
         receivers: Vec::new(),
         complaints: Vec::new(),
         ports: vec![UdpPort::from_fd(port.as_raw_fd(), 4, PORT)],
@@ -154,7 +171,7 @@ fn worker(number: usize, counters: &Counters, journal: &Journal) -> (Worker, Uni
         routes: None,
     };
     // Threads of workers have no end but that of the process.
-    std::mem::forget((tun, port));
+    std::mem::forget((tun, port, raw));
     let gateway = Gateway::new(best_engine(), chance());
     let mut made = Worker::new(number, gateway, doors, counters.of_worker(number), journal.clone(), chance());
     made.join();
@@ -171,7 +188,7 @@ fn replace(crew: &Crew, first: &mut Worker, time: usize, to: u16) {
 /// The first worker's own packets, and changes in between, most of which change nothing.
 fn lead(crew: &Crew, first: &mut Worker, world: &World, to: u16) {
     let (mut time, mut next) = (0, Instant::now());
-    while !(world.all_sent.load(Ordering::Acquire) && world.under_way() == 0) {
+    while !world.is_over.load(Ordering::Acquire) {
         first.serve(Door::Tun);
         if world.arrived.load(Ordering::Acquire) > (time + 1) * OF_A_TIME && time + 1 < TIMES {
             time += 1;
@@ -197,8 +214,9 @@ fn all_arrive_in_their_order_while_sas_are_replaced() {
     let mut first = workers.remove(0);
     let crew = Crew::new(workers, Duration::ZERO).expect("threads can be made");
     replace(&crew, &mut first, 0, to);
-    let (arrived, sent, all_sent) = (AtomicUsize::new(0), AtomicUsize::new(0), AtomicBool::new(false));
-    let world = World { counters, wire, arrived, sent, all_sent };
+    let (arrived, sent) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    let (all_sent, is_over) = (AtomicBool::new(false), AtomicBool::new(false));
+    let world = World { counters, wire, arrived, sent, all_sent, is_over };
     let numbers = thread::scope(|scope| {
         let collected = scope.spawn(|| world.collect());
         let sent = scope.spawn(|| {
