@@ -244,5 +244,8 @@ def test_a_call_in_between_is_not_answered_with_a_part(path: Path) -> None:
         parts = client.stream("show", parts=100)
         next(parts)
         assert client.call("echo", a=1) == {"a": 1}
-        with pytest.raises(Unavailable):
+        begun = time.monotonic()
+        with pytest.raises(Unavailable, match="used for something else"):
             list(parts)
+        assert time.monotonic() - begun < 5
+        assert client.call("echo", a=2) == {"a": 2}

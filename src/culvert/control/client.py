@@ -77,13 +77,17 @@ class Client:
         """
         request: dict[str, object] = {"call": name, "args": {**args, "stream": True}}
         found = self._answer_to(self._numbered(request))
-        self._is_streaming = True
+        own, self._is_streaming = self._socket, True
         while "part" in found and found.get("id") == self._number:
             try:
                 yield Part(found["part"], found["of"])
             except BaseException:
-                self.close()
+                if self._socket is own:
+                    self.close()
                 raise
+            if self._socket is not own:
+                # What comes on this one is for somebody else.
+                raise self._lost("the connection was used for something else")
             found = self._answer_to(None)
         self._is_streaming = False
         rest = self._result(found)
@@ -124,9 +128,9 @@ class Client:
 
     def _exchange(self, line: bytes | None, seconds: float) -> bytes:
         deadline = time.monotonic() + seconds
-        connection = self._socket if line is None else self._connected(deadline)
-        if connection is None:
-            raise self._lost("the connection was used for something else")
+        connection = self._socket
+        if line is not None or connection is None:
+            connection = self._connected(deadline)
         try:
             if line is not None:
                 self._send(connection, line, deadline)
