@@ -140,10 +140,10 @@ def test_ctrl_c_is_not_for_it(running: PacketProcess) -> None:
     assert running.ask(wire.Apply((), ())) == wire.Reply()
 
 
-def test_hung_process_is_given_up(running: PacketProcess) -> None:
+def test_hung_process_is_given_up(running: PacketProcess, monkeypatch: pytest.MonkeyPatch) -> None:
     running.ask(wire.Apply((), ()))
     os.kill(running.pid, signal.SIGSTOP)
-    running._control.settimeout(0.2)
+    monkeypatch.setattr(process, "REPLY_SECONDS", 0.2)
     with pytest.raises(ProcessDown, match="doesn't answer"):
         running.ask(wire.Apply((), ()))
 
