@@ -32,11 +32,11 @@ test-kernel: ## against a real Linux kernel in a small virtual machine (minutes;
 
 test-clients: ## other people's programs that talk to Culvert, unmodified: over SSH and iControl REST (root)
 	@tools/setup clients
-	@$(BIN)/pytest -o python_files='client_*.py' tests/clients $(ARGS)
+	@$(BIN)/pytest $(SPREAD) -o python_files='client_*.py' tests/clients $(ARGS)
 
 test-browser: ## the GUI in a real Chromium: the procedure by clicking, every page, keyboard, no script (root; ARGS="-m 'not long'")
 	@tools/setup browser
-	@$(BIN)/pytest -o python_files='browser_*.py' tests/browser $(ARGS)
+	@$(BIN)/pytest $(SPREAD) -o python_files='browser_*.py' tests/browser $(ARGS)
 
 screenshots: ## a picture of every page, at three widths, light and dark, in .build/screenshots (root; --only NAME, --docs)
 	@tools/setup browser

@@ -68,8 +68,8 @@ class Namespace:
         return subprocess.Popen(["ip", "netns", "exec", self.name, *command], text=True, **settings)
 
     def pings(self, address: str, *options: str, count: int = 2) -> bool:
-        """Whether every ping is answered."""
-        words = ("ping", "-n", "-q", "-i", "0.02", "-W", "0.4", "-c", str(count), *options, address)
+        """Whether every ping is answered, each within a second."""
+        words = ("ping", "-n", "-q", "-i", "0.02", "-W", "1", "-c", str(count), *options, address)
         return " 0% packet loss" in self.run(*words, check=False)
 
     @contextlib.contextmanager
