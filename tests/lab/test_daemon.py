@@ -6,6 +6,9 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
+
+from culvert.lab import daemon as lab_daemon
 from culvert.lab.daemon import Daemon
 from culvert.lab.namespace import Namespace
 
@@ -31,3 +34,20 @@ def test_a_daemon_runs_until_its_last_thread_has_ended(tmp_path: Path) -> None:
         while daemon.pid is not None:
             assert time.monotonic() < deadline
         assert not Path(f"/proc/{process.pid}").exists()
+
+
+def test_a_child_that_ends_while_it_is_looked_at_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    stubborn = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(flush=True); time.sleep(100)"
+    look = lab_daemon._stat
+    with subprocess.Popen([sys.executable, "-c", stubborn], stdout=subprocess.PIPE) as child:
+
+        def end_and_look(pid: int) -> list[str]:
+            child.kill()
+            while (fields := look(pid))[0] != "Z":
+                time.sleep(0.01)
+            return fields
+
+        assert child.stdout is not None and child.stdout.readline()
+        monkeypatch.setattr(lab_daemon, "_stat", end_and_look)
+        lab_daemon.end([child.pid])
+        assert not Path(f"/proc/{child.pid}").exists()

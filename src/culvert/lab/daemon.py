@@ -105,10 +105,12 @@ def _runs(pid: int) -> bool:
 
     It is a zombie as soon as its first thread has ended. While others still end, its sockets and locks are held.
     """
-    with contextlib.suppress(ChildProcessError):
-        os.waitpid(pid, os.WNOHANG)
     fields = _stat(pid)
-    return bool(fields) and (fields[0] != "Z" or int(fields[17]) > 1)
+    runs = bool(fields) and (fields[0] != "Z" or int(fields[17]) > 1)
+    if not runs:
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(pid, os.WNOHANG)
+    return runs
 
 
 def parent(pid: int) -> int:
