@@ -128,9 +128,9 @@ class Client:
 
     def _exchange(self, line: bytes | None, seconds: float) -> bytes:
         deadline = time.monotonic() + seconds
-        connection = self._socket
-        if line is not None or connection is None:
-            connection = self._connected(deadline)
+        connection = self._socket if line is None else self._connected(deadline)
+        if connection is None:
+            raise self._lost("there is no connection")
         try:
             if line is not None:
                 self._send(connection, line, deadline)
