@@ -63,10 +63,11 @@ struct Candidate {
 pub type Failures = Vec<(usize, io::Error)>;
 
 impl Coalescer {
-    /// Write the packets that lie at these places, merged where they can be, in the order of their flows.
-    pub fn write_all(&mut self, tun: &Tun, memory: &[u8], packets: &[Range<usize>]) -> Failures {
+    /// Put together the packets that lie at these places, from that number on, and write what is complete, in the order of
+    /// their flows. Of the others those before have to stay where they are in `memory` until `flush`.
+    pub fn add(&mut self, tun: &Tun, memory: &[u8], packets: &[Range<usize>], from: usize) -> Failures {
         let mut failures = Vec::new();
-        for (number, range) in packets.iter().enumerate() {
+        for (number, range) in packets.iter().enumerate().skip(from) {
             let packet = &memory[range.clone()];
             let candidate = if tun.offloads { candidate(packet, tun.udp) } else { None };
             let is_merged = candidate.is_some_and(|candidate| {
@@ -78,7 +79,16 @@ impl Coalescer {
                 alone(tun, packet, number, &mut failures);
             }
         }
-        self.flush(tun, memory, &mut failures);
+        failures
+    }
+
+    /// Write what is left.
+    pub fn flush(&mut self, tun: &Tun, memory: &[u8]) -> Failures {
+        let (mut failures, mut growing) = (Vec::new(), std::mem::take(&mut self.growing));
+        for run in growing.drain(..) {
+            self.write_run(tun, memory, run, &mut failures);
+        }
+        self.growing = growing;
         failures
     }
 
@@ -138,14 +148,6 @@ impl Coalescer {
             members,
         });
         true
-    }
-
-    fn flush(&mut self, tun: &Tun, memory: &[u8], failures: &mut Failures) {
-        let mut growing = std::mem::take(&mut self.growing);
-        for run in growing.drain(..) {
-            self.write_run(tun, memory, run, failures);
-        }
-        self.growing = growing;
     }
 
     fn write_run(&mut self, tun: &Tun, memory: &[u8], run: Growing, failures: &mut Failures) {
@@ -349,8 +351,11 @@ mod tests {
             ranges.push(memory.len()..memory.len() + packet.len());
             memory.extend_from_slice(packet);
         }
-        let failures = coalescer.write_all(&Tun::with_offloads(near.as_raw_fd()), &memory, &ranges);
-        assert!(failures.is_empty());
+        let tun = Tun::with_offloads(near.as_raw_fd());
+        let half = ranges.len() / 2;
+        assert!(coalescer.add(&tun, &memory, &ranges[..half], 0).is_empty());
+        assert!(coalescer.add(&tun, &memory, &ranges, half).is_empty());
+        assert!(coalescer.flush(&tun, &memory).is_empty());
         let (mut octets, mut all, mut pieces) = (vec![0; 1 << 17], Vec::new(), 0);
         while let Ok(got) = far.recv(&mut octets) {
             let (header, packet) = (VirtioHeader::parse(&octets), &octets[VIRTIO_OCTETS..got]);
@@ -428,6 +433,27 @@ mod tests {
             let (got, counted) = through(&mut coalescer, &sent);
             assert_eq!((without_identification(got), counted), (sent, pieces));
         }
+    }
+
+    #[test]
+    fn each_packet_that_can_t_be_written_is_told_of_once_whenever_it_was_added() {
+        let mut coalescer = Coalescer::default();
+        let tun = Tun::with_offloads(-1);
+        let packets = [flow(4, next_header::TCP, 5, 1000), flow(6, 17, 3, 100), vec![vec![0; 40]]].concat();
+        let (mut memory, mut ranges, mut told) = (Vec::new(), Vec::new(), Vec::new());
+        for packet in &packets {
+            ranges.push(memory.len()..memory.len() + packet.len());
+            memory.extend_from_slice(packet);
+        }
+        for (from, end) in [(0, 2), (2, 6), (6, 9)] {
+            told.extend(coalescer.add(&tun, &memory, &ranges[..end], from));
+        }
+        assert_eq!(told.iter().map(|(number, _)| *number).collect::<Vec<_>>(), [8]);
+        told.extend(coalescer.flush(&tun, &memory));
+        let mut numbers: Vec<usize> = told.iter().map(|(number, _)| *number).collect();
+        numbers.sort_unstable();
+        assert_eq!(numbers, (0..9).collect::<Vec<_>>());
+        assert!(told.iter().all(|(_, error)| error.raw_os_error() == Some(libc::EBADF)));
     }
 
     #[test]

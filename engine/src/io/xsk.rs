@@ -250,9 +250,8 @@ impl Xsk {
     // In
 
     /// What has arrived, from the IP header to the end that it names; how many frames there were, those included whose
-    /// headers are wrong, which the kernel would drop as silently. They stay until `give_back`.
-    pub fn receive(&mut self, arrived: &mut Vec<Arrived>) -> usize {
-        let Some(umem) = &mut self.umem else { return 0 };
+    /// headers are wrong, which the kernel would drop as silently. They stay until `give_back`. `umem`: as it was lent.
+    pub fn receive(&mut self, umem: &mut Umem, arrived: &mut Vec<Arrived>) -> usize {
         let frame = umem.frame_octets as u64;
         let octets = umem.octets();
         let mut count = 0;
@@ -271,7 +270,7 @@ impl Xsk {
         count
     }
 
-    /// The memory that `receive` spoke of, until `take_back`.
+    /// The memory of the frames, until `take_back`.
     pub fn lend(&mut self) -> Option<Umem> {
         self.umem.take()
     }

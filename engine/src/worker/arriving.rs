@@ -7,9 +7,11 @@ use std::sync::PoisonError;
 use super::leaving::{reason_of, sentence};
 use super::{Worker, now};
 use crate::account::mode_row;
+use crate::io::coalesce::Failures;
 use crate::io::raw::{self, Received};
 use crate::io::tun::VirtioHeader;
 use crate::io::udp;
+use crate::io::xsk::{Umem, Xsk};
 use crate::reason::Reason;
 use crate::tables::sadb::{Id, Record};
 use crate::transform::batch_in::{Arrived, In};
@@ -20,6 +22,25 @@ use crate::wire::ip;
 /// Calls for more before others get their turn. Where a call brought less than it could there is no more, and the poller
 /// tells of what comes after: so a lone packet costs one call.
 const ROUNDS_MAX: usize = 4;
+/// The same, of frames.
+const FRAMES_MAX: usize = 256;
+
+/// What was opened and is on its way to the TUN, in the memory that it came in.
+#[derive(Default)]
+pub(super) struct Delivery {
+    ranges: Vec<Range<usize>>,
+    records: Vec<Id>,
+    /// So many of them the coalescer has.
+    begun: usize,
+}
+
+impl Delivery {
+    fn clear(&mut self) {
+        self.ranges.clear();
+        self.records.clear();
+        self.begun = 0;
+    }
+}
 
 impl Worker {
     /// A burst from a raw socket.
@@ -56,39 +77,51 @@ impl Worker {
     pub(super) fn arrive_past_the_stack(&mut self, at: usize) {
         let xsk = self.doors.queues[at].xsk.clone();
         let mut xsk = xsk.lock().unwrap_or_else(PoisonError::into_inner);
-        for _ in 0..ROUNDS_MAX {
-            let mut arrived = Vec::new();
-            if xsk.receive(&mut arrived) == 0 {
-                return;
-            }
-            let Some(mut frames) = xsk.lend() else { return };
-            // The frames are the kernel's too: they come back whatever is met in them.
-            let met = catch_unwind(AssertUnwindSafe(|| self.open(frames.octets(), &arrived)));
-            xsk.take_back(frames);
-            xsk.give_back();
-            if let Err(mistake) = met {
-                resume_unwind(mistake);
-            }
+        let Some(mut frames) = xsk.lend() else { return };
+        // The frames are the kernel's too: they come back whatever is met in them.
+        let met = catch_unwind(AssertUnwindSafe(|| self.open_frames(&mut xsk, &mut frames)));
+        xsk.take_back(frames);
+        xsk.give_back();
+        if let Err(mistake) = met {
+            resume_unwind(mistake);
         }
     }
 
+    /// What comes while others are opened goes to the TUN together with them: one piece is less work for all behind it.
+    fn open_frames(&mut self, xsk: &mut Xsk, frames: &mut Umem) {
+        let mut count = 0;
+        while count < FRAMES_MAX {
+            let mut arrived = Vec::new();
+            count += match xsk.receive(frames, &mut arrived) {
+                0 => break,
+                more => more,
+            };
+            self.open_more(frames.octets(), &arrived);
+        }
+        self.deliver(frames.octets());
+    }
+
     fn open(&mut self, octets: &mut [u8], arrived: &[Arrived]) {
+        self.open_more(octets, arrived);
+        self.deliver(octets);
+    }
+
+    /// The same, but what may go together with later ones is kept for `deliver`. `octets`: the same until then.
+    fn open_more(&mut self, octets: &mut [u8], arrived: &[Arrived]) {
         let now = now();
-        let verdicts = self.gateway.open_batch(octets, arrived, &mut self.admissions, now);
-        let (mut ranges, mut records) = (Vec::with_capacity(arrived.len()), Vec::with_capacity(arrived.len()));
-        for verdict in verdicts {
+        for verdict in self.gateway.open_batch(octets, arrived, &mut self.admissions, now) {
             match verdict {
                 In::Deliver { range, record, .. } => {
-                    ranges.push(range);
-                    records.push(record);
+                    self.delivery.ranges.push(range);
+                    self.delivery.records.push(record);
                 }
                 In::Other(other) => {
-                    self.deliver(octets, &mut ranges, &mut records, now);
+                    self.deliver(octets);
                     self.finish_arrived(other.0, &other.1, now);
                 }
             }
         }
-        self.deliver(octets, &mut ranges, &mut records, now);
+        self.put_together(octets);
     }
 
     fn count_delivered(&mut self, id: Id, packets: usize, octets: usize) {
@@ -99,18 +132,32 @@ impl Worker {
         self.counters.add_mode(row, false, packets as u64, octets as u64);
     }
 
-    fn deliver(&mut self, octets: &[u8], ranges: &mut Vec<Range<usize>>, records: &mut Vec<Id>, now: f64) {
-        let mut lengths = ranges.iter().map(Range::len);
-        for of_one in records.chunk_by(|id, next| id == next) {
+    /// All that was opened and isn't written yet.
+    fn deliver(&mut self, octets: &[u8]) {
+        self.put_together(octets);
+        let failures = self.coalescer.flush(&self.doors.tun, octets);
+        self.count_failures(octets, failures);
+        self.delivery.clear();
+    }
+
+    fn put_together(&mut self, octets: &[u8]) {
+        let mut delivery = std::mem::take(&mut self.delivery);
+        let mut lengths = delivery.ranges[delivery.begun..].iter().map(Range::len);
+        for of_one in delivery.records[delivery.begun..].chunk_by(|id, next| id == next) {
             let carried = lengths.by_ref().take(of_one.len()).sum();
             self.count_delivered(of_one[0], of_one.len(), carried);
         }
-        let failures = self.coalescer.write_all(&self.doors.tun, octets, ranges);
+        let failures = self.coalescer.add(&self.doors.tun, octets, &delivery.ranges, delivery.begun);
+        delivery.begun = delivery.ranges.len();
+        self.delivery = delivery;
+        self.count_failures(octets, failures);
+    }
+
+    fn count_failures(&self, octets: &[u8], failures: Failures) {
+        let Delivery { ranges, records, .. } = &self.delivery;
         for (number, error) in failures {
-            self.count_undelivered(&octets[ranges[number].clone()], records[number], &error, now);
+            self.count_undelivered(&octets[ranges[number].clone()], records[number], &error, now());
         }
-        ranges.clear();
-        records.clear();
     }
 
     fn count_undelivered(&self, packet: &[u8], id: Id, error: &std::io::Error, now: f64) {

@@ -16,6 +16,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use rustc_hash::FxBuildHasher;
 
+use self::arriving::Delivery;
 use self::overflows::Overflows;
 use crate::account::describe;
 use crate::crypto::Random;
@@ -94,6 +95,7 @@ pub struct Worker {
     admissions: Admissions,
     batch: OutBatch,
     coalescer: Coalescer,
+    delivery: Delivery,
     read: Vec<u8>,
     received: Received,
     ways: Arc<Ways>,
@@ -157,6 +159,7 @@ impl Worker {
             admissions: Admissions::new(),
             batch: OutBatch::default(),
             coalescer: Coalescer::default(),
+            delivery: Delivery::default(),
             read: vec![0; READ_OCTETS],
             received: Received::default(),
             ways: Arc::default(),
@@ -287,6 +290,7 @@ impl Worker {
         self.gateway.claims.clear();
         self.batch = OutBatch::default();
         self.coalescer = Coalescer::default();
+        self.delivery = Delivery::default();
         self.read.resize(READ_OCTETS, 0);
         self.counters.count_drop(Reason::Internal, now(), "a packet met an internal error");
     }
