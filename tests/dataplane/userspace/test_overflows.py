@@ -124,11 +124,7 @@ def native() -> None:
 def test_full_ring(wan: Wan, mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
     native()
     monkeypatch.setenv(program.CHOICE, program.NATIVE)
-    if mode == xdp.GENERIC:
-        wan.b.run("ip", "link", "set", "wan", "name", "leg")
-        wan.b.run("ip", "link", "add", "name", "wan", "type", "bridge")
-        wan.b.run("ip", "link", "set", "leg", "master", "wan", "up")
-    start(wan, xdp.XDP)
+    start(wan, f"xdp-{mode}")
     assert wan.b.do("plane.features.doors") == f"AF_XDP at wan ({mode})"
     with serving(wan) as server:
         with stopped(wan.b):

@@ -46,9 +46,10 @@ def doors(gateway: Gateway) -> str:
     return words
 
 
+@pytest.mark.parametrize("mode", [xdp.DRIVER, xdp.GENERIC])
 @pytest.mark.parametrize(("inner", "outer"), [(4, 4), (6, 6), (6, 4), (4, 6)])
-def test_one_end_past_the_stack_the_other_by_raw_sockets(wan: Wan, inner: int, outer: int) -> None:
-    start(wan, configuration=f"site(side, inner={inner}, outer={outer})")
+def test_one_end_past_the_stack_the_other_by_raw_sockets(wan: Wan, inner: int, outer: int, mode: str) -> None:
+    start(wan, a=f"xdp-{mode}", configuration=f"site(side, inner={inner}, outer={outer})")
     address = SERVER4 if inner == 4 else SERVER6
     assert wan.client.pings(address, "-s", "1200", count=20)
     with sniffing(wan.a, "wan") as at_a, sniffing(wan.b, "wan") as at_b:
@@ -59,12 +60,13 @@ def test_one_end_past_the_stack_the_other_by_raw_sockets(wan: Wan, inner: int, o
         assert len(seen) > 200
         assert len(at_a.packets()) < 50, "the stack of A has nothing to do with it"
     assert [gateway.drops() for gateway in wan.gateways] == [{}, {}]
-    assert doors(wan.a) == "AF_XDP at wan (driver)"
+    assert doors(wan.a) == f"AF_XDP at wan ({mode})"
     assert doors(wan.b) == "raw sockets"
 
 
-def test_both_ends_past_the_stack(wan: Wan) -> None:
-    start(wan, b="xdp")
+@pytest.mark.parametrize("io", ["xdp", "xdp-driver"])
+def test_both_ends_past_the_stack(wan: Wan, io: str) -> None:
+    start(wan, a=io, b=io)
     assert wan.client.pings(SERVER4, count=20)
     assert transfers(wan.client, wan.server, SERVER4)
     assert [gateway.drops() for gateway in wan.gateways] == [{}, {}]
@@ -76,10 +78,39 @@ def test_where_the_driver_has_no_place_for_a_program_it_hangs_in_the_stack(
     wan.a.run("ip", "link", "set", "wan", "name", "leg")
     wan.a.run("ip", "link", "add", "name", "wan", "type", "bridge")
     wan.a.run("ip", "link", "set", "leg", "master", "wan", "up")
-    start(wan)
+    start(wan, b="xdp-driver")
     assert doors(wan.a) == "AF_XDP at wan (generic)"
+    assert doors(wan.b) == "AF_XDP at wan (driver)"
     assert wan.client.pings(SERVER4, count=20)
     assert transfers(wan.client, wan.server, SERVER4)
+
+
+def test_driver_that_was_asked_for_and_has_no_place(wan: Wan) -> None:
+    wan.a.run("ip", "link", "set", "wan", "name", "leg")
+    wan.a.run("ip", "link", "add", "name", "wan", "type", "bridge")
+    wan.a.run("ip", "link", "set", "leg", "master", "wan", "up")
+    start(wan, a="xdp-driver")
+    assert doors(wan.a) == "raw sockets"
+    (told,) = [sentence for sentence in wan.a.do("plane.tick(time.time())") if "AF_XDP" in sentence]
+    assert told == "wan: AF_XDP can't be used, raw sockets are: Operation not supported"
+    assert wan.client.pings(SERVER4)
+
+
+@pytest.mark.parametrize(("io", "largest"), [("xdp", range(1501, 1 << 16)), ("xdp-driver", range(1000, 1501))])
+def test_veth_passes_super_packets_whole_unless_the_program_is_in_its_driver(
+    wan: Wan, io: str, largest: range
+) -> None:
+    """Which is why `xdp` doesn't put it there."""
+    with chosen(io):
+        wan.a.start()
+    wan.a.apply("site('a')")
+    wan.b.run("ip", "link", "set", "wan", "gso_max_segs", "64", "up")
+    wan.b.run("ip", "address", "add", "3.3.3.3/24", "dev", "wan")
+    wan.b.run("ip", "route", "add", "default", "via", "2.2.2.2", "dev", "wan", "onlink")
+    with sniffing(wan.a, "wan") as sniffer:
+        assert transfers(wan.client, wan.b, "3.3.3.3")
+        came = [packet for packet in sniffer.packets() if packet[12:16] == bytes((3, 3, 3, 3))]
+        assert max(map(len, came)) in largest
 
 
 def test_what_is_not_ours_passes(wan: Wan) -> None:
@@ -141,7 +172,7 @@ def test_packet_process_killed(wan: Wan) -> None:
     assert wan.client.pings(SERVER4)
     os.kill(wan.a.process_id, signal.SIGKILL)
     wait_until(lambda: wan.client.pings(SERVER4), 5)
-    assert doors(wan.a) == "AF_XDP at wan (driver)"
+    assert doors(wan.a) == "AF_XDP at wan (generic)"
     assert wan.a.drops() == {}
 
 
@@ -154,7 +185,7 @@ def test_parent_killed_and_followed(wan: Wan) -> None:
         wan.a.start()
     wan.a.apply("site('a')")
     assert wan.a.process_id == before
-    assert doors(wan.a) == "AF_XDP at wan (driver)"
+    assert doors(wan.a) == "AF_XDP at wan (generic)"
     assert wan.client.pings(SERVER4, count=20)
     wan.a.apply("[AddSa(association('a', IN)).inverse()]")
     assert not wan.client.pings(SERVER4)
@@ -187,5 +218,5 @@ def test_link_that_vanishes_and_returns(wan: Wan) -> None:
 
 def test_choice_that_there_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(xdp.CHOICE, "dpdk")
-    with pytest.raises(xdp.NoSuchIo, match="CULVERT_IO: 'dpdk' is none of auto, raw, xdp"):
+    with pytest.raises(xdp.NoSuchIo, match="CULVERT_IO: 'dpdk' is none of auto, raw, xdp, xdp-driver, xdp-generic"):
         xdp.chosen()

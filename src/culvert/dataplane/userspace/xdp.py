@@ -12,6 +12,10 @@ has no answer for leaves by a raw socket, which makes the kernel find out.
 A packet that goes this way is seen by no nftables rule of the host and by no packet capture at the link. Therefore it
 is a choice: CULVERT_IO in the daemon's environment, `xdp` or `raw`; `auto`, the default, is `raw`.
 
+With `xdp` the program hangs in the link's driver, or, where that has no place for it, in the kernel's stack;
+`xdp-driver` and `xdp-generic` are one of both and nothing else. A veth link has such a place, but copies each packet to
+get it there, a little slower than the stack does, and passes no super-packets any more: with `xdp` it is the stack.
+
 A socket belongs to one receive queue; one of the workers receives from it, all send by it. It has memory (UMEM) of its
 own, which is a memfd, since we register it and the packet process uses it. With every start of the packet process all
 of it comes anew.
@@ -20,6 +24,7 @@ of it comes anew.
 import contextlib
 import ctypes
 import errno
+import fcntl
 import mmap
 import os
 import socket
@@ -38,8 +43,8 @@ from culvert.dataplane.userspace.xdp_program import KEY, LINK_HEADER_OCTETS, key
 from culvert.ipsec.sa import Direction, Protocol, SecurityAssociation
 
 CHOICE = "CULVERT_IO"
-AUTO, RAW, XDP = "auto", "raw", "xdp"
-CHOICES = (AUTO, RAW, XDP)
+AUTO, RAW, XDP, XDP_DRIVER, XDP_GENERIC = "auto", "raw", "xdp", "xdp-driver", "xdp-generic"
+CHOICES = (AUTO, RAW, XDP, XDP_DRIVER, XDP_GENERIC)
 
 QUEUES_MAX = 16
 FRAMES = 4096
@@ -55,14 +60,22 @@ XDP_RX_RING, XDP_TX_RING, XDP_UMEM_REG, XDP_UMEM_FILL_RING, XDP_UMEM_COMPLETION_
 USE_NEED_WAKEUP = 1 << 3
 AT_DRIVER, AT_STACK = 1 << 2, 1 << 1
 DRIVER, GENERIC = "driver", "generic"
-"""Where the program hangs: in the link's driver, or, slower, where every link can."""
+"""Where the program hangs: in the link's driver, or, slower with most, where every link can."""
+PLACES = {DRIVER: AT_DRIVER, GENERIC: AT_STACK}
+SLOW_DRIVERS = ("veth",)
 BUSY_SECONDS = 1.0
 """So long the kernel may need to let go of a queue that a socket had."""
 
 GROUPS = watch.ROUTE_GROUPS | 0x4
 """And neighbours."""
 
+SIOCETHTOOL, ETHTOOL_GDRVINFO = 0x8946, 3
+
 _ADDRESS = struct.Struct("=HHIII")
+_REQUEST = struct.Struct("@16sP16x")
+"""struct ifreq with a pointer."""
+_DRIVER = struct.Struct("=I32s160x")
+"""struct ethtool_drvinfo, as far as the driver's name."""
 
 
 class NoSuchIo(OSError):
@@ -70,11 +83,11 @@ class NoSuchIo(OSError):
 
 
 def chosen() -> str:
-    """RAW or XDP."""
+    """RAW, XDP, XDP_DRIVER or XDP_GENERIC."""
     choice = os.environ.get(CHOICE, AUTO)
     if choice not in CHOICES:
         raise NoSuchIo(f"{CHOICE}: {choice!r} is none of {', '.join(CHOICES)}")
-    return XDP if choice == XDP else RAW
+    return RAW if choice == AUTO else choice
 
 
 def is_steered(sa: SecurityAssociation) -> bool:
@@ -105,15 +118,15 @@ class FastLink:
         self._queues: list[_Queue] = []
         self._held: dict[str, int] = {}
 
-    def open(self, sas: int) -> None:
-        """`sas`: the map of our SAs. OSError where the link or the kernel can't."""
+    def open(self, sas: int, choice: str) -> None:
+        """`sas`: the map of our SAs; `choice`: see the module. OSError where the link or the kernel can't."""
         try:
-            self._open(sas)
+            self._open(sas, choice)
         except OSError:
             self.close()
             raise
 
-    def _open(self, sas: int) -> None:
+    def _open(self, sas: int, choice: str) -> None:
         count = max(1, len(list(Path(f"/sys/class/net/{self.name}/queues").glob("rx-*"))))
         if count > QUEUES_MAX:
             raise OSError(errno.E2BIG, f"it has {count} receive queues, and {QUEUES_MAX} are the most: see ethtool -L")
@@ -123,10 +136,22 @@ class FastLink:
             self._queues.append(queue)
             bpf.update(sockets, number.to_bytes(4, sys.byteorder), queue.socket.to_bytes(4, sys.byteorder))
         code = self._held["program"] = bpf.load_xdp(program(sas, sockets), "culvert")
-        try:
-            self.mode, self._held[DRIVER] = DRIVER, bpf.hold_at(code, self.index, AT_DRIVER)
-        except OSError:
-            self.mode, self._held[GENERIC] = GENERIC, bpf.hold_at(code, self.index, AT_STACK)
+        *others, last = self._modes(choice)
+        for mode in others:
+            with contextlib.suppress(OSError):
+                self._hang(code, mode)
+                return
+        self._hang(code, last)
+
+    def _modes(self, choice: str) -> tuple[str, ...]:
+        """In their order."""
+        if choice == XDP_DRIVER:
+            return (DRIVER,)
+        return (GENERIC,) if choice == XDP_GENERIC or _driver(self.name) in SLOW_DRIVERS else (DRIVER, GENERIC)
+
+    def _hang(self, code: int, mode: str) -> None:
+        self._held[mode] = bpf.hold_at(code, self.index, PLACES[mode])
+        self.mode = mode
 
     def fds(self) -> Iterator[tuple[str, int]]:
         """As the packet process knows them; those of `hold` are only kept there, for a successor of ours."""
@@ -154,6 +179,19 @@ class FastLink:
             os.close(each.memory)
         self._held.clear()
         self._queues.clear()
+
+
+def _driver(name: str) -> str:
+    """As `ethtool -i` says; empty for a link that says nothing."""
+    answer = ctypes.create_string_buffer(_DRIVER.pack(ETHTOOL_GDRVINFO, b""), _DRIVER.size)
+    request = _REQUEST.pack(name.encode(), ctypes.addressof(answer))
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:
+        try:
+            fcntl.ioctl(asking.fileno(), SIOCETHTOOL, request)
+        except OSError:
+            return ""
+    words: bytes = _DRIVER.unpack(answer.raw)[1]
+    return words.partition(b"\0")[0].decode()
 
 
 def _opened(name: str, link: int, number: int) -> _Queue:
@@ -207,8 +245,9 @@ class FastLinks:
     """All of them, and which SAs their programs look for."""
 
     def __init__(self, choice: str, workers: int = 1) -> None:
-        """`choice`: RAW or XDP."""
-        self.is_chosen = choice == XDP
+        """`choice`: as `chosen` says."""
+        self.is_chosen = choice != RAW
+        self._choice = choice
         self._workers = workers
         self._sas = -1
         self._routes: dict[str, int] = {}
@@ -263,7 +302,7 @@ class FastLinks:
         for name, index in sorted(self._asked):
             try:
                 link = FastLink(index)
-                link.open(self._sas)
+                link.open(self._sas, self._choice)
             except OSError as error:
                 self.sentences.append(f"{name}: AF_XDP can't be used, raw sockets are: {error.strerror}")
             else:
