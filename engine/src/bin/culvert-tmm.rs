@@ -20,6 +20,7 @@ use culvert_engine::io::journal::Journal;
 use culvert_engine::io::raw::{RawReceiver, RawSender};
 use culvert_engine::io::routes::Routes;
 use culvert_engine::io::tun::Tun;
+use culvert_engine::io::turns::ask_for_short_turns;
 use culvert_engine::io::udp::UdpPort;
 use culvert_engine::io::xsk::Xsk;
 use culvert_engine::process::{Estate, Process};
@@ -150,6 +151,9 @@ fn main() -> ExitCode {
     if std::env::args().nth(1).is_some_and(|argument| argument == "--version") {
         println!("{}", version());
         return ExitCode::SUCCESS;
+    }
+    if let Err(error) = ask_for_short_turns() {
+        eprintln!("culvert-tmm may be woken late beside others: {error}");
     }
     let mut process = match open() {
         Ok(process) => process,

@@ -15,6 +15,7 @@ pub mod raw;
 pub mod routes;
 pub mod segment;
 pub mod tun;
+pub mod turns;
 pub mod udp;
 pub mod wiped;
 pub mod xsk;
