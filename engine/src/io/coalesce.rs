@@ -63,8 +63,8 @@ struct Candidate {
 pub type Failures = Vec<(usize, io::Error)>;
 
 impl Coalescer {
-    /// Put together the packets that lie at these places, from that number on, and write what is complete, in the order of
-    /// their flows. Of the others those before have to stay where they are in `memory` until `flush`.
+    /// Put together the packets that lie at these places, from that number on, and write what can't grow any more, in the
+    /// order of their flows. Until `flush` what was put together before must stay where it is in `memory`.
     pub fn add(&mut self, tun: &Tun, memory: &[u8], packets: &[Range<usize>], from: usize) -> Failures {
         let mut failures = Vec::new();
         for (number, range) in packets.iter().enumerate().skip(from) {
@@ -79,7 +79,16 @@ impl Coalescer {
                 alone(tun, packet, number, &mut failures);
             }
         }
+        self.write_complete(tun, memory, &mut failures);
         failures
+    }
+
+    /// What can't grow any more; or all, where there are so many flows that to look for one costs more than it brings.
+    fn write_complete(&mut self, tun: &Tun, memory: &[u8], failures: &mut Failures) {
+        let are_many = self.growing.len() > SPARE_MAX;
+        let is_complete = |run: &mut Growing| are_many || run.closed || run.members.len() >= SEGMENTS_MAX;
+        let complete: Vec<Growing> = self.growing.extract_if(.., is_complete).collect();
+        complete.into_iter().for_each(|run| self.write_run(tun, memory, run, failures));
     }
 
     /// Write what is left.
@@ -454,6 +463,23 @@ mod tests {
         numbers.sort_unstable();
         assert_eq!(numbers, (0..9).collect::<Vec<_>>());
         assert!(told.iter().all(|(_, error)| error.raw_os_error() == Some(libc::EBADF)));
+    }
+
+    #[test]
+    fn what_can_t_grow_is_not_kept_and_neither_are_very_many_flows() {
+        let tcp = |flow, number, flags| packet(4, next_header::TCP, flow, number, 100, flags);
+        let pushed = vec![tcp(1, 0, ACK), tcp(2, 0, ACK | PSH), tcp(3, 0, ACK)];
+        let many: Vec<_> = (0..=SPARE_MAX).map(|flow| tcp(flow as u8, 0, ACK)).collect();
+        let full: Vec<_> = (0..SEGMENTS_MAX).map(|number| tcp(1, number * 100, ACK)).collect();
+        for (sent, kept) in [(pushed, 2), (many[1..].to_vec(), SPARE_MAX), (many, 0), (full, 0)] {
+            let (near, _far) = UnixDatagram::pair().expect("a pair of sockets");
+            near.set_nonblocking(true).expect("a socket");
+            let (memory, mut ranges) = (sent.concat(), Vec::new());
+            sent.iter().for_each(|each| ranges.push(ranges.len() * each.len()..(ranges.len() + 1) * each.len()));
+            let mut coalescer = Coalescer::default();
+            coalescer.add(&Tun::with_offloads(near.as_raw_fd()), &memory, &ranges, 0);
+            assert_eq!(coalescer.growing.len(), kept);
+        }
     }
 
     #[test]

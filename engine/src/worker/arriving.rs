@@ -22,8 +22,9 @@ use crate::wire::ip;
 /// Calls for more before others get their turn. Where a call brought less than it could there is no more, and the poller
 /// tells of what comes after: so a lone packet costs one call.
 const ROUNDS_MAX: usize = 4;
-/// The same, of frames.
+/// The same, of frames, and of looks for them.
 const FRAMES_MAX: usize = 256;
+const LOOKS_MAX: usize = 32;
 
 /// What was opened and is on its way to the TUN, in the memory that it came in.
 #[derive(Default)]
@@ -90,13 +91,17 @@ impl Worker {
     /// What comes while others are opened goes to the TUN together with them: one piece is less work for all behind it.
     fn open_frames(&mut self, xsk: &mut Xsk, frames: &mut Umem) {
         let mut count = 0;
-        while count < FRAMES_MAX {
+        for _ in 0..LOOKS_MAX {
             let mut arrived = Vec::new();
-            count += match xsk.receive(frames, &mut arrived) {
-                0 => break,
-                more => more,
-            };
+            let got = xsk.receive(frames, &mut arrived);
+            if got == 0 {
+                break;
+            }
             self.open_more(frames.octets(), &arrived);
+            count += got;
+            if count >= FRAMES_MAX {
+                break;
+            }
         }
         self.deliver(frames.octets());
     }

@@ -192,6 +192,18 @@ def test_parent_killed_and_followed(wan: Wan) -> None:
     assert wan.a.drops() == {Reason.NO_SA_IN.name: 2}
 
 
+@pytest.mark.parametrize(("io", "words"), [("xdp-driver", "AF_XDP at wan (driver)"), ("raw", "raw sockets")])
+def test_parent_followed_by_one_with_another_choice(wan: Wan, io: str, words: str) -> None:
+    start(wan)
+    wan.a.kill()
+    with chosen(io):
+        wan.a.start()
+    wan.a.apply("site('a')")
+    assert doors(wan.a) == words
+    wait_until(lambda: wan.client.pings(SERVER4), 5)
+    assert ("xdp" in wan.a.run("ip", "link", "show", "wan")) == (io != "raw")
+
+
 def test_link_with_frames_that_do_not_fit_stays_with_raw_sockets(wan: Wan) -> None:
     start(wan, configuration="[*site(side)[:4], *links(9000), *ground(side)[2:]]")
     assert doors(wan.a) == "raw sockets"

@@ -46,7 +46,7 @@ class Doors:
 
     def lacks(self, wanted: Wanted) -> bool:
         """Whether the packet process has to be given others, which means a new one."""
-        return self._heard != wanted.udp_ports or (self._fast.is_chosen and self._fast.differs(wanted.esp_links))
+        return self._heard != wanted.udp_ports or self._fast.differs(wanted.esp_links)
 
     def open_port(self, port: UdpPort) -> bool:
         """Whether it was opened now; False where it is open already. OSError where another program has it."""

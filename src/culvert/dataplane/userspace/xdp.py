@@ -57,7 +57,7 @@ SAS_MAX = 1 << 20
 AF_XDP = 44
 SOL_XDP = 283
 XDP_RX_RING, XDP_TX_RING, XDP_UMEM_REG, XDP_UMEM_FILL_RING, XDP_UMEM_COMPLETION_RING = 2, 3, 4, 5, 6
-USE_NEED_WAKEUP = 1 << 3
+COPY, USE_NEED_WAKEUP = 1 << 1, 1 << 3
 AT_DRIVER, AT_STACK = 1 << 2, 1 << 1
 DRIVER, GENERIC = "driver", "generic"
 """Where the program hangs: in the link's driver, or, slower with most, where every link can."""
@@ -131,27 +131,28 @@ class FastLink:
         if count > QUEUES_MAX:
             raise OSError(errno.E2BIG, f"it has {count} receive queues, and {QUEUES_MAX} are the most: see ethtool -L")
         sockets = self._held["sockets"] = bpf.create_map(bpf.MAP_XSK, 4, 4, count)
+        # Without sockets in the map, the program lets everything pass.
+        self._hang(bpf.load_xdp(program(sas, sockets), "culvert"), self.modes(choice))
         for number in range(count):
-            queue = _opened(self.name, self.index, number)
+            queue = _opened(self.name, self.index, number, self.mode)
             self._queues.append(queue)
             bpf.update(sockets, number.to_bytes(4, sys.byteorder), queue.socket.to_bytes(4, sys.byteorder))
-        code = self._held["program"] = bpf.load_xdp(program(sas, sockets), "culvert")
-        *others, last = self._modes(choice)
-        for mode in others:
-            with contextlib.suppress(OSError):
-                self._hang(code, mode)
-                return
-        self._hang(code, last)
 
-    def _modes(self, choice: str) -> tuple[str, ...]:
-        """In their order."""
+    def modes(self, choice: str) -> tuple[str, ...]:
+        """That this choice allows here, the best one first."""
         if choice == XDP_DRIVER:
             return (DRIVER,)
         return (GENERIC,) if choice == XDP_GENERIC or _driver(self.name) in SLOW_DRIVERS else (DRIVER, GENERIC)
 
-    def _hang(self, code: int, mode: str) -> None:
-        self._held[mode] = bpf.hold_at(code, self.index, PLACES[mode])
-        self.mode = mode
+    def _hang(self, code: int, modes: tuple[str, ...]) -> None:
+        self._held["program"] = code
+        *others, self.mode = modes
+        for mode in others:
+            with contextlib.suppress(OSError):
+                self._held[mode] = bpf.hold_at(code, self.index, PLACES[mode])
+                self.mode = mode
+                return
+        self._held[self.mode] = bpf.hold_at(code, self.index, PLACES[self.mode])
 
     def fds(self) -> Iterator[tuple[str, int]]:
         """As the packet process knows them; those of `hold` are only kept there, for a successor of ours."""
@@ -184,17 +185,17 @@ class FastLink:
 def _driver(name: str) -> str:
     """As `ethtool -i` says; empty for a link that says nothing."""
     answer = ctypes.create_string_buffer(_DRIVER.pack(ETHTOOL_GDRVINFO, b""), _DRIVER.size)
-    request = _REQUEST.pack(name.encode(), ctypes.addressof(answer))
+    request = _REQUEST.pack(os.fsencode(name), ctypes.addressof(answer))
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:
         try:
             fcntl.ioctl(asking.fileno(), SIOCETHTOOL, request)
         except OSError:
             return ""
     words: bytes = _DRIVER.unpack(answer.raw)[1]
-    return words.partition(b"\0")[0].decode()
+    return words.partition(b"\0")[0].decode(errors="replace")
 
 
-def _opened(name: str, link: int, number: int) -> _Queue:
+def _opened(name: str, link: int, number: int, mode: str) -> _Queue:
     frame = _frame_octets(name)
     memory = os.memfd_create("culvert-frames", os.MFD_CLOEXEC)
     with ExitStack() as undo:
@@ -205,7 +206,8 @@ def _opened(name: str, link: int, number: int) -> _Queue:
         _register(opened, memory, frame)
         for ring in (XDP_UMEM_FILL_RING, XDP_UMEM_COMPLETION_RING, XDP_RX_RING, XDP_TX_RING):
             opened.setsockopt(SOL_XDP, ring, RING)
-        _bind(opened, link, number)
+        # A driver that takes the socket's memory for itself has no place for what the stack receives.
+        _bind(opened, link, number, USE_NEED_WAKEUP if mode == DRIVER else USE_NEED_WAKEUP | COPY)
         undo.pop_all()
     return _Queue(number, opened.detach(), memory)
 
@@ -230,9 +232,9 @@ def _register(opened: socket.socket, memory: int, frame: int) -> None:
             del place
 
 
-def _bind(opened: socket.socket, link: int, queue: int) -> None:
+def _bind(opened: socket.socket, link: int, queue: int, flags: int) -> None:
     """Python's own `bind` doesn't know such addresses. A queue whose socket was just closed isn't free at once."""
-    address = _ADDRESS.pack(AF_XDP, USE_NEED_WAKEUP, link, queue, 0)
+    address = _ADDRESS.pack(AF_XDP, flags, link, queue, 0)
     deadline = time.monotonic() + BUSY_SECONDS
     while bpf.libc.bind(opened.fileno(), address, len(address)) < 0:
         error = ctypes.get_errno()
@@ -277,8 +279,11 @@ class FastLinks:
         return ", ".join(f"{link.name} ({link.mode})" for link in self._links)
 
     def differs(self, names: Iterable[str]) -> bool:
-        """Whether the packet process has to be given others. A link that was made anew is another one."""
-        return self._asked != self._indexed(names)
+        """Whether the packet process has to be given others. A link that was made anew is another one, and a
+        predecessor may have had another choice.
+        """
+        as_chosen = all(link.mode in link.modes(self._choice) for link in self._links)
+        return self._asked != self._indexed(names) or not as_chosen
 
     def _indexed(self, names: Iterable[str]) -> frozenset[tuple[str, int]]:
         if not self.is_chosen:
