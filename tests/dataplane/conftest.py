@@ -51,7 +51,15 @@ def wan(tmp_path: Path) -> Iterator[Wan]:
     """client - gwA == wan == gwB - server; nothing started yet."""
     _demand_root()
     made = Wan(tmp_path)
+    before = _lost_at_processors()
     try:
         yield made
     finally:
+        # Told where the test fails: these queues are the whole machine's, so another test's flood can fill them.
+        print(f"packets that the processors' queues lost meanwhile: {_lost_at_processors() - before}")
         made.delete()
+
+
+def _lost_at_processors() -> int:
+    """Of /proc/net/softnet_stat: what net.core.netdev_max_backlog had no room for."""
+    return sum(int(line.split()[1], 16) for line in Path("/proc/net/softnet_stat").read_text().splitlines())
