@@ -55,9 +55,9 @@ def wan(tmp_path: Path) -> Iterator[Wan]:
     try:
         yield made
     finally:
+        made.delete()
         # Told where the test fails: these queues are the whole machine's, so another test's flood can fill them.
         print(f"packets that the processors' queues lost meanwhile: {_lost_at_processors() - before}")
-        made.delete()
 
 
 def _lost_at_processors() -> int:

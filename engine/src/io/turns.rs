@@ -39,7 +39,7 @@ fn attributes() -> io::Result<Attributes> {
     Ok(Attributes { octets: OCTETS, ..found })
 }
 
-/// For this thread and those that it will start. Whoever gave it a real-time policy knows better.
+/// For this thread and those that it will start. Whoever gave it a policy of its own (real-time, batch, idle) knows better.
 pub fn ask_for_short_turns() -> io::Result<()> {
     let mut wanted = attributes()?;
     if wanted.policy != libc::SCHED_OTHER as u32 {

@@ -248,7 +248,6 @@ class FastLinks:
 
     def __init__(self, choice: str, workers: int = 1) -> None:
         """`choice`: as `chosen` says."""
-        self.is_chosen = choice != RAW
         self._choice = choice
         self._workers = workers
         self._sas = -1
@@ -286,7 +285,7 @@ class FastLinks:
         return self._asked != self._indexed(names) or not as_chosen
 
     def _indexed(self, names: Iterable[str]) -> frozenset[tuple[str, int]]:
-        if not self.is_chosen:
+        if self._choice == RAW:
             return frozenset()
         indices = {name: index for index, name in socket.if_nameindex()}
         return frozenset((name, indices[name]) for name in names if name in indices)
