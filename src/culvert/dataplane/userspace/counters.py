@@ -2,9 +2,10 @@
 
 Both processes map the same file. The packet process writes numbers, above all the send sequence of an SA
 before the packet that carries it leaves; the parent hands out the slots. Memory that is mapped from a file
-belongs to the kernel, so SIGKILL loses nothing. A power cut may lose the last seconds: the boot id tells, and
-then the send sequences jump ahead, because to repeat one is worse than to skip a million (RFC 4303 section
-3.3.3: the peer drops repeats as replays; with counter modes a repeat gives the key stream away).
+belongs to the kernel, so SIGKILL loses nothing. A power cut may lose the last seconds, and so may a file system that
+fails: unless the file was closed in order, by the end of this very journal, the send sequences go behind their last
+blocks, or jump ahead, because to repeat one is worse than to skip a million (RFC 4303 section 3.3.3: the peer drops
+repeats as replays; with counter modes a repeat gives the key stream away).
 
 Every number is eight octets at a multiple of eight, in the machine's own order: one store each, never torn.
 The lock on the file belongs to the open file that both processes share, so a restarted parent waits until
@@ -36,8 +37,10 @@ SEQUENCE_MAX = 2**64 - 1
 SEQUENCE_JUMP = 2**20
 LOCK_WAIT_SECONDS = 5.0
 
-# Header, in numbers of eight octets: magic, slots in use, boot id (2), MODES rows, one record per reason.
-_SLOTS, _BOOT, _MODES, _DROPS = 1, 2, 8, 32
+# Header, in numbers of eight octets: magic, slots in use, boot id (2), closed, MODES rows, one record per reason.
+_SLOTS, _BOOT, _CLOSED, _MODES, _DROPS = 1, 2, 4, 8, 32
+_IN_USE, _NO_RECORDS = -1.0, 1.0
+"""What `_CLOSED` says beside the time of the journal's newest record."""
 _DROP_NUMBERS, _DROP_REASONS = 32, 64
 _LAST_OCTETS = (_DROP_NUMBERS - 2) * 8
 _DROPS_END = _DROPS + _DROP_REASONS * _DROP_NUMBERS
@@ -186,7 +189,12 @@ class CountersFile(Counters):
             raise
         super().__init__(fd)
         self._index()
-        self._check_boot(boot)
+        closed = _stamp(journal.found if journal else 0.0)
+        if self._memory[_BOOT * 8 : _BOOT * 8 + 16] != boot or self.times[_CLOSED] != closed:
+            self._go_behind_all()
+        self._memory[_BOOT * 8 : _BOOT * 8 + 16] = boot
+        self.times[_CLOSED] = _IN_USE
+        self._memory.flush(0, mmap.PAGESIZE)
 
     def _checked(self, path: Path, fd: int, boot: bytes) -> int:
         """The file, or one made of it: of an earlier version's, or of what can be read of a damaged one."""
@@ -223,35 +231,45 @@ class CountersFile(Counters):
 
     def close(self) -> None:
         """As above, and give the lock up: Python's mapping has a descriptor of its own, which would keep it."""
+        with contextlib.suppress(OSError):
+            self._note_closed()
         fcntl.flock(self.fd, fcntl.LOCK_UN)
         super().close()
+
+    def _note_closed(self) -> None:
+        """In order: all is on the disk, and nothing was written to the journal since."""
+        written = 0.0
+        if self._journal is not None:
+            self._journal.refresh()
+            written = self._journal.written
+        self._memory.flush()
+        self.times[_CLOSED] = _stamp(written)
 
     def _identity(self, slot: int) -> bytes:
         start = self.base(slot) * 8
         return self._memory[start : start + 16]
 
-    def _check_boot(self, boot: bytes) -> None:
-        stored = self._memory[_BOOT * 8 : _BOOT * 8 + 16]
-        if stored == boot:
-            return
+    def _go_behind_all(self) -> None:
+        """What the file says may be older than what was sent and received."""
         lasts = {block.owner: block.last for block in self._journal.blocks.values()} if self._journal else {}
         edges = self._journal.edges if self._journal else {}
-        jumped = []
+        jumped = 0
         for identity, slot in self._slots.items():
             at = self.base(slot) + SEQUENCE
+            number = self.numbers[at]
             if self.numbers[self.base(slot) + DIRECTION] != _OUT:
-                self.numbers[at] = max(self.numbers[at], edges.get(identity, 0))
-            elif identity in lasts:
-                self.numbers[at] = max(self.numbers[at], lasts[identity])
+                self.numbers[at] = max(number, edges.get(identity, 0))
+            elif lasts.get(identity, 0) > number:
+                self.numbers[at] = lasts[identity]
             else:
-                jumped.append(slot)
-                self.numbers[at] = min(self.numbers[at] + SEQUENCE_JUMP, SEQUENCE_MAX)
-        # The jump reaches the disk before the new boot id does; a crash in between only jumps twice.
+                # No counter mode goes beyond its block, but others may have, while the journal could not be written.
+                jumped += 1
+                self.numbers[at] = min(number + SEQUENCE_JUMP, SEQUENCE_MAX)
+        # This reaches the disk before the file is in use; a crash in between only jumps twice.
         self._memory.flush()
-        self._memory[_BOOT * 8 : _BOOT * 8 + 16] = boot
-        if jumped:
+        if jumped and not self.sentences:
             self.sentences.append(
-                f"the machine was restarted: {len(jumped)} send sequence numbers skip {SEQUENCE_JUMP:,} "
+                f"the machine was restarted or Culvert killed: {jumped} send sequence numbers skip {SEQUENCE_JUMP:,} "
                 "in case the last ones did not reach the disk"
             )
 
@@ -300,6 +318,15 @@ class CountersFile(Counters):
         return self._slots.pop(min(idle)[1])
 
 
+def _stamp(written: float) -> float:
+    return written or _NO_RECORDS
+
+
+def wait_for_lock(path: Path) -> None:
+    """CountersBusy if another process works with this file."""
+    os.close(_open_locked(path))
+
+
 def running_boot_id() -> bytes:
     """16 octets that change whenever the kernel starts anew."""
     return bytes.fromhex(BOOT_ID.read_text().strip().replace("-", ""))
@@ -335,19 +362,16 @@ def _slots(fd: int, layout: Layout) -> Saved:
 
 
 def _salvaged(fd: int, layout: Layout) -> Saved:
-    """Identity, direction and the sequence to go on from, of all slots whose first numbers are there.
+    """Identity, direction and sequence of all slots whose first numbers are there.
 
-    The header may be what is damaged, so it is not asked how many there are. Only what is sent skips ahead: a
-    receive window that did would refuse the peer's next million packets.
+    The header may be what is damaged, so it is not asked how many there are.
     """
     octets = os.pread(fd, SLOTS_MAX * layout.slot, layout.header)
     found: dict[bytes, tuple[int, int]] = {}
     for start in range(0, len(octets) - _SLOT_START.size + 1, layout.slot):
         identity, stored, sequence = _SLOT_START.unpack_from(octets, start)
         if any(identity):
-            direction = _IN if stored == _IN else _OUT
-            ahead = SEQUENCE_JUMP if direction == _OUT else 0
-            here = direction, min(sequence + ahead, SEQUENCE_MAX)
+            here = _IN if stored == _IN else _OUT, sequence
             found[identity] = max(here, found.get(identity, here))
     return {identity: _SLOT_START.pack(identity, *here) for identity, here in found.items()}
 
