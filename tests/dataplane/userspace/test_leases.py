@@ -297,8 +297,8 @@ def test_a_counter_modes_numbers_belong_to_its_key_alone() -> None:
 class Plane:
     """The parent's files, as a boot finds them."""
 
-    def __init__(self, state: Path, boot: bytes = BOOT) -> None:
-        self.journal = Journal(state / "leases", NOW)
+    def __init__(self, state: Path, boot: bytes = BOOT, now: float = NOW) -> None:
+        self.journal = Journal(state / "leases", now)
         self.counters = CountersFile(state / "counters", boot_id=boot, journal=self.journal)
         self.sentences: list[str] = []
         self.slots = Slots(self.counters, self.journal, self.sentences)

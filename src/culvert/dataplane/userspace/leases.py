@@ -4,6 +4,10 @@ A packet process takes the numbers of an SA in blocks. A block is on the disk (f
 sent, so whatever happens to the machine, no number beyond the last block was ever used: after a loss of power, or of
 the counters file, the SA goes on behind it. After a mere restart of a process the counters file knows the very number.
 
+What a killed process has written may be in the kernel's memory only, and a disk that fails keeps what it had. So a
+block that was read in the file says which numbers *may have been* used; which ones *may be* used is said by those only
+that this process has seen go to the disk (`Journal.certain`), or the packet process itself.
+
 What a counter mode must never repeat is a number under one *key*, whatever SPI or addresses (RFC 4106 section 3.1, RFC
 8221 section 3). So of those the blocks are kept by a digest of the key; and when another SA takes the key over, it
 begins behind the last block of the one before. Of other algorithms they are kept by the SA's identity.
@@ -101,29 +105,36 @@ class Journal:
     `sentences` tell what was unusual. OSError where it can't be read or written at all.
     """
 
-    def __init__(self, path: Path, now: float, fd: int = -1) -> None:
-        """`fd`: a packet process writes into the file already, by this descriptor."""
+    def __init__(self, path: Path, now: float, fd: int = -1, *, is_expected: bool = False) -> None:
+        """`fd`: a packet process writes into the file already, by this descriptor. `is_expected`: there was one."""
         self.path = path
         self.sentences: list[str] = []
         self.blocks: dict[bytes, Block] = {}
         self.edges: dict[bytes, int] = {}
-        self.written = 0.0
-        """When the newest record was, in seconds since the epoch."""
+        self.written = self.found = 0.0
+        """When the newest record was, in seconds since the epoch; and when of those that a start has found."""
         self.doubt = Doubt(path.with_name(path.name + ".doubt"))
+        self._certain: dict[bytes, int] = {}
+        self._owed: list[Record] = []
+        """What could not be written."""
+        self._lent = -1
         self._read_octets = 0
         self._tidied_at = time.monotonic()
         if fd >= 0:
             # By its descriptor: the file may have lost its name, or another one may have it.
-            self.fd = fd
-            self._read(fd)
+            self.fd, self._lent = _opened_again(fd), fd
+            self._read(self.fd)
             return
+        if is_expected and not path.exists():
+            self.doubt.begin("the counter journal was missing")
         torn = self._read_named()
+        self.found = self.written
         if self.written > now + 1:
             self.doubt.begin(f"the clock was {self.written - now:,.0f} seconds behind the counter journal")
         if self.doubt.sentence:
             self.sentences.append(
-                f"{self.doubt.sentence}: if this machine was set back to an earlier state, its disk with it, counters "
-                "may repeat: replace the keys of counter modes, then say: run sys counter-journal trust"
+                f"{self.doubt.sentence}: if this machine or its files were set back to an earlier state, counters may "
+                "repeat: replace the keys of counter modes, then say: run sys counter-journal trust"
             )
         if torn:
             self.sentences.append(f"{torn} records of {path} were torn or damaged; all others count")
@@ -136,7 +147,20 @@ class Journal:
             # On a full disk the old one does: what was torn at its end is cut off.
             fd = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CLOEXEC)
             _cut(fd)
+            with contextlib.suppress(OSError):
+                self._write_over()
             return fd
+
+    def _write_over(self) -> None:
+        """The same octets once more, which needs no room: whoever wrote them may not have seen them go to the disk."""
+        fd = os.open(self.path, os.O_RDWR | os.O_CLOEXEC)
+        try:
+            for at, octets in sparse.pieces(fd, 0):
+                os.pwrite(fd, octets, at)
+            os.fdatasync(fd)
+            self._know_all()
+        finally:
+            os.close(fd)
 
     def _read_named(self) -> int:
         try:
@@ -182,11 +206,25 @@ class Journal:
         """The last block of this key."""
         return self.blocks.get(name, Block(0, NOBODY))
 
+    def certain(self, name: bytes) -> int:
+        """Numbers of this key up to this one may be used: that they may be is on the disk, whatever happens to it."""
+        return self._certain.get(name, 0)
+
+    def _know_all(self) -> None:
+        self._certain = {name: block.last for name, block in self.blocks.items()}
+
     def add(self, records: Sequence[Record]) -> None:
-        """Records of the parent's own. OSError where they are known to this process only."""
+        """Records of the parent's own. OSError where they are known to this process only; it tries again (`tidy`)."""
         for record in records:
             self._note(record)
-        append(self.fd, records)
+        self._owed += records
+        self._pay()
+
+    def _pay(self) -> None:
+        if self._owed:
+            append(self.fd, self._owed)
+            self._certain |= {record.name: max(record.number, self.certain(record.name)) for record in self._owed}
+            self._owed = []
 
     def refresh(self) -> None:
         """Read what the packet process has written since."""
@@ -201,6 +239,8 @@ class Journal:
         if time.monotonic() - self._tidied_at < TIDY_SECONDS:
             return ""
         self._tidied_at = time.monotonic()
+        with contextlib.suppress(OSError):
+            self._pay()
         try:
             if self._is_untidy():
                 self.refresh()
@@ -233,6 +273,7 @@ class Journal:
         at = there.find(octets)
         if at < 0 or (before + at) % RECORD_OCTETS:
             raise OSError(errno.EIO, "what was written isn't there")
+        self._know_all()
         sparse.punch(self.fd, min(known, before))
 
     def _live(self, now: float) -> list[Record]:
@@ -253,6 +294,8 @@ class Journal:
             self.written = now if records else 0.0
             self._read_octets = len(records) * RECORD_OCTETS
             _sync_directory(self.path.parent)
+            self._know_all()
+            self._owed = []
         except OSError:
             os.close(fd)
             with contextlib.suppress(OSError):
@@ -260,14 +303,40 @@ class Journal:
             raise
         return fd
 
+    @property
+    def is_lost(self) -> bool:
+        """The file has no name any more: nobody would find it after a restart."""
+        return not os.fstat(self.fd).st_nlink
+
+    def renew(self, now: float) -> None:
+        """A new file in the place of one that was lost; the packet process has to be given it. OSError."""
+        self.refresh()
+        fd = self._write_anew(max(now, self.written))
+        os.close(self.fd)
+        self.fd = fd
+
     def lent(self) -> int:
-        """The descriptor, for a new packet process; the last one may have been killed in the middle of a record."""
+        """A descriptor for a new packet process; the last one may have been killed in the middle of a record.
+
+        Of an open file of its own, for of each the kernel tells only once what it could not write.
+        """
         with contextlib.suppress(OSError):
             _cut(self.fd)
-        return self.fd
+        if self._lent >= 0:
+            os.close(self._lent)
+        self._lent = _opened_again(self.fd)
+        return self._lent
 
     def close(self) -> None:
-        os.close(self.fd)
+        with contextlib.suppress(OSError):
+            self._pay()
+        for fd in (self.fd, self._lent):
+            if fd >= 0:
+                os.close(fd)
+
+
+def _opened_again(fd: int) -> int:
+    return os.open(f"/proc/self/fd/{fd}", os.O_RDWR | os.O_APPEND | os.O_CLOEXEC)
 
 
 def _sync_directory(path: Path) -> None:

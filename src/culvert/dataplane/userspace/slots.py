@@ -73,7 +73,8 @@ class Slots:
     def leases(self, changes: Sequence[wire.PacketChange], slots: Sequence[int]) -> list[Lease]:
         """What is known of the numbers of every outbound SA that is added, before `begin`.
 
-        A slot that nobody had before, or whose key another SA has had in between, goes on behind the last block.
+        A slot that nobody had before, or whose key another SA has had in between, goes on behind the last block; a
+        replay window where it was, as far as that is known.
         """
         if self._journal is None:
             return []
@@ -83,6 +84,8 @@ class Slots:
         for change, slot in zip(changes, slots, strict=True):
             if isinstance(change, AddSa) and change.sa.direction is Direction.OUT:
                 leases.append(self._lease(self._journal, change.sa, slot))
+            elif isinstance(change, AddSa) and self._counters.is_new(slot):
+                self._counters.go_behind(slot, self._journal.edges.get(self._identity(change.sa), 0))
         return leases
 
     def _lease(self, journal: Journal, sa: SecurityAssociation, slot: int) -> Lease:
@@ -92,7 +95,7 @@ class Slots:
         block = journal.block(name)
         if self._counters.is_new(slot) or block.owner not in (owner, NOBODY):
             self._counters.go_behind(slot, block.last)
-        return Lease(name.hex(), owner.hex(), block.last, is_counter_mode(sa))
+        return Lease(name.hex(), owner.hex(), journal.certain(name), is_counter_mode(sa))
 
     def _keep_received(self, journal: Journal, changes: Sequence[wire.PacketChange], slots: Sequence[int]) -> None:
         """The peer has used numbers of a key that was received with: who sends by a counter mode's goes on behind them.
@@ -104,15 +107,18 @@ class Slots:
             if isinstance(change, RemoveSa) and change.sa.direction is Direction.IN and is_counter_mode(change.sa):
                 edge = self._counters.numbers[self._counters.base(slot) + file.SEQUENCE]
                 last, name = min(edge + file.SEQUENCE_JUMP, file.SEQUENCE_MAX), key_name(change.sa)
-                if edge and last > journal.block(name).last:
-                    records.append(Record(BLOCK, name, change.sa.identity(), last, time.time()))
+                block, owner = journal.block(name), self._identity(change.sa)
+                # Also where it says nothing new of the numbers: an SA that had the key before isn't the last one.
+                if edge and (last > block.last or block.owner != owner):
+                    records.append(Record(BLOCK, name, owner, max(last, block.last), time.time()))
         try:
             if records:
                 journal.add(records)
         except OSError as error:
             self._sentences.append(
                 f"{journal.path}: {error.strerror}: {len(records)} keys of counter modes went that packets came in by, "
-                "and their numbers couldn't be written: after a restart nothing may be sent by these keys"
+                "and their numbers couldn't be written; this is tried again, but after a restart before it is done "
+                "nothing may be sent by these keys"
             )
 
     def begin(self, changes: Sequence[wire.PacketChange], slots: Sequence[int], now: float) -> None:
