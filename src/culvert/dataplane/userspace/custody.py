@@ -4,6 +4,7 @@ The packet process writes it, and its parent doesn't have to ask: what was grant
 the counters file, and whether there is room is known to the file system.
 """
 
+import contextlib
 import os
 from collections.abc import Iterable
 from pathlib import Path
@@ -23,8 +24,9 @@ def needed(path: Path) -> tuple[str, ...]:
 
 def opened(path: Path, now: float, inherited: int, sentences: list[str]) -> Journal | None:
     """The journal; None where there can't be one. `sentences` is told what is unusual."""
+    counters = path.with_name("counters")
     try:
-        journal = Journal(path, now, inherited)
+        journal = Journal(path, now, inherited, is_expected=counters.exists() and counters.stat().st_size > 0)
     except OSError as error:
         sentences.append(f"there is no counter journal, so counter modes are refused: {path}: {error.strerror}")
         return None
@@ -43,6 +45,16 @@ def tidied(journal: Journal | None, now: float) -> list[str]:
     """Keep the file from growing for ever. What is unusual, in sentences."""
     sentence = journal.tidy(now) if journal is not None else ""
     return [sentence] if sentence else []
+
+
+def renewed(journal: Journal | None, now: float, sentences: list[str]) -> bool:
+    """Whether the file was deleted and is there again, which a packet process has to be started with."""
+    if journal is None or not journal.is_lost:
+        return False
+    with contextlib.suppress(OSError):
+        journal.renew(now)
+        sentences.append(f"{journal.path} was deleted by another program; wrote it anew")
+    return not journal.is_lost
 
 
 def settle(journal: Journal) -> None:

@@ -34,7 +34,7 @@ from culvert.dataplane.plane import (
     WorkerStat,
 )
 from culvert.dataplane.userspace import custody, marks, nftables, program, wire, xdp
-from culvert.dataplane.userspace.counters import CountersFile
+from culvert.dataplane.userspace.counters import CountersFile, wait_for_lock
 from culvert.dataplane.userspace.detour import Detour
 from culvert.dataplane.userspace.doors import Doors
 from culvert.dataplane.userspace.host import Host
@@ -82,6 +82,8 @@ class UserspacePlane:
         self._sentences += self._program.sentences
         self._meeting = Meeting(state)
         left = dict(self._found(state))
+        if "counters" not in left:
+            wait_for_lock(state / "counters")
         self._leases = custody.opened(state / "leases", clock(), left.pop("leases", -1), self._sentences)
         self._counters = CountersFile(state / "counters", journal=self._leases, inherited=left.pop("counters", -1))
         self._sentences += self._counters.sentences
@@ -160,8 +162,7 @@ class UserspacePlane:
     def apply(self, changes: Sequence[Change]) -> None:
         """Make all changes, in order, or none. Raises PlaneError; the plane is then as it was."""
         with self._lock:
-            before = self._wanted
-            after = before.after(changes)
+            before, after = self._wanted, self._wanted.after(changes)
             try:
                 with ExitStack() as undo:
                     self._apply_staged(changes, before, after, undo)
@@ -378,6 +379,8 @@ class UserspacePlane:
                 heard = self._watch.hear()
                 self._repair(Events(process=True, host=self._watch.must_look, steering=heard.steering))
                 self._note_counts(now)
+                if custody.renewed(self._leases, now, self._sentences):
+                    self._start(self._wanted)
                 self._sentences += custody.tidied(self._leases, now)
                 self._sentences += self._notices.lives(self._slots.watched(), now)
                 self._sentences += self._notices.audit(self._drops(self._counts))
