@@ -69,8 +69,13 @@ class Namespace:
 
     def pings(self, address: str, *options: str, count: int = 2) -> bool:
         """Whether every ping is answered, each within a second."""
-        words = ("ping", "-n", "-q", "-i", "0.02", "-W", "1", "-c", str(count), *options, address)
-        return " 0% packet loss" in self.run(*words, check=False)
+        words = ("ping", "-n", "-i", "0.02", "-W", "1", "-c", str(count), *options, address)
+        said = self.run(*words, check=False)
+        if " 0% packet loss" in said:
+            return True
+        # Told where the test fails by it: which one was lost, and whether here.
+        print(said, self.run("ip", "neigh"), self.run("ip", "-6", "neigh"), self.run("ip", "-s", "link"), sep="\n")
+        return False
 
     @contextlib.contextmanager
     def pinging(self, address: str, interval: float) -> Iterator[None]:
