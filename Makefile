@@ -46,7 +46,7 @@ test-api: ## whether the description of the REST API is true, by requests made o
 	@tools/setup api
 	@$(BIN)/python -m tests.rest.api $(ARGS)
 
-check: ## ruff, mypy --strict, import rules, the other house rules, and the engine's own; no root needed
+check: ## ruff, mypy --strict, import rules, the other house rules, and the engine's own (one of its tests needs root)
 	@tools/setup dev
 	$(BIN)/ruff check .
 	$(BIN)/mypy

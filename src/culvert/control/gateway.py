@@ -193,7 +193,7 @@ class Gateway:
         return self._snapshot
 
     def tick(self, now: float) -> None:
-        """About once a second: look after the plane, and after a configuration that waits for its host."""
+        """About twice a second: look after the plane, and after a configuration that waits for its host."""
         for sentence in self._plane.tick(now):
             self._events.append((now, sentence))
             self._publisher.emit("warning", sentence)

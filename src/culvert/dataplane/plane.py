@@ -160,7 +160,7 @@ class DataPlane(Observed, Protocol):
     def tick(self, now: float) -> list[str]:
         """Look after what runs on its own (restart a dead packet process, links that came or went).
 
-        Called about once a second. Returns sentences worth a log line.
+        Called about twice a second. Returns sentences worth a log line.
         """
 
     def close(self) -> None:

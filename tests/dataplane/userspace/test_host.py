@@ -3,6 +3,7 @@
 import gc
 import json
 import re
+import subprocess
 import time
 import tracemalloc
 
@@ -165,12 +166,15 @@ def test_successor_of_a_killed_parent_takes_everything_back(gateway: Gateway) ->
 def test_changed_services_leave_the_address_on_its_link(gateway: Gateway) -> None:
     gateway.start()
     gateway.apply("site('a')")
-    with gateway.popen("ip", "-4", "monitor", "address", "route", stdout=-1) as monitor:
+    monitor = gateway.popen("ip", "-4", "monitor", "address", "route", stdout=subprocess.PIPE)
+    try:
         time.sleep(0.2)
         gateway.apply("[c for old in addresses('a') for c in opened(old)]")
         time.sleep(0.1)
-        monitor.terminate()
-        assert monitor.stdout and monitor.stdout.read() == ""
+    finally:
+        monitor.kill()
+        heard, _ = monitor.communicate()
+    assert heard == ""
     (elements,) = re.findall(r"set open4-.*?elements = {(.*?)}", gateway.run("nft", "list", "ruleset"), re.DOTALL)
     assert "2.2.2.2" in elements
 

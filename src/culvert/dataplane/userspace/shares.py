@@ -4,6 +4,10 @@ So the replay window of an SA, and the order of its packets, are one worker's. W
 one's has a filter (of "classic" BPF, see Linux Documentation/networking/filter.rst) that takes the SPIs of its share.
 Of a UDP port each worker has a socket too (SO_REUSEPORT), among which the kernel chooses by the peer's address and
 port, and not by SPI: it may have put datagrams of several SAs of one peer together before.
+
+(With AF_XDP a packet is the worker's whose receive queue it came by; what the program at the link leaves to the kernel
+comes by the raw sockets, as above. So two workers may have packets of one SA: both may use its replay window, and the
+order across the two is not kept.)
 """
 
 import ctypes

@@ -17,7 +17,6 @@ PacketChange = AddSa | RemoveSa | AddPolicy | RemovePolicy
 """The changes that concern the packet process."""
 
 _ENCODE = json.JSONEncoder(separators=(",", ":")).encode
-LINE_OCTETS_MAX = 256 * 1024 * 1024
 
 _SA = codec_of(SecurityAssociation)
 _POLICY = codec_of(Policy)
