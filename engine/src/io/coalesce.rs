@@ -156,6 +156,9 @@ impl Coalescer {
             flags: candidate.flags,
             members,
         });
+        if self.growing.len() > SPARE_MAX {
+            self.write_complete(tun, memory, failures);
+        }
         true
     }
 

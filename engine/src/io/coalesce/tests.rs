@@ -176,8 +176,16 @@ fn what_can_t_grow_is_not_kept_and_neither_are_very_many_flows() {
     let tcp = |flow, number, flags| packet(4, next_header::TCP, flow, number, 100, flags);
     let pushed = vec![tcp(1, 0, ACK), tcp(2, 0, ACK | PSH), tcp(3, 0, ACK)];
     let many: Vec<_> = (0..=SPARE_MAX).map(|flow| tcp(flow as u8, 0, ACK)).collect();
+    let three_times_as_many: Vec<_> = (0..200).map(|flow| tcp(flow, 0, ACK)).collect();
     let full: Vec<_> = (0..SEGMENTS_MAX).map(|number| tcp(1, number * 100, ACK)).collect();
-    for (sent, kept) in [(pushed, 2), (many[1..].to_vec(), SPARE_MAX), (many, 0), (full, 0)] {
+    let kept = [
+        (pushed, 2),
+        (many[1..].to_vec(), SPARE_MAX),
+        (many, 0),
+        (three_times_as_many, 200 - 3 * (SPARE_MAX + 1)),
+        (full, 0),
+    ];
+    for (sent, kept) in kept {
         let (near, _far) = UnixDatagram::pair().expect("a pair of sockets");
         near.set_nonblocking(true).expect("a socket");
         let (memory, mut ranges) = (sent.concat(), Vec::new());
