@@ -161,7 +161,8 @@ impl UdpPort {
         wait_for_room(self.fd, patience_ms)
     }
 
-    /// The DF bit belongs to the socket: it is changed where a run wants another one than the last.
+    /// The DF bit belongs to the socket: it is changed where a run wants another one than the last. Either way the link's
+    /// MTU counts and not the path's, as for IPv6 the parent has asked for.
     fn choose_dont_fragment(&self, way: &Way) -> io::Result<()> {
         if way.source.version == 6 || self.dont_fragment.get() == Some(way.outer.dont_fragment) {
             return Ok(());

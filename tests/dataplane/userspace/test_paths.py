@@ -92,6 +92,32 @@ def test_forged_complaints_change_nothing(wan: Wan) -> None:
     assert path_mtu(wan) == 0
 
 
+@pytest.mark.parametrize(("family", "server", "here"), [(4, SERVER4, "2.2.2.2"), (6, SERVER6, "fd0f::2")])
+def test_forged_complaint_about_esp_in_udp_makes_no_datagram_smaller(
+    wan: Wan, family: int, server: str, here: str
+) -> None:
+    """The kernel believes whoever knows addresses and ports."""
+    wan.start(f"shaped(site(side, inner={family}, outer={family}), sa={{'encapsulation': UdpPorts()}})")
+    sent = last_sent(wan, server)
+    sequence_at = 12 + (20 if family == 4 else 40)
+    quoted = sent[:sequence_at] + bytes((9,)) * 4 + sent[sequence_at + 4 :]
+    emit(wan.b, complaint(quoted, 1280, "9.9.9.9" if family == 4 else "fd99::9", here), here)
+    wait_until(lambda: wan.a.drops() == {Reason.FORGED_TOO_BIG.name: 1})
+    with sniffing(wan.a, "wan") as sniffer:
+        assert wan.client.pings(server, "-s", "1330", "-M", "do")
+        assert transfers(wan.client, wan.server, server, 100_000)
+        packets = sniffer.packets()
+    assert protocols(packets) == {17} and not any(is_ipv4_fragment(packet) for packet in packets)
+    assert largest_from(packets, here) > 1400
+    if family == 6:
+        assert "mtu 1280" not in wan.a.run("ip", "route", "get", "fd0f::3")
+    assert wan.a.drops() == {Reason.FORGED_TOO_BIG.name: 1}
+
+
+def is_ipv4_fragment(packet: bytes) -> bool:
+    return packet[0] >> 4 == 4 and int.from_bytes(packet[6:8]) & 0x3FFF != 0
+
+
 def test_complaint_about_another_programs_datagram_is_not_ours(wan: Wan) -> None:
     wan.start()
     datagram = IP(src="2.2.2.2", dst="3.3.3.3", proto=17, len=1500) / Raw(bytes(8))

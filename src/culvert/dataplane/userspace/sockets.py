@@ -40,7 +40,7 @@ IPV6_FLOWINFO = 11
 IPV6_MTU_DISCOVER = 23
 IPV6_RECVERR = 25
 PMTUDISC_INTERFACE = 4
-"""The link's MTU counts, not the path's."""
+"""The link's MTU counts, not the path's. The kernel takes no router's word for it."""
 
 FRAGMENTATION_NEEDED_TYPE = 3
 PACKET_TOO_BIG_TYPE = 2
@@ -147,6 +147,9 @@ def open_udp(port: UdpPort, *, shared: bool = False) -> socket.socket:
         opened.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, RECEIVE_BUFFER_OCTETS)
         if port.version == 6:
             opened.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            # Else the kernel makes datagrams smaller for whoever knows addresses and ports. For IPv4 the packet process
+            # chooses, with the DF bit.
+            opened.setsockopt(socket.IPPROTO_IPV6, IPV6_MTU_DISCOVER, PMTUDISC_INTERFACE)
             _ask_for_header6(opened)
         else:
             for option in (IP_PKTINFO, IP_RECVTTL, IP_RECVTOS):
