@@ -152,9 +152,14 @@ def test_outer_packet_is_cut(wan: Wan, family: int, server: str, mtu: int, shape
 
 
 @pytest.mark.parametrize("family", [4, 6])
-def test_link_that_is_smaller_than_known_is_learned(wan: Wan, family: int) -> None:
+@pytest.mark.parametrize("shape", ["AH", "UDP"])
+def test_link_that_is_smaller_than_known_is_learned(wan: Wan, family: int, shape: str) -> None:
     """AH has signed the header, identification included: the kernel may not make a new one for the pieces."""
-    site = f"shaped(site(side, inner=4, outer={family}), sa={{**AH}}, policy={{'protocol': Protocol.AH}})"
+    site = f"site(side, inner=4, outer={family})"
+    if shape == "AH":
+        site = f"shaped({site}, sa={{**AH}}, policy={{'protocol': Protocol.AH}})"
+    else:
+        site = f"shaped({site}, sa={{'encapsulation': UdpPorts()}})"
     wan.start(f"[*{site}, SetTunnelMtu(1400, 1500)]")
     for gateway in wan.gateways:
         gateway.run("ip", "link", "set", "wan", "mtu", "1400")
