@@ -2,7 +2,6 @@
 
 import os
 import signal
-import socket
 from ipaddress import ip_address
 
 import pytest
@@ -11,22 +10,13 @@ from scapy.layers.inet6 import ICMPv6PacketTooBig, IPv6
 from scapy.packet import Packet, Raw
 
 from culvert.ipsec.drops import Reason
-from tests.dataplane.topology import Namespace, Wan, protocols, sniffing, wait_until
-from tests.dataplane.traffic import transfers
+from tests.dataplane.topology import Wan, protocols, sniffing, wait_until
+from tests.dataplane.traffic import emit, transfers
 
 pytestmark = pytest.mark.network
 
 SERVER4 = "10.2.0.5"
 SERVER6 = "fd02::5"
-
-
-def emit(namespace: Namespace, packet: Packet, destination: str) -> None:
-    """Put a packet of any source on the wire."""
-    family = socket.AF_INET6 if ":" in destination else socket.AF_INET
-    with namespace.inside(lambda: socket.socket(family, socket.SOCK_RAW, socket.IPPROTO_RAW)) as opened:
-        # The mark of the packet process: the gateway's own rules aren't what is tried here.
-        opened.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, 0x43550002)
-        opened.sendto(bytes(packet), (destination, 0))
 
 
 def last_sent(wan: Wan, server: str) -> bytes:

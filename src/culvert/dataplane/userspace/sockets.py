@@ -50,8 +50,10 @@ _IPV6 = struct.Struct("!IHBB16s16s")
 _UDP = struct.Struct("!HHHH")
 _INT = struct.Struct("i")
 _EXTENDED_ERROR = struct.Struct("=IBBBBII")
-_ANCILLARY_OCTETS = 16384
-"""Hop-by-hop, routing and destination options, as long as they can be."""
+_ANCILLARY_OCTETS = 4 * (16 + 2048) + 320
+"""Four extension headers of 2,048 octets, which are all that RFC 8200 section 4.1 allows, and what else is said."""
+NO_PACKET = b"\0"
+"""In the place of one of whose headers the kernel couldn't say all: it dies as one whose header is damaged."""
 _EXTENSIONS = {
     socket.IPV6_HOPOPTS: NextHeader.HOP_BY_HOP,
     socket.IPV6_RTHDR: NextHeader.ROUTING,
@@ -229,8 +231,8 @@ def receiver(opened: socket.socket) -> Receive:
 
 def receive6(opened: socket.socket) -> bytes:
     """One packet of a raw IPv6 socket, its header and the extension headers in front of its protocol put back."""
-    payload, ancillary, _, sender = opened.recvmsg(PACKET_OCTETS_MAX, _ANCILLARY_OCTETS)
-    return _header6(ancillary, sender[0], opened.proto, payload)
+    payload, ancillary, flags, sender = opened.recvmsg(PACKET_OCTETS_MAX, _ANCILLARY_OCTETS)
+    return NO_PACKET if flags & socket.MSG_CTRUNC else _header6(ancillary, sender[0], opened.proto, payload)
 
 
 def _header6(ancillary: Ancillary, source: str, protocol: int, payload: bytes) -> bytes:
@@ -255,12 +257,16 @@ def _header6(ancillary: Ancillary, source: str, protocol: int, payload: bytes) -
 
 
 def _receive_udp6(opened: socket.socket, port: int) -> bytes:
-    payload, ancillary, _, sender = opened.recvmsg(PACKET_OCTETS_MAX, _ANCILLARY_OCTETS)
+    payload, ancillary, flags, sender = opened.recvmsg(PACKET_OCTETS_MAX, _ANCILLARY_OCTETS)
+    if flags & socket.MSG_CTRUNC:
+        return NO_PACKET
     return _header6(ancillary, sender[0], NextHeader.UDP, _datagram(sender[1], port, payload))
 
 
 def _receive_udp4(opened: socket.socket, port: int) -> bytes:
-    payload, ancillary, _, sender = opened.recvmsg(PACKET_OCTETS_MAX, _ANCILLARY_OCTETS)
+    payload, ancillary, flags, sender = opened.recvmsg(PACKET_OCTETS_MAX, _ANCILLARY_OCTETS)
+    if flags & socket.MSG_CTRUNC:
+        return NO_PACKET
     tos, ttl, destination = 0, 0, bytes(4)
     for _, kind, data in ancillary:
         if kind == IP_PKTINFO:
