@@ -172,3 +172,24 @@ fn nobody_keeps_what_he_prepared_of_an_sa_that_is_removed() {
     (0..3).for_each(|_| send(&mut others[1], 1));
     assert_eq!(held(first, others), (1, 0, 1));
 }
+
+#[test]
+fn what_goes_one_by_one_fills_a_burst_too() {
+    let mut gateway = gateway();
+    for number in [0, SAS - 1] {
+        gateway.add_sa(sa(number), Slot::alone(), 0.0).expect("a good SA");
+        gateway.add_policy(policy(number)).expect("a good policy");
+    }
+    let (mut batch, mut plans) = (OutBatch::default(), Plans::new());
+    let mut used = vec![0];
+    // ESP, AH, and what no policy is about.
+    for number in [0, SAS - 1, SAS] {
+        let packet = packet(number);
+        gateway.protect_run(&packet.as_slice(), &mut plans, |_| Framing::Whole(0), &mut batch, 1.0);
+        assert!(batch.used() >= used.last().expect("the first") + packet.len());
+        used.push(batch.used());
+    }
+    assert!(matches!(batch.out[..], [Out::Framed(_), Out::Other(..), Out::Other(..)]));
+    batch.clear();
+    assert_eq!(batch.used(), 0);
+}

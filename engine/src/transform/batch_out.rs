@@ -103,6 +103,8 @@ pub struct OutBatch {
     /// What became of each.
     pub out: Vec<Out>,
     used: usize,
+    /// Octets of the clear packets that went one by one.
+    slow: usize,
     /// For each of `out`, how many claims were made when it was done.
     claims: Vec<usize>,
 }
@@ -112,7 +114,7 @@ impl OutBatch {
     pub fn clear(&mut self) {
         self.out.clear();
         self.claims.clear();
-        self.used = 0;
+        (self.used, self.slow) = (0, 0);
     }
 
     fn push(&mut self, out: Out, claims: usize) {
@@ -125,9 +127,9 @@ impl OutBatch {
         self.claims.partition_point(|needed| *needed <= claims)
     }
 
-    /// Octets framed so far.
+    /// Octets so far, framed and others.
     pub fn used(&self) -> usize {
-        self.used
+        self.used + self.slow
     }
 
     /// Room for so many octets more; from where.
@@ -181,6 +183,7 @@ impl Gateway {
             let mut packet = vec![0; run.octets(segment)];
             run.write(segment, &mut packet);
             let verdict = self.outbound(&packet, now);
+            batch.slow += packet.len();
             batch.push(Out::Other(verdict, packet), self.claims.count());
         }
     }

@@ -21,7 +21,7 @@ use crate::wire::{fragment, ip};
 
 /// Reads from the TUN before what was read is sent.
 const READS_MAX: usize = 32;
-/// Octets of framed packets before they are sent.
+/// Octets of packets, framed or sealed one by one, before they are sent.
 const OCTETS_MAX: usize = 192 * 1024;
 /// How long a full queue is waited for, in milliseconds.
 const PATIENCE_MS: libc::c_int = 20;
