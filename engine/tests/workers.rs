@@ -35,7 +35,7 @@ fn work(mut gateway: Gateway, seed: usize, wire: &Mutex<Vec<(u32, u32)>>) {
             // Each worker's SAs in another order.
             let packet = packet(((seed + burst + number * (seed + 1)) % SAS as usize) as u32);
             let run = packet.as_slice();
-            gateway.protect_run(&run, &mut plans, |_| Framing::Whole(0), &mut batch, 1.0);
+            gateway.protect_run(&run, &mut plans, |_| Framing::Whole, &mut batch, 1.0);
         }
         gateway.seal_batch(&mut batch);
         let (mut from, mut claim) = (0, 0);
@@ -105,14 +105,14 @@ fn who_gave_numbers_up_lets_the_others_go_on() {
     second.share_tables(&first);
     let (mut batch, mut plans, packet) = (OutBatch::default(), Plans::new(), packet(0));
     let run = packet.as_slice();
-    first.protect_run(&run, &mut plans, |_| Framing::Whole(0), &mut batch, 1.0);
-    second.protect_run(&run, &mut plans, |_| Framing::Whole(0), &mut batch, 1.0);
+    first.protect_run(&run, &mut plans, |_| Framing::Whole, &mut batch, 1.0);
+    second.protect_run(&run, &mut plans, |_| Framing::Whole, &mut batch, 1.0);
     assert_eq!((first.claims.count(), second.claims.count()), (1, 1));
     let begun = Instant::now();
     first.leave(0..1);
     assert_eq!(second.turn(0), 1);
     assert!(begun.elapsed() < Duration::from_secs(1));
-    second.protect_run(&run, &mut plans, |_| Framing::Whole(0), &mut batch, 1.0);
+    second.protect_run(&run, &mut plans, |_| Framing::Whole, &mut batch, 1.0);
     assert_eq!(second.claims.count(), 1, "what follows at once is one claim");
 }
 
@@ -185,7 +185,7 @@ fn what_goes_one_by_one_fills_a_burst_too() {
     // ESP, AH, and what no policy is about.
     for number in [0, SAS - 1, SAS] {
         let packet = packet(number);
-        gateway.protect_run(&packet.as_slice(), &mut plans, |_| Framing::Whole(0), &mut batch, 1.0);
+        gateway.protect_run(&packet.as_slice(), &mut plans, |_| Framing::Whole, &mut batch, 1.0);
         assert!(batch.used() >= used.last().expect("the first") + packet.len());
         used.push(batch.used());
     }

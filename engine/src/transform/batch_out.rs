@@ -53,8 +53,8 @@ impl Run for &[u8] {
 /// What is written in front of ESP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Framing {
-    /// The IP header, for a raw socket; and so many octets of room in front of it, for a link header.
-    Whole(usize),
+    /// All headers, for a raw socket or a link.
+    Whole,
     /// Nothing: the kernel's UDP makes the headers.
     Datagram,
 }
@@ -62,7 +62,7 @@ pub enum Framing {
 /// A packet that was sealed, or is about to be.
 #[derive(Debug)]
 pub struct Framed {
-    /// In `OutBatch::octets`: all of it, room for a link header too.
+    /// In `OutBatch::octets`: all of it.
     pub range: Range<usize>,
     /// In the same: ESP.
     esp_at: usize,
@@ -287,8 +287,7 @@ struct Frame<'r> {
     record: &'r Outbound,
     inner: &'r Datagram,
     layout: Layout,
-    /// Octets of room in front; all octets in front of ESP.
-    room: usize,
+    /// Octets in front of ESP.
     before: usize,
     /// Of the inner packet, and behind the outer header.
     next: u8,
@@ -302,9 +301,9 @@ impl<'r> Frame<'r> {
         let Sizes::Esp(layout) = record.service.sizes else {
             unreachable!("only ESP is planned as fast");
         };
-        let (room, before) = match framing {
-            Framing::Whole(room) => (room, room + record.around),
-            Framing::Datagram => (0, 0),
+        let before = match framing {
+            Framing::Whole => record.around,
+            Framing::Datagram => 0,
         };
         let is_in_udp = record.service.sa.encapsulation.is_some();
         let mut header = [0; ip::IPV6_HEADER_OCTETS];
@@ -315,7 +314,6 @@ impl<'r> Frame<'r> {
             record,
             inner,
             layout,
-            room,
             before,
             next: if inner.version == 4 { next_header::IPV4 } else { next_header::IPV6 },
             protocol: if is_in_udp { next_header::UDP } else { next_header::ESP },
@@ -337,7 +335,7 @@ impl<'r> Frame<'r> {
         let at = batch.reserve(self.before + sealed);
         let packet = &mut batch.octets[at..at + self.before + sealed];
         if self.before != 0 {
-            self.write_header(sealed, random, &mut packet[self.room..]);
+            self.write_header(sealed, random, packet);
         }
         let esp = &mut packet[self.before..];
         let payload_at = ESP_HEADER_OCTETS + self.layout.iv;

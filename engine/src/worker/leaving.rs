@@ -81,7 +81,7 @@ impl Worker {
         let ways = &self.ways;
         let framing = |id: Id| match ways.get(&id) {
             Some(Way::Port(_)) => Framing::Datagram,
-            _ => Framing::Whole(0),
+            _ => Framing::Whole,
         };
         if header.gso_kind != GSO_NONE
             && let Some(segments) = Segments::new(header, packet)
