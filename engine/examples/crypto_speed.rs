@@ -105,7 +105,7 @@ fn out(gateway: &mut Gateway, packet: &[u8], mut sealed: Option<&mut Vec<Vec<u8>
     for _ in 0..BATCHES {
         batch.clear();
         for _ in 0..BATCH {
-            gateway.protect_run(&packet, &mut plans, |_| Framing::Whole(0), &mut batch, 1.0);
+            gateway.protect_run(&packet, &mut plans, |_| Framing::Whole, &mut batch, 1.0);
         }
         gateway.seal_batch(&mut batch);
         if let Some(sealed) = sealed.as_deref_mut() {

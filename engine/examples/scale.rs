@@ -120,7 +120,7 @@ fn out(gateway: &mut Gateway, flows: u32, in_a_row: usize, chance: &mut dyn Rand
         for number in some {
             packet[16..20].copy_from_slice(&(0x0B00_0000 + number).to_be_bytes());
             let run = packet.as_slice();
-            gateway.protect_run(&run, &mut plans, |_| Framing::Whole(0), &mut batch, 1.0);
+            gateway.protect_run(&run, &mut plans, |_| Framing::Whole, &mut batch, 1.0);
         }
         gateway.seal_batch(&mut batch);
         assert!(batch.out.iter().all(|out| matches!(out, Out::Framed(_))));

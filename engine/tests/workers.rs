@@ -35,7 +35,7 @@ fn work(mut gateway: Gateway, seed: usize, wire: &Mutex<Vec<(u32, u32)>>) {
             // Each worker's SAs in another order.
             let packet = packet(((seed + burst + number * (seed + 1)) % SAS as usize) as u32);
             let run = packet.as_slice();
-            gateway.protect_run(&run, &mut plans, |_| Framing::Whole(0), &mut batch, 1.0);
+            gateway.protect_run(&run, &mut plans, |_| Framing::Whole, &mut batch, 1.0);
         }
         gateway.seal_batch(&mut batch);
         let (mut from, mut claim) = (0, 0);
@@ -105,14 +105,14 @@ fn who_gave_numbers_up_lets_the_others_go_on() {
     second.share_tables(&first);
     let (mut batch, mut plans, packet) = (OutBatch::default(), Plans::new(), packet(0));
     let run = packet.as_slice();
-    first.protect_run(&run, &mut plans, |_| Framing::Whole(0), &mut batch, 1.0);
-    second.protect_run(&run, &mut plans, |_| Framing::Whole(0), &mut batch, 1.0);
+    first.protect_run(&run, &mut plans, |_| Framing::Whole, &mut batch, 1.0);
+    second.protect_run(&run, &mut plans, |_| Framing::Whole, &mut batch, 1.0);
     assert_eq!((first.claims.count(), second.claims.count()), (1, 1));
     let begun = Instant::now();
     first.leave(0..1);
     assert_eq!(second.turn(0), 1);
     assert!(begun.elapsed() < Duration::from_secs(1));
-    second.protect_run(&run, &mut plans, |_| Framing::Whole(0), &mut batch, 1.0);
+    second.protect_run(&run, &mut plans, |_| Framing::Whole, &mut batch, 1.0);
     assert_eq!(second.claims.count(), 1, "what follows at once is one claim");
 }
 
@@ -171,4 +171,25 @@ fn nobody_keeps_what_he_prepared_of_an_sa_that_is_removed() {
     assert_eq!(held(first, others), (1, 0, 0), "who has missed too many forgets all");
     (0..3).for_each(|_| send(&mut others[1], 1));
     assert_eq!(held(first, others), (1, 0, 1));
+}
+
+#[test]
+fn what_goes_one_by_one_fills_a_burst_too() {
+    let mut gateway = gateway();
+    for number in [0, SAS - 1] {
+        gateway.add_sa(sa(number), Slot::alone(), 0.0).expect("a good SA");
+        gateway.add_policy(policy(number)).expect("a good policy");
+    }
+    let (mut batch, mut plans) = (OutBatch::default(), Plans::new());
+    let mut used = vec![0];
+    // ESP, AH, and what no policy is about.
+    for number in [0, SAS - 1, SAS] {
+        let packet = packet(number);
+        gateway.protect_run(&packet.as_slice(), &mut plans, |_| Framing::Whole, &mut batch, 1.0);
+        assert!(batch.used() >= used.last().expect("the first") + packet.len());
+        used.push(batch.used());
+    }
+    assert!(matches!(batch.out[..], [Out::Framed(_), Out::Other(..), Out::Other(..)]));
+    batch.clear();
+    assert_eq!(batch.used(), 0);
 }

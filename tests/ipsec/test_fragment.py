@@ -113,6 +113,14 @@ def test_an_absurd_size_gives_pieces_of_eight_octets() -> None:
             assert together(cut(packet, mtu))[-1] == packet
 
 
+@pytest.mark.parametrize("mtu", [-8, 0, 19, 1280])
+def test_what_has_nothing_behind_its_headers_stays_whole(mtu: int) -> None:
+    large = ipv6(bytes((59, 180)) + bytes(8 * 181 - 2), protocol=0)
+    for packet in (ipv4(b""), ipv4(b"", options=COPIED * 10), ipv6(b""), large):
+        assert cut(packet, mtu) == [packet]
+        assert split(packet + b"padding", parsed(packet), mtu, NUMBER) == [packet]
+
+
 def test_what_follows_the_packet_is_in_no_piece() -> None:
     for packet in (ipv4(octets(100)), ipv6(octets(100))):
         for mtu in (60, 1500):

@@ -95,7 +95,7 @@ impl NativeGateway {
         batch.clear();
         for packet in &packets {
             let run = packet.as_slice();
-            self.gateway.protect_run(&run, &mut self.plans, |_| Framing::Whole(0), &mut batch, now);
+            self.gateway.protect_run(&run, &mut self.plans, |_| Framing::Whole, &mut batch, now);
         }
         self.gateway.seal_batch(&mut batch);
         let out = std::mem::take(&mut batch.out);

@@ -8,15 +8,17 @@ use libc::{c_int, cmsghdr, msghdr};
 use crate::wire::address::Address;
 use crate::wire::ip::next_header;
 
-const OCTETS: usize = 1024;
+/// Of what is said of a datagram or of an error, with some to spare.
+const FEW_OCTETS: usize = 320;
+/// And of four extension headers of 2,048 octets, which are all that RFC 8200 section 4.1 allows.
+const MANY_OCTETS: usize = FEW_OCTETS + 4 * (size_of::<cmsghdr>() + 2048);
 const IPV6_FLOWINFO: c_int = 11;
 const UDP_GRO: c_int = 104;
 const ORIGIN_LOCAL: u8 = 1;
 
-/// Room for it.
-#[repr(C, align(8))]
+/// Room for it, which takes no memory where nothing was said yet.
 pub struct Ancillary {
-    octets: [u8; OCTETS],
+    octets: Vec<u8>,
 }
 
 /// One thing that was said.
@@ -37,21 +39,30 @@ pub struct DatagramFacts {
     pub segment_octets: usize,
 }
 
-impl Default for Ancillary {
-    fn default() -> Ancillary {
-        Ancillary { octets: [0; OCTETS] }
-    }
+/// False where there was more to say than room. Of such a packet nothing is certain.
+pub fn is_whole(header: &msghdr) -> bool {
+    header.msg_flags & libc::MSG_CTRUNC == 0
 }
 
 impl Ancillary {
+    /// For datagrams and errors.
+    pub fn of_datagram() -> Ancillary {
+        Ancillary { octets: vec![0; FEW_OCTETS] }
+    }
+
+    /// For packets of IPv6 whose extension headers are asked for.
+    pub fn of_packet() -> Ancillary {
+        Ancillary { octets: vec![0; MANY_OCTETS] }
+    }
+
     /// Let the kernel write here.
     pub fn lend(&mut self, header: &mut msghdr) {
         header.msg_control = self.octets.as_mut_ptr().cast();
-        header.msg_controllen = OCTETS as _;
+        header.msg_controllen = self.octets.len() as _;
     }
 
     fn said<'a>(&'a self, header: &'a msghdr) -> impl Iterator<Item = Said<'a>> {
-        let end = header.msg_controllen.min(OCTETS);
+        let end = header.msg_controllen.min(self.octets.len());
         let mut at = 0;
         std::iter::from_fn(move || {
             if at + size_of::<cmsghdr>() > end {

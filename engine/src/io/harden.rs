@@ -1,5 +1,6 @@
-//! Keys live in this memory: no core file, no debugger of another user, no privilege to lose, no page on a disk. And what
-//! a packet could make of this process is little: every system call that moving packets doesn't need ends it (seccomp).
+//! Keys live in this memory: no core file, no debugger of another user, no privilege to lose, and no page on a disk where
+//! memory may be locked. And what a packet could make of this process is little: every system call that moving packets
+//! doesn't need ends it (seccomp).
 
 use std::collections::BTreeMap;
 use std::{env, io, panic};
@@ -26,16 +27,16 @@ pub fn ignore_interrupts() {
     unsafe { libc::signal(libc::SIGINT, libc::SIG_IGN) };
 }
 
-/// Give up what isn't needed any more; all has to be open, and every thread has begun. Whether the memory could be kept
-/// from being swapped.
-pub fn harden() -> io::Result<bool> {
+/// Give up what isn't needed any more; all has to be open, and every thread has begun.
+pub fn harden() -> io::Result<()> {
     let none = rlimit { rlim_cur: 0, rlim_max: 0 };
     // SAFETY: `none` is a live rlimit, which is only read.
     check(unsafe { libc::setrlimit(libc::RLIMIT_CORE, &none) })?;
     // Without a limit, or memory that is asked for later could not be had.
     let all = rlimit { rlim_cur: libc::RLIM_INFINITY, rlim_max: libc::RLIM_INFINITY };
+    // Where memory may not be locked (in some containers), packets go on, and keys may come to the swap.
     // SAFETY: `all` is a live rlimit, which is only read; the rest has no pointers.
-    let locked = unsafe {
+    let _ = unsafe {
         libc::setrlimit(libc::RLIMIT_MEMLOCK, &all) == 0
             && libc::mlockall(libc::MCL_CURRENT | libc::MCL_FUTURE | libc::MCL_ONFAULT) == 0
     };
@@ -49,8 +50,7 @@ pub fn harden() -> io::Result<bool> {
     }
     prctl(libc::PR_SET_DUMPABLE, 0)?;
     prctl(libc::PR_SET_NO_NEW_PRIVS, 1)?;
-    confine()?;
-    Ok(locked)
+    confine()
 }
 
 /// Packets and the parent; the journal; threads and memory; how a process ends.

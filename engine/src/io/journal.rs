@@ -3,10 +3,11 @@
 //! What is asked for while it waits for the disk goes into its next write together, so the disk is asked a few times a
 //! second at most, however many SAs there are. Format: see `culvert.dataplane.userspace.leases`.
 
+use std::collections::HashMap;
 use std::io;
 use std::os::fd::RawFd;
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -90,14 +91,42 @@ impl File {
 enum Wish {
     /// A further block behind this number.
     Block(Arc<Lease>, u64),
-    /// The right edge of a replay window, by the identity of its SA.
-    Edge([u8; 16], u64),
+    /// To look at `Edges`, where there was nothing before.
+    Edges,
+}
+
+/// The right edges of replay windows that aren't on the disk yet, by the identities of their SAs. Only the last one of each
+/// counts, so a disk that hangs makes nothing grow.
+#[derive(Clone, Default)]
+struct Edges(Arc<Mutex<HashMap<[u8; 16], u64>>>);
+
+impl Edges {
+    fn lock(&self) -> MutexGuard<'_, HashMap<[u8; 16], u64>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether it is the first one, of which the writer doesn't know.
+    fn add(&self, identity: [u8; 16], edge: u64) -> bool {
+        let mut edges = self.lock();
+        let is_first = edges.is_empty();
+        edges.insert(identity, edge);
+        is_first
+    }
+
+    /// What could not be written, unless there is a later one.
+    fn put_back(&self, refused: HashMap<[u8; 16], u64>) {
+        let mut edges = self.lock();
+        for (identity, edge) in refused {
+            edges.entry(identity).or_insert(edge);
+        }
+    }
 }
 
 /// The way to the writer.
 #[derive(Clone)]
 pub struct Journal {
     wishes: Option<Sender<Wish>>,
+    edges: Edges,
     /// Since when the thread waits for the disk.
     waits: Arc<Mutex<Option<Instant>>>,
 }
@@ -105,10 +134,11 @@ pub struct Journal {
 impl Journal {
     /// Without a descriptor there is no journal: every wish is refused.
     pub fn new(fd: Option<RawFd>) -> io::Result<Journal> {
-        let waits = Arc::default();
-        let Some(fd) = fd else { return Ok(Journal { wishes: None, waits }) };
+        let (waits, edges) = (Arc::default(), Edges::default());
+        let Some(fd) = fd else { return Ok(Journal { wishes: None, edges, waits }) };
         let (wishes, asked) = channel();
-        let mut writer = Writer { file: File { fd }, refused: Vec::new(), waits: waits.clone() };
+        let mut writer =
+            Writer { file: File { fd }, refused: Vec::new(), edges: edges.clone(), waits: Arc::clone(&waits) };
         let (begun, begins) = channel();
         thread::Builder::new().name("journal".into()).spawn(move || {
             // A send that fails has nobody to wait for it.
@@ -117,7 +147,7 @@ impl Journal {
         })?;
         // What a thread asks of the kernel at its start is not what it may ask later: see `harden::confine`.
         begins.recv().map_err(io::Error::other)?;
-        Ok(Journal { wishes: Some(wishes), waits })
+        Ok(Journal { wishes: Some(wishes), edges, waits })
     }
 
     /// Whether there is one.
@@ -146,9 +176,11 @@ impl Journal {
         }
     }
 
-    /// Save where a replay window stands.
+    /// Save where a replay window stands, as soon as the disk takes it.
     pub fn save_edge(&self, identity: [u8; 16], edge: u64) {
-        self.wish(Wish::Edge(identity, edge));
+        if self.is_there() && self.edges.add(identity, edge) {
+            self.wish(Wish::Edges);
+        }
     }
 
     fn wish(&self, wish: Wish) -> bool {
@@ -159,8 +191,9 @@ impl Journal {
 /// The thread.
 struct Writer {
     file: File,
-    /// Blocks that could not be written: nobody has to ask for them again.
+    /// What could not be written: nobody has to ask for it again.
     refused: Vec<Wish>,
+    edges: Edges,
     waits: Arc<Mutex<Option<Instant>>>,
 }
 
@@ -186,16 +219,17 @@ impl Writer {
     }
 
     fn grant(&mut self, wishes: Vec<Wish>) -> io::Result<()> {
-        let (mut octets, mut blocks) = (Vec::with_capacity(wishes.len() * RECORD_OCTETS), Vec::new());
+        let edges = std::mem::take(&mut *self.edges.lock());
+        let (mut octets, mut blocks) = (Vec::with_capacity((edges.len() + wishes.len()) * RECORD_OCTETS), Vec::new());
+        for (identity, edge) in &edges {
+            octets.extend(record(EDGE, identity, &[0; 16], *edge, now()));
+        }
         for wish in wishes {
-            match wish {
-                Wish::Edge(identity, edge) => octets.extend(record(EDGE, &identity, &[0; 16], edge, now())),
-                Wish::Block(lease, number) => {
-                    if let Some(last) = lease.next_last(number) {
-                        octets.extend(record(BLOCK, &lease.name, &lease.owner, last, now()));
-                        blocks.push((lease, number, last));
-                    }
-                }
+            if let Wish::Block(lease, number) = wish
+                && let Some(last) = lease.next_last(number)
+            {
+                octets.extend(record(BLOCK, &lease.name, &lease.owner, last, now()));
+                blocks.push((lease, number, last));
             }
         }
         self.note_waiting(Some(Instant::now()));
@@ -209,6 +243,10 @@ impl Writer {
                 self.refused.push(Wish::Block(lease, number));
             }
         }
+        if result.is_err() && !edges.is_empty() {
+            self.edges.put_back(edges);
+            self.refused.push(Wish::Edges);
+        }
         result
     }
 
@@ -219,7 +257,55 @@ impl Writer {
 
 #[cfg(test)]
 mod tests {
+    use std::io::{Read, Seek};
+    use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+
     use super::*;
+
+    /// What was written, as identity and edge.
+    fn edges_in(octets: &[u8]) -> Vec<(u8, u64)> {
+        let number = |record: &[u8]| u64::from_le_bytes(*record[40..].first_chunk().expect("a whole record"));
+        let mut found: Vec<_> = octets.chunks(RECORD_OCTETS).map(|record| (record[8], number(record))).collect();
+        found.sort_unstable();
+        found
+    }
+
+    #[test]
+    fn a_disk_that_hangs_is_asked_once_and_gets_the_last_edge_of_each() {
+        let (wishes, asked) = channel();
+        let journal = Journal { wishes: Some(wishes), edges: Edges::default(), waits: Arc::default() };
+        for edge in 1..=1000 {
+            (1..=3).for_each(|name| journal.save_edge([name; 16], edge * u64::from(name)));
+        }
+        assert_eq!(asked.try_iter().count(), 1);
+        let saved: HashMap<_, _> = (1..=3).map(|name| ([name; 16], 1000 * u64::from(name))).collect();
+        assert_eq!(*journal.edges.lock(), saved);
+        std::mem::take(&mut *journal.edges.lock());
+        (2000..2010).for_each(|edge| journal.save_edge([1; 16], edge));
+        assert_eq!(asked.try_iter().count(), 1, "after it was looked at");
+    }
+
+    #[test]
+    fn edges_that_could_not_be_written_are_written_later_unless_they_are_older() {
+        let edges = Edges::default();
+        let (waits, refused) = (Arc::default(), Vec::new());
+        let mut writer = Writer { file: File { fd: -1 }, refused, edges: edges.clone(), waits };
+        assert!(edges.add([1; 16], 10) && !edges.add([2; 16], 20));
+        assert!(writer.grant(vec![Wish::Edges]).is_err());
+        assert!(!edges.add([2; 16], 21), "the writer hasn't forgotten");
+        let again = std::mem::take(&mut writer.refused);
+        assert_eq!(again.len(), 1);
+        // SAFETY: the name is a string that lives as long as the program.
+        let fd = unsafe { libc::memfd_create(c"journal".as_ptr(), libc::MFD_CLOEXEC) };
+        // SAFETY: the descriptor was made a moment ago, and nobody else knows it.
+        let mut file = std::fs::File::from(unsafe { OwnedFd::from_raw_fd(fd) });
+        writer.file = File { fd: file.as_raw_fd() };
+        assert!(writer.grant(again).is_ok());
+        let mut octets = Vec::new();
+        file.rewind().and_then(|()| file.read_to_end(&mut octets)).expect("it can be read");
+        assert_eq!(edges_in(&octets), [(1, 10), (2, 21)]);
+        assert!(edges.lock().is_empty() && writer.refused.is_empty());
+    }
 
     #[test]
     fn a_record_is_as_the_parent_reads_it() {

@@ -8,7 +8,7 @@ use std::ptr;
 
 use libc::{c_int, c_uint, c_void, iovec, mmsghdr, msghdr, sockaddr_in, sockaddr_in6, sockaddr_storage};
 
-use super::ancillary::Ancillary;
+use super::ancillary::{Ancillary, is_whole};
 use super::poller::wait_for_room;
 use crate::wire::address::Address;
 use crate::wire::ip;
@@ -109,7 +109,7 @@ impl RawSender {
     pub fn refused_mtu(&self) -> usize {
         let mut mtu = 0;
         loop {
-            let mut control = Ancillary::default();
+            let mut control = Ancillary::of_datagram();
             // SAFETY: all zeros is a valid msghdr.
             let mut header: msghdr = unsafe { zeroed() };
             control.lend(&mut header);
@@ -146,12 +146,15 @@ pub struct RawReceiver {
     version: u8,
     protocol: u8,
     octets: Vec<u8>,
+    /// None for IPv4, where the kernel shows the header.
     ancillary: Vec<Ancillary>,
 }
 
 /// In front of a raw IPv6 packet, room for the header that the kernel doesn't show.
 const ROOM: usize = ip::IPV6_HEADER_OCTETS;
 const STRIDE: usize = ROOM + PACKET_OCTETS;
+/// In the place of one of whose headers the kernel couldn't say all: it dies as one whose header is damaged.
+const NO_PACKET: [u8; 1] = [0];
 
 impl RawReceiver {
     /// Opened by the parent.
@@ -160,7 +163,8 @@ impl RawReceiver {
         let protocol = option(fd, libc::SO_PROTOCOL)? as u8;
         let version = if family == libc::AF_INET { 4 } else { 6 };
         let octets = vec![0; STRIDE * BATCH];
-        let ancillary = (0..BATCH).map(|_| Ancillary::default()).collect();
+        let said_of = if version == 4 { 0 } else { BATCH };
+        let ancillary = (0..said_of).map(|_| Ancillary::of_packet()).collect();
         Ok(RawReceiver { fd, version, protocol, octets, ancillary })
     }
 
@@ -195,18 +199,21 @@ impl RawReceiver {
             return Err(io::Error::last_os_error());
         }
         for at in 0..got as usize {
-            let start = at * STRIDE + ROOM;
-            let octets = messages[at].msg_len as usize;
             let begin = to.octets.len();
-            if self.version == 6 {
-                let Some((source, _)) = parse_address(&addresses[at]) else { continue };
-                let ancillary = &self.ancillary[at];
-                ancillary.write_header6(&messages[at].msg_hdr, source, self.protocol, octets, &mut to.octets);
-            }
-            to.octets.extend_from_slice(&self.octets[start..start + octets]);
+            self.append(at, &messages[at], &addresses[at], &mut to.octets);
             to.packets.push(begin..to.octets.len());
         }
         Ok(got as usize)
+    }
+
+    fn append(&self, at: usize, message: &mmsghdr, address: &sockaddr_storage, to: &mut Vec<u8>) {
+        let payload = &self.octets[at * STRIDE + ROOM..][..message.msg_len as usize];
+        if self.version == 6 {
+            let source = parse_address(address).filter(|_| is_whole(&message.msg_hdr));
+            let Some((source, _)) = source else { return to.extend_from_slice(&NO_PACKET) };
+            self.ancillary[at].write_header6(&message.msg_hdr, source, self.protocol, payload.len(), to);
+        }
+        to.extend_from_slice(payload);
     }
 }
 

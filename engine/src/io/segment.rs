@@ -19,7 +19,7 @@ pub struct Segments<'p> {
     headers: usize,
     segment: usize,
     count: usize,
-    /// The sum of the upper header but for what differs from segment to segment.
+    /// The sum of the upper header and of the pseudo header, but for what differs from segment to segment.
     header_sum: u64,
 }
 
@@ -62,7 +62,8 @@ impl<'p> Segments<'p> {
         let payload = packet.len().checked_sub(headers)?;
         let segment = usize::from(header.segment_octets);
         let count = payload.div_ceil(segment).max(1);
-        let header_sum = common_sum(&packet[datagram.offset..headers], datagram.protocol);
+        let upper = &packet[datagram.offset..headers];
+        let header_sum = common_sum(upper, datagram.protocol) + pseudo_sum(header, &datagram, upper);
         Some(Segments { packet, datagram, headers, segment, count, header_sum })
     }
 
@@ -88,18 +89,32 @@ impl<'p> Segments<'p> {
             to[offset + 4..offset + 6].copy_from_slice(&((length - offset) as u16).to_be_bytes());
             ((length - offset) as u64, offset + 6)
         };
-        let key = &self.datagram.key;
-        let pseudo = ip::pseudo_header_sum(key.source, key.destination, key.protocol, length - offset);
-        let sum = !ip::fold(pseudo + self.header_sum + own_sum + u64::from(payload_sum));
+        let upper_octets = (length - offset) as u64;
+        let sum = !ip::fold(self.header_sum + upper_octets + own_sum + u64::from(payload_sum));
         let sum = if sum == 0 && !is_tcp { 0xFFFF } else { sum };
         to[checksum_at..checksum_at + 2].copy_from_slice(&sum.to_be_bytes());
     }
 }
 
+/// Of addresses and protocol. Behind a routing header (RFC 8200 section 8.1) or a home address (RFC 6275 section 11.3.1)
+/// the addresses are not the IP header's: as the kernel does it, what the sender has put into the field counts.
+fn pseudo_sum(header: &VirtioHeader, datagram: &Datagram, upper: &[u8]) -> u64 {
+    let key = &datagram.key;
+    if header.flags & NEEDS_CHECKSUM == 0 {
+        return ip::pseudo_header_sum(key.source, key.destination, key.protocol, 0);
+    }
+    let field = ip::word(upper, if datagram.protocol == next_header::TCP { 16 } else { 6 });
+    u64::from(field) + without((datagram.length - datagram.offset) as u32)
+}
+
+/// Takes so much away from a sum.
+fn without(octets: u32) -> u64 {
+    u64::from(!ip::fold(octets.into()))
+}
+
 /// Of a TCP header without sequence number, flags and checksum; of UDP without length and checksum.
 fn common_sum(header: &[u8], protocol: u8) -> u64 {
     let all = u64::from(ip::ones_complement_sum(header));
-    let without = |octets: u32| u64::from(!ip::fold(octets.into()));
     if protocol == next_header::TCP {
         all + without(ip::long(header, 4)) + without(header[13].into()) + without(ip::word(header, 16).into())
     } else {
@@ -152,6 +167,7 @@ impl Run for Segments<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wire::address::Address;
     use crate::wire::ip::{fold, ones_complement_sum, pseudo_header_sum};
 
     /// IP header, upper header of so many octets, payload.
@@ -199,6 +215,43 @@ mod tests {
                 payload.extend_from_slice(&segment[headers..]);
             }
             assert_eq!((segments.count(), &payload[..]), (6, &packet[headers..]));
+        }
+    }
+
+    /// RFC 6275 section 6.4: a routing header with the address that the packet is for in the end.
+    fn routed(packet: &[u8], end: Address) -> Vec<u8> {
+        let protocol = packet[6];
+        let mut header = packet[..ip::IPV6_HEADER_OCTETS].to_vec();
+        header.extend_from_slice(&[protocol, 2, 2, 1, 0, 0, 0, 0]);
+        header.extend_from_slice(&end.value.to_be_bytes());
+        header[6] = next_header::ROUTING;
+        let upper = &packet[ip::IPV6_HEADER_OCTETS..];
+        ip::set_length(&mut header, ip::IPV6_HEADER_OCTETS, protocol, upper.len());
+        [&header[..], upper].concat()
+    }
+
+    #[test]
+    fn what_goes_by_way_of_another_has_the_checksum_of_its_end() {
+        let end = Address::from_octets(&[0xFD; 16]);
+        for (kind, protocol, upper, field) in [(GSO_TCP6, next_header::TCP, 20, 16), (GSO_UDP, next_header::UDP, 8, 6)]
+        {
+            let plain = super_packet(6, protocol, upper, 3333);
+            let source = ip::parse(&plain).expect("an IP packet").key.source;
+            let mut packet = routed(&plain, end);
+            let offset = ip::IPV6_HEADER_OCTETS + 24;
+            let sum = fold(pseudo_header_sum(source, end, protocol, upper + 3333));
+            packet[offset + field..offset + field + 2].copy_from_slice(&sum.to_be_bytes());
+            let (flags, gso_kind) = (NEEDS_CHECKSUM, kind);
+            let header = VirtioHeader { flags, gso_kind, segment_octets: 1000, ..VirtioHeader::default() };
+            let segments = Segments::new(&header, &packet).expect("it is one");
+            for number in 0..segments.count() {
+                let mut segment = vec![0; segments.octets(number)];
+                segments.write(number, &mut segment);
+                let upper = &segment[offset..];
+                let pseudo = pseudo_header_sum(source, end, protocol, upper.len());
+                assert_eq!(fold(pseudo + u64::from(ones_complement_sum(upper))), 0xFFFF, "segment {number}");
+            }
+            assert_eq!(segments.count(), 4);
         }
     }
 

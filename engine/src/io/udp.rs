@@ -13,7 +13,7 @@ use std::ptr;
 
 use libc::{c_int, c_uint, c_void, iovec, mmsghdr, msghdr, sockaddr_storage};
 
-use super::ancillary::Ancillary;
+use super::ancillary::{Ancillary, is_whole};
 use super::poller::wait_for_room;
 use super::raw::{emit_address, parse_address};
 use crate::transform::batch_in::{Arrived, Headers};
@@ -120,7 +120,7 @@ impl UdpPort {
             version,
             port,
             octets: vec![0; BATCH * PLACE_OCTETS],
-            ancillary: (0..BATCH).map(|_| Ancillary::default()).collect(),
+            ancillary: (0..BATCH).map(|_| Ancillary::of_datagram()).collect(),
             dont_fragment: Cell::new(None),
         }
     }
@@ -161,7 +161,8 @@ impl UdpPort {
         wait_for_room(self.fd, patience_ms)
     }
 
-    /// The DF bit belongs to the socket: it is changed where a run wants another one than the last.
+    /// The DF bit belongs to the socket: it is changed where a run wants another one than the last. Either way the link's
+    /// MTU counts and not the path's, as for IPv6 the parent has asked for.
     fn choose_dont_fragment(&self, way: &Way) -> io::Result<()> {
         if way.source.version == 6 || self.dont_fragment.get() == Some(way.outer.dont_fragment) {
             return Ok(());
@@ -214,7 +215,12 @@ impl UdpPort {
     }
 
     fn append(&self, at: usize, message: &mmsghdr, address: &sockaddr_storage, arrived: &mut Vec<Arrived>) {
-        let Some((source, source_port)) = parse_address(address) else { return };
+        let begin = at * PLACE_OCTETS;
+        let source = parse_address(address).filter(|_| is_whole(&message.msg_hdr));
+        let Some((source, source_port)) = source else {
+            // One octet without headers is no packet, and dies as one whose header is damaged.
+            return arrived.push(Arrived { range: begin..begin + 1, headers: None });
+        };
         let facts = self.ancillary[at].datagram_facts(&message.msg_hdr);
         let headers = Headers {
             source,
@@ -224,7 +230,7 @@ impl UdpPort {
             source_port,
             destination_port: self.port,
         };
-        for range in pieces(at * PLACE_OCTETS, message.msg_len as usize, facts.segment_octets) {
+        for range in pieces(begin, message.msg_len as usize, facts.segment_octets) {
             arrived.push(Arrived { range, headers: Some(headers) });
         }
     }

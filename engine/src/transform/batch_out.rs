@@ -53,8 +53,8 @@ impl Run for &[u8] {
 /// What is written in front of ESP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Framing {
-    /// The IP header, for a raw socket; and so many octets of room in front of it, for a link header.
-    Whole(usize),
+    /// All headers, for a raw socket or a link.
+    Whole,
     /// Nothing: the kernel's UDP makes the headers.
     Datagram,
 }
@@ -62,7 +62,7 @@ pub enum Framing {
 /// A packet that was sealed, or is about to be.
 #[derive(Debug)]
 pub struct Framed {
-    /// In `OutBatch::octets`: all of it, room for a link header too.
+    /// In `OutBatch::octets`: all of it.
     pub range: Range<usize>,
     /// In the same: ESP.
     esp_at: usize,
@@ -103,6 +103,8 @@ pub struct OutBatch {
     /// What became of each.
     pub out: Vec<Out>,
     used: usize,
+    /// Octets of the clear packets that went one by one.
+    slow: usize,
     /// For each of `out`, how many claims were made when it was done.
     claims: Vec<usize>,
 }
@@ -112,7 +114,7 @@ impl OutBatch {
     pub fn clear(&mut self) {
         self.out.clear();
         self.claims.clear();
-        self.used = 0;
+        (self.used, self.slow) = (0, 0);
     }
 
     fn push(&mut self, out: Out, claims: usize) {
@@ -125,9 +127,9 @@ impl OutBatch {
         self.claims.partition_point(|needed| *needed <= claims)
     }
 
-    /// Octets framed so far.
+    /// Octets so far, framed and others.
     pub fn used(&self) -> usize {
-        self.used
+        self.used + self.slow
     }
 
     /// Room for so many octets more; from where.
@@ -181,6 +183,7 @@ impl Gateway {
             let mut packet = vec![0; run.octets(segment)];
             run.write(segment, &mut packet);
             let verdict = self.outbound(&packet, now);
+            batch.slow += packet.len();
             batch.push(Out::Other(verdict, packet), self.claims.count());
         }
     }
@@ -284,8 +287,7 @@ struct Frame<'r> {
     record: &'r Outbound,
     inner: &'r Datagram,
     layout: Layout,
-    /// Octets of room in front; all octets in front of ESP.
-    room: usize,
+    /// Octets in front of ESP.
     before: usize,
     /// Of the inner packet, and behind the outer header.
     next: u8,
@@ -299,9 +301,9 @@ impl<'r> Frame<'r> {
         let Sizes::Esp(layout) = record.service.sizes else {
             unreachable!("only ESP is planned as fast");
         };
-        let (room, before) = match framing {
-            Framing::Whole(room) => (room, room + record.around),
-            Framing::Datagram => (0, 0),
+        let before = match framing {
+            Framing::Whole => record.around,
+            Framing::Datagram => 0,
         };
         let is_in_udp = record.service.sa.encapsulation.is_some();
         let mut header = [0; ip::IPV6_HEADER_OCTETS];
@@ -312,7 +314,6 @@ impl<'r> Frame<'r> {
             record,
             inner,
             layout,
-            room,
             before,
             next: if inner.version == 4 { next_header::IPV4 } else { next_header::IPV6 },
             protocol: if is_in_udp { next_header::UDP } else { next_header::ESP },
@@ -334,7 +335,7 @@ impl<'r> Frame<'r> {
         let at = batch.reserve(self.before + sealed);
         let packet = &mut batch.octets[at..at + self.before + sealed];
         if self.before != 0 {
-            self.write_header(sealed, random, &mut packet[self.room..]);
+            self.write_header(sealed, random, packet);
         }
         let esp = &mut packet[self.before..];
         let payload_at = ESP_HEADER_OCTETS + self.layout.iv;

@@ -33,9 +33,11 @@ pub fn key_of(datagram: &Datagram) -> FragmentKey {
 
 /// The packet in pieces of at most `mtu` octets each; `identification` is for IPv6, IPv4 has its own.
 ///
-/// A piece always carries at least eight octets, so an absurd `mtu` gives pieces that are larger.
+/// A piece always carries at least eight octets, so an absurd `mtu` gives pieces that are larger. What has nothing behind
+/// the part that every piece needs can't be cut, and is one piece, however large it is.
 pub fn split(packet: &[u8], datagram: &Datagram, mtu: usize, identification: u32) -> Vec<Vec<u8>> {
-    if datagram.length <= mtu {
+    let front = if datagram.version == 4 { datagram.offset } else { unfragmentable(packet, datagram).0 };
+    if datagram.length <= mtu || datagram.length == front {
         return vec![packet[..datagram.length].to_vec()];
     }
     if datagram.version == 4 {
@@ -217,7 +219,19 @@ mod tests {
                 assert_eq!((pieces.len(), bodies(&pieces)), (13, octets(100)));
             }
         }
-        assert!(cut(&ipv4(&[]), 0).is_empty());
+    }
+
+    #[test]
+    fn what_has_nothing_behind_its_headers_stays_whole() {
+        let mut large = vec![59, 180];
+        large.resize(8 * 181, 0);
+        for packet in [ipv4(&[]), ipv4_with(&[], &[1; 40], |_| ()), ipv6(&[]), ipv6_of(0, &large)] {
+            for mtu in [0, 19, 1280] {
+                assert_eq!(cut(&packet, mtu), std::slice::from_ref(&packet));
+            }
+        }
+        let piece = ipv4_with(&[], &[], |header| header[6] = 0x20);
+        assert_eq!(cut(&piece, 0), [piece]);
     }
 
     #[test]

@@ -21,7 +21,7 @@ use crate::wire::{fragment, ip};
 
 /// Reads from the TUN before what was read is sent.
 const READS_MAX: usize = 32;
-/// Octets of framed packets before they are sent.
+/// Octets of packets, framed or sealed one by one, before they are sent.
 const OCTETS_MAX: usize = 192 * 1024;
 /// How long a full queue is waited for, in milliseconds.
 const PATIENCE_MS: libc::c_int = 20;
@@ -81,7 +81,7 @@ impl Worker {
         let ways = &self.ways;
         let framing = |id: Id| match ways.get(&id) {
             Some(Way::Port(_)) => Framing::Datagram,
-            _ => Framing::Whole(0),
+            _ => Framing::Whole,
         };
         if header.gso_kind != GSO_NONE
             && let Some(segments) = Segments::new(header, packet)
@@ -367,7 +367,11 @@ impl Worker {
         let source_port = self.doors.ports[run.port].port;
         for out in &batch.out[run.first..run.first + run.count] {
             let Out::Framed(framed) = out else { continue };
-            let packet = datagram(&batch.octets, framed.range.clone(), &run.way, source_port);
+            // Without one, the kernel would give each piece its own, should it be cut.
+            let mut identification = [0; 2];
+            self.random.fill(&mut identification);
+            let identification = u16::from_be_bytes(identification).max(1);
+            let packet = datagram(&batch.octets, framed.range.clone(), &run.way, source_port, identification);
             if is_full(error) {
                 self.count_refused(framed.record, &packet, error, now);
             } else if let Err(error) = self.give(&packet, run.way.destination) {
@@ -377,8 +381,8 @@ impl Worker {
     }
 }
 
-/// A datagram as the kernel would have made it.
-fn datagram(octets: &[u8], range: Range<usize>, way: &udp::Way, source_port: u16) -> Vec<u8> {
+/// A datagram as the kernel would have made it. `identification`: of IPv4.
+fn datagram(octets: &[u8], range: Range<usize>, way: &udp::Way, source_port: u16, identification: u16) -> Vec<u8> {
     let headers = Headers {
         source: way.source,
         destination: way.destination,
@@ -389,7 +393,11 @@ fn datagram(octets: &[u8], range: Range<usize>, way: &udp::Way, source_port: u16
     };
     let mut packet = whole(octets, range, Some(headers));
     if way.source.version == 4 {
-        packet[6] = if way.outer.dont_fragment { 0x40 } else { 0 };
+        if way.outer.dont_fragment {
+            packet[6] = 0x40;
+        } else {
+            packet[4..6].copy_from_slice(&identification.to_be_bytes());
+        }
         let payload_octets = packet.len() - ip::IPV4_HEADER_OCTETS;
         ip::set_length(&mut packet[..ip::IPV4_HEADER_OCTETS], 9, ip::next_header::UDP, payload_octets);
     } else {

@@ -175,12 +175,6 @@ impl Worker {
         }
     }
 
-    /// What runs the algorithms, and how packets come and go, in words.
-    pub fn description(&self) -> String {
-        let offloads = if self.doors.tun.offloads { "tun offloads" } else { "tun packet by packet" };
-        format!("{}, {offloads}", self.gateway.engine_name())
-    }
-
     /// All that a poller should look at.
     pub fn doors(&self) -> Vec<(RawFd, Door)> {
         let mut doors = vec![(self.doors.tun.fd(), Door::Tun)];

@@ -52,9 +52,11 @@ def key_of(datagram: Datagram) -> Key:
 def split(packet: bytes, datagram: Datagram, mtu: int, identification: int) -> list[bytes]:
     """The packet in pieces of at most `mtu` octets each; `identification` is for IPv6, IPv4 has its own.
 
-    A piece always carries at least eight octets, so an absurd `mtu` gives pieces that are larger.
+    A piece always carries at least eight octets, so an absurd `mtu` gives pieces that are larger. What has nothing
+    behind the part that every piece needs can't be cut, and is one piece, however large it is.
     """
-    if datagram.length <= mtu:
+    front = datagram.offset if datagram.version == 4 else unfragmentable(packet, datagram)[0]
+    if datagram.length <= mtu or datagram.length == front:
         return [packet[: datagram.length]]
     return (
         _split_ipv4(packet, datagram, mtu)

@@ -2,7 +2,6 @@
 
 import os
 import signal
-import socket
 from ipaddress import ip_address
 
 import pytest
@@ -11,22 +10,13 @@ from scapy.layers.inet6 import ICMPv6PacketTooBig, IPv6
 from scapy.packet import Packet, Raw
 
 from culvert.ipsec.drops import Reason
-from tests.dataplane.topology import Namespace, Wan, protocols, sniffing, wait_until
-from tests.dataplane.traffic import transfers
+from tests.dataplane.topology import Wan, protocols, sniffing, wait_until
+from tests.dataplane.traffic import emit, transfers
 
 pytestmark = pytest.mark.network
 
 SERVER4 = "10.2.0.5"
 SERVER6 = "fd02::5"
-
-
-def emit(namespace: Namespace, packet: Packet, destination: str) -> None:
-    """Put a packet of any source on the wire."""
-    family = socket.AF_INET6 if ":" in destination else socket.AF_INET
-    with namespace.inside(lambda: socket.socket(family, socket.SOCK_RAW, socket.IPPROTO_RAW)) as opened:
-        # The mark of the packet process: the gateway's own rules aren't what is tried here.
-        opened.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, 0x43550002)
-        opened.sendto(bytes(packet), (destination, 0))
 
 
 def last_sent(wan: Wan, server: str) -> bytes:
@@ -92,6 +82,32 @@ def test_forged_complaints_change_nothing(wan: Wan) -> None:
     assert path_mtu(wan) == 0
 
 
+@pytest.mark.parametrize(("family", "server", "here"), [(4, SERVER4, "2.2.2.2"), (6, SERVER6, "fd0f::2")])
+def test_forged_complaint_about_esp_in_udp_makes_no_datagram_smaller(
+    wan: Wan, family: int, server: str, here: str
+) -> None:
+    """The kernel believes whoever knows addresses and ports."""
+    wan.start(f"shaped(site(side, inner={family}, outer={family}), sa={{'encapsulation': UdpPorts()}})")
+    sent = last_sent(wan, server)
+    sequence_at = 12 + (20 if family == 4 else 40)
+    quoted = sent[:sequence_at] + bytes((9,)) * 4 + sent[sequence_at + 4 :]
+    emit(wan.b, complaint(quoted, 1280, "9.9.9.9" if family == 4 else "fd99::9", here), here)
+    wait_until(lambda: wan.a.drops() == {Reason.FORGED_TOO_BIG.name: 1})
+    with sniffing(wan.a, "wan") as sniffer:
+        assert wan.client.pings(server, "-s", "1330", "-M", "do")
+        assert transfers(wan.client, wan.server, server, 100_000)
+        packets = sniffer.packets()
+    assert protocols(packets) == {17} and not any(is_ipv4_fragment(packet) for packet in packets)
+    assert largest_from(packets, here) > 1400
+    if family == 6:
+        assert "mtu 1280" not in wan.a.run("ip", "route", "get", "fd0f::3")
+    assert wan.a.drops() == {Reason.FORGED_TOO_BIG.name: 1}
+
+
+def is_ipv4_fragment(packet: bytes) -> bool:
+    return packet[0] >> 4 == 4 and int.from_bytes(packet[6:8]) & 0x3FFF != 0
+
+
 def test_complaint_about_another_programs_datagram_is_not_ours(wan: Wan) -> None:
     wan.start()
     datagram = IP(src="2.2.2.2", dst="3.3.3.3", proto=17, len=1500) / Raw(bytes(8))
@@ -126,9 +142,14 @@ def test_outer_packet_is_cut(wan: Wan, family: int, server: str, mtu: int, shape
 
 
 @pytest.mark.parametrize("family", [4, 6])
-def test_link_that_is_smaller_than_known_is_learned(wan: Wan, family: int) -> None:
+@pytest.mark.parametrize("shape", ["AH", "UDP"])
+def test_link_that_is_smaller_than_known_is_learned(wan: Wan, family: int, shape: str) -> None:
     """AH has signed the header, identification included: the kernel may not make a new one for the pieces."""
-    site = f"shaped(site(side, inner=4, outer={family}), sa={{**AH}}, policy={{'protocol': Protocol.AH}})"
+    site = f"site(side, inner=4, outer={family})"
+    if shape == "AH":
+        site = f"shaped({site}, sa={{**AH}}, policy={{'protocol': Protocol.AH}})"
+    else:
+        site = f"shaped({site}, sa={{'encapsulation': UdpPorts()}})"
     wan.start(f"[*{site}, SetTunnelMtu(1400, 1500)]")
     for gateway in wan.gateways:
         gateway.run("ip", "link", "set", "wan", "mtu", "1400")

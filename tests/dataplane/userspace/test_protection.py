@@ -3,13 +3,15 @@
 import os
 import signal
 import socket
+from ipaddress import ip_address
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
 from culvert.ipsec.drops import Reason
 from tests.dataplane.topology import Wan, protocols, sniffing, wait_until
-from tests.dataplane.traffic import datagram_arrives, transfers
+from tests.dataplane.traffic import datagram_arrives, emit, transfers
 
 pytestmark = pytest.mark.network
 
@@ -296,3 +298,31 @@ def test_error_about_a_protected_packet_is_protected_or_dropped(wan: Wan) -> Non
         sender.sendto(b"closed", ("3.3.3.3", 9))
         wait_until(lambda: wan.b.drops().get(Reason.NO_POLICY.name))
         assert not sniffer.clear()
+
+
+def test_extension_headers_in_front_of_esp_are_room_for_or_the_packet_dies(wan: Wan) -> None:
+    """RFC 8200 section 4.1: four of them at most, of 2,048 octets each. Of more not all is heard of."""
+    wan.start("site(side, inner=6, outer=6)")
+    with sniffing(wan.a, "wan") as sniffer:
+        assert wan.client.pings(SERVER6, count=1)
+        sent = next(packet for packet in sniffer.packets() if packet[8:24] == ip_address("fd0f::2").packed)
+    for gateway in wan.gateways:
+        gateway.run("ip", "link", "set", "wan", "mtu", "65000")
+    emit(wan.a, behind_extensions(sent, [0, 60, 43, 60]), "fd0f::3")
+    wait_until(lambda: wan.b.drops() == {Reason.REPLAY.name: 1})
+    emit(wan.a, behind_extensions(sent, [60] * 12), "fd0f::3")
+    wait_until(lambda: wan.b.drops() == {Reason.REPLAY.name: 1, Reason.MALFORMED_HEADER.name: 1})
+
+
+def behind_extensions(packet: bytes, kinds: list[int]) -> bytes:
+    """With as much in front of ESP as these headers can hold."""
+    front = b"".join(extension(kind, following) for kind, following in pairwise([*kinds, packet[6]]))
+    octets = len(front) + len(packet) - 40
+    return packet[:4] + octets.to_bytes(2) + bytes((kinds[0],)) + packet[7:40] + front + packet[40:]
+
+
+def extension(kind: int, following: int) -> bytes:
+    if kind == 43:
+        return bytes((following, 255)) + bytes(2046)
+    # Options that nobody knows and everybody skips: eight, as the kernel takes no more.
+    return bytes((following, 255)) + b"".join(bytes((0x1E, size)) + bytes(size) for size in [255] * 7 + [245])

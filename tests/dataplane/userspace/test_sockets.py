@@ -23,6 +23,7 @@ from scapy.packet import Packet, Raw
 
 from culvert.dataplane.userspace import sockets
 from culvert.dataplane.userspace.sockets import UdpPort
+from culvert.ipsec import ip
 from culvert.ipsec.sa import Protocol
 from tests.dataplane.topology import Namespace
 
@@ -68,6 +69,14 @@ def test_raw_packets_come_as_they_were_sent(namespace: Namespace, packet: Packet
     family = socket.AF_INET if packet.version == 4 else socket.AF_INET6
     protocol = Protocol.AH if packet.haslayer(AH) else Protocol.ESP
     assert received(namespace, lambda: sockets.open_receive(family, protocol), packet) == bytes(packet)
+
+
+def test_what_is_not_said_in_full_is_no_packet(namespace: Namespace) -> None:
+    options = b"".join(bytes((0x1E, size)) + bytes(size) for size in [255] * 7 + [245])
+    front = b"".join(bytes((following, 255)) + options for following in [60] * 4 + [50])
+    packet = IPv6(src="::1", dst="::1", nh=60) / Raw(front) / ESP_PACKET
+    got = received(namespace, lambda: sockets.open_receive(socket.AF_INET6, Protocol.ESP), packet)
+    assert got == sockets.NO_PACKET and ip.parse(got) is None
 
 
 def test_fragments_of_ipv6_come_as_one(namespace: Namespace) -> None:

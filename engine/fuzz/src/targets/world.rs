@@ -219,7 +219,7 @@ pub fn out_one_by_one(gateway: &mut Gateway, packets: &[&[u8]]) -> Vec<Outcome> 
 pub fn out_at_once(gateway: &mut Gateway, packets: &[&[u8]]) -> Vec<Outcome> {
     let (mut batch, mut plans) = (OutBatch::default(), Plans::new());
     for packet in packets {
-        gateway.protect_run(packet, &mut plans, |_| Framing::Whole(0), &mut batch, 2.0);
+        gateway.protect_run(packet, &mut plans, |_| Framing::Whole, &mut batch, 2.0);
     }
     gateway.seal_batch(&mut batch);
     let out = std::mem::take(&mut batch.out);

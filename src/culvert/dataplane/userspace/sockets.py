@@ -40,7 +40,7 @@ IPV6_FLOWINFO = 11
 IPV6_MTU_DISCOVER = 23
 IPV6_RECVERR = 25
 PMTUDISC_INTERFACE = 4
-"""The link's MTU counts, not the path's."""
+"""The link's MTU counts, not the path's. The kernel takes no router's word for it."""
 
 FRAGMENTATION_NEEDED_TYPE = 3
 PACKET_TOO_BIG_TYPE = 2
@@ -50,8 +50,10 @@ _IPV6 = struct.Struct("!IHBB16s16s")
 _UDP = struct.Struct("!HHHH")
 _INT = struct.Struct("i")
 _EXTENDED_ERROR = struct.Struct("=IBBBBII")
-_ANCILLARY_OCTETS = 16384
-"""Hop-by-hop, routing and destination options, as long as they can be."""
+_ANCILLARY_OCTETS = 4 * (16 + 2048) + 320
+"""Four extension headers of 2,048 octets, which are all that RFC 8200 section 4.1 allows, and what else is said."""
+NO_PACKET = b"\0"
+"""In the place of one of whose headers the kernel couldn't say all: it dies as one whose header is damaged."""
 _EXTENSIONS = {
     socket.IPV6_HOPOPTS: NextHeader.HOP_BY_HOP,
     socket.IPV6_RTHDR: NextHeader.ROUTING,
@@ -147,6 +149,9 @@ def open_udp(port: UdpPort, *, shared: bool = False) -> socket.socket:
         opened.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, RECEIVE_BUFFER_OCTETS)
         if port.version == 6:
             opened.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            # Else the kernel makes datagrams smaller for whoever knows addresses and ports. For IPv4 the packet process
+            # chooses, with the DF bit.
+            opened.setsockopt(socket.IPPROTO_IPV6, IPV6_MTU_DISCOVER, PMTUDISC_INTERFACE)
             _ask_for_header6(opened)
         else:
             for option in (IP_PKTINFO, IP_RECVTTL, IP_RECVTOS):
@@ -226,8 +231,8 @@ def receiver(opened: socket.socket) -> Receive:
 
 def receive6(opened: socket.socket) -> bytes:
     """One packet of a raw IPv6 socket, its header and the extension headers in front of its protocol put back."""
-    payload, ancillary, _, sender = opened.recvmsg(PACKET_OCTETS_MAX, _ANCILLARY_OCTETS)
-    return _header6(ancillary, sender[0], opened.proto, payload)
+    payload, ancillary, flags, sender = opened.recvmsg(PACKET_OCTETS_MAX, _ANCILLARY_OCTETS)
+    return NO_PACKET if flags & socket.MSG_CTRUNC else _header6(ancillary, sender[0], opened.proto, payload)
 
 
 def _header6(ancillary: Ancillary, source: str, protocol: int, payload: bytes) -> bytes:
@@ -252,12 +257,16 @@ def _header6(ancillary: Ancillary, source: str, protocol: int, payload: bytes) -
 
 
 def _receive_udp6(opened: socket.socket, port: int) -> bytes:
-    payload, ancillary, _, sender = opened.recvmsg(PACKET_OCTETS_MAX, _ANCILLARY_OCTETS)
+    payload, ancillary, flags, sender = opened.recvmsg(PACKET_OCTETS_MAX, _ANCILLARY_OCTETS)
+    if flags & socket.MSG_CTRUNC:
+        return NO_PACKET
     return _header6(ancillary, sender[0], NextHeader.UDP, _datagram(sender[1], port, payload))
 
 
 def _receive_udp4(opened: socket.socket, port: int) -> bytes:
-    payload, ancillary, _, sender = opened.recvmsg(PACKET_OCTETS_MAX, _ANCILLARY_OCTETS)
+    payload, ancillary, flags, sender = opened.recvmsg(PACKET_OCTETS_MAX, _ANCILLARY_OCTETS)
+    if flags & socket.MSG_CTRUNC:
+        return NO_PACKET
     tos, ttl, destination = 0, 0, bytes(4)
     for _, kind, data in ancillary:
         if kind == IP_PKTINFO:
