@@ -282,6 +282,13 @@ def test_without_a_journal_nothing_is_extended() -> None:
     assert not Leases(-1).extend({leased(): 0}, NOW)
 
 
+def test_edges_that_could_not_be_written_are_to_be_saved_later(fd: int, path: Path) -> None:
+    with file_limit(0):
+        assert not Leases(fd).save_edges({ONE: 5}, NOW)
+    assert Leases(fd).save_edges({ONE: 6}, NOW) and Leases(-1).save_edges({ONE: 7}, NOW)
+    assert opened(path).edges == {ONE: 6}
+
+
 # Whose numbers
 
 

@@ -438,11 +438,15 @@ class Leases:
         self.trouble = ""
         return True
 
-    def save_edges(self, edges: Mapping[bytes, int], now: float) -> None:
-        """Right edges of replay windows, by the identity of their SAs: as well as it goes."""
-        if edges and self._fd >= 0:
-            with contextlib.suppress(OSError):
-                append(self._fd, (Record(EDGE, name, NOBODY, edge, now) for name, edge in edges.items()))
+    def save_edges(self, edges: Mapping[bytes, int], now: float) -> bool:
+        """Right edges of replay windows, by the identity of their SAs. False where they have to be saved later."""
+        if not edges or self._fd < 0:
+            return True
+        try:
+            append(self._fd, (Record(EDGE, name, NOBODY, edge, now) for name, edge in edges.items()))
+        except OSError:
+            return False
+        return True
 
 
 def _block(lease: Lease, last: int, now: float) -> Record:

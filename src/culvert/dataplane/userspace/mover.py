@@ -195,8 +195,8 @@ class Mover:
         now = time.time()
         if self._edges and abs(now - self._edges_at) >= EDGES_SECONDS:
             self._edges_at = now
-            self._leases.save_edges({record.sa.identity(): record.sequence for record in self._edges}, now)
-            self._edges.clear()
+            if self._leases.save_edges({record.sa.identity(): record.sequence for record in self._edges}, now):
+                self._edges.clear()
 
     # Out
 
