@@ -73,9 +73,9 @@ class Namespace:
         return " 0% packet loss" in self.run(*words, check=False)
 
     @contextlib.contextmanager
-    def pinging(self, address: str, interval: float) -> Iterator[None]:
+    def pinging(self, address: str, interval: float, *options: str) -> Iterator[None]:
         """A ping that runs all the time."""
-        ping = self.popen("ping", "-n", "-q", "-i", str(interval), address, stdout=subprocess.DEVNULL)
+        ping = self.popen("ping", "-n", "-q", "-i", str(interval), *options, address, stdout=subprocess.DEVNULL)
         try:
             yield
         finally:
