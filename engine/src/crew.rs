@@ -110,11 +110,11 @@ fn lock(worker: &Mutex<Worker>) -> MutexGuard<'_, Worker> {
 }
 
 fn work(mut shift: Shift, worker: &Mutex<Worker>, gate: &Gate) -> io::Result<()> {
-    let (mut ready, mut has_chores) = (Vec::new(), false);
+    let (mut ready, mut patience) = (Vec::new(), None);
     gate.pass();
     shift.begin_reading()?;
     loop {
-        shift.wait(has_chores, &mut ready)?;
+        shift.wait(patience, &mut ready)?;
         gate.pass();
         let mut worker = lock(worker);
         for (token, broken) in ready.drain(..) {
@@ -122,6 +122,6 @@ fn work(mut shift: Shift, worker: &Mutex<Worker>, gate: &Gate) -> io::Result<()>
         }
         shift.do_chores(&mut worker);
         worker.look_after_journal();
-        has_chores = worker.has_chores();
+        patience = worker.patience();
     }
 }

@@ -77,7 +77,7 @@ impl Process {
             if self.configured && !self.reading && self.begin_reading().is_err() {
                 return;
             }
-            if self.shift.wait(self.worker.has_chores(), &mut ready).is_err() {
+            if self.shift.wait(self.worker.patience(), &mut ready).is_err() {
                 return;
             }
             for (token, broken) in ready.drain(..) {

@@ -35,9 +35,10 @@ impl Shift {
         self.doors.iter().enumerate().try_for_each(|(token, (fd, _))| self.poller.add(*fd, token as u64))
     }
 
-    /// Sleep until something is there, or chores are due; tokens, and whether it is broken.
-    pub fn wait(&self, has_chores: bool, ready: &mut Vec<(u64, bool)>) -> io::Result<()> {
-        let patience = if self.is_awake() { Some(0.0) } else { has_chores.then(|| self.chores_at - now()) };
+    /// Sleep until something is there, or chores are due; tokens, and whether it is broken. `patience`: the worker's.
+    pub fn wait(&self, patience: Option<f64>, ready: &mut Vec<(u64, bool)>) -> io::Result<()> {
+        let until_chores = || patience.map(|seconds| seconds.min(self.chores_at - now()));
+        let patience = if self.is_awake() { Some(0.0) } else { until_chores() };
         self.poller.wait(patience, ready)?;
         if ready.is_empty() && self.is_awake() {
             // Who could bring the next packet may want this processor.
@@ -67,8 +68,9 @@ impl Shift {
         }
     }
 
-    /// What is due once a second.
+    /// What is due once a second, and what a link didn't take.
     pub fn do_chores(&mut self, worker: &mut Worker) {
+        worker.send_rest();
         let now = now();
         // The clock may have been set back.
         let is_due = now >= self.chores_at || self.chores_at > now + 2.0 * CHORES_SECONDS;

@@ -78,9 +78,9 @@ class Namespace:
         return False
 
     @contextlib.contextmanager
-    def pinging(self, address: str, interval: float) -> Iterator[None]:
+    def pinging(self, address: str, interval: float, *options: str) -> Iterator[None]:
         """A ping that runs all the time."""
-        ping = self.popen("ping", "-n", "-q", "-i", str(interval), address, stdout=subprocess.DEVNULL)
+        ping = self.popen("ping", "-n", "-q", "-i", str(interval), *options, address, stdout=subprocess.DEVNULL)
         try:
             yield
         finally:

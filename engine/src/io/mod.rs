@@ -12,6 +12,7 @@ pub mod journal;
 pub mod overflow;
 pub mod poller;
 pub mod raw;
+mod rings;
 pub mod routes;
 pub mod segment;
 pub mod tun;

@@ -13,7 +13,7 @@ use rustc_hash::FxHashMap;
 use super::xsk::LINK_HEADER_OCTETS;
 use crate::wire::address::Address;
 
-/// An answer is good for so long, in seconds. Then one burst is the kernel's.
+/// An answer is good for so long, in seconds. Then one burst should be the kernel's.
 const GOOD_SECONDS: f64 = 1.0;
 /// After which the kernel is asked again where it had none.
 const SILENCE_SECONDS: f64 = 0.1;
@@ -79,19 +79,24 @@ impl Routes {
         self.fd
     }
 
-    /// The way to a destination; None where the raw socket has to find it.
-    pub fn hop(&mut self, destination: Address, now: f64) -> Option<Hop> {
+    /// The way to a destination, and whether the raw socket should have a burst all the same; None where it has to find one.
+    pub fn hop(&mut self, destination: Address, now: f64) -> Option<(Hop, bool)> {
         if let Some(answer) = self.answers.get(&destination)
             && now < answer.until
             && answer.until < now + 2.0 * GOOD_SECONDS
         {
-            return answer.hop;
+            return answer.hop.map(|hop| (hop, false));
         }
         let had_one = self.answers.remove(&destination).is_some_and(|answer| answer.hop.is_some());
         let hop = self.ask(destination);
         let patience = if hop.is_some() { GOOD_SECONDS } else { SILENCE_SECONDS };
         self.answers.insert(destination, Answer { hop, until: now + patience });
-        hop.filter(|_| !had_one)
+        hop.map(|hop| (hop, had_one))
+    }
+
+    /// The link that a destination was found at, if it was.
+    pub fn link_to(&self, destination: Address) -> Option<u32> {
+        Some(self.answers.get(&destination)?.hop?.link)
     }
 
     /// Something changed on the host.

@@ -5,56 +5,37 @@
 //! may send it), *completion* (it has). Each has one writer and one reader, which publish their counts with release and
 //! read the other's with acquire. culvertd has opened and bound the socket; here its memory is mapped.
 //! See Linux Documentation/networking/af_xdp.rst.
+//!
+//! A driver with a place for our frames takes them by itself while it is awake. Where the kernel copies them, it does so
+//! while we call it, some tens of frames in each call, straight into the queue of the link, which no qdisc waits in front of.
+//! EAGAIN says either that this call's share is done or that the queue is full, EBUSY that the link dropped a frame. When
+//! there is room again nobody says: a poll calls us writable as soon as half of the ring is. So we look again after a nap.
 
 use std::io;
 use std::mem::size_of;
 use std::os::fd::RawFd;
-use std::ptr::{self, NonNull};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::ptr;
+use std::thread::sleep;
+use std::time::Duration;
 
-use libc::{c_int, c_void};
+use libc::c_int;
 
-use super::poller::wait_for_room;
+use super::rings::{Descriptor, Mapping, Offsets, RING, Ring};
 use crate::transform::batch_in::Arrived;
 use crate::wire::ip;
 
-/// Frames of one socket, and entries of each of its rings; as culvertd has made them.
+/// Frames of one socket; as culvertd has made them.
 const FRAMES: usize = 4096;
-const RING: u32 = 2048;
 /// Of Ethernet.
 pub const LINK_HEADER_OCTETS: usize = 14;
-/// Calls for one burst: the kernel sends some tens of frames in each.
-const KICKS_MAX: usize = 256;
 const BATCH: usize = 64;
-const PATIENCE_MS: c_int = 20;
+/// At least so many of the frames in line the kernel sends in one call, where nothing is in its way.
+const FRAMES_OF_CALL: u32 = 16;
+/// Before the kernel is called again where the link took nothing; so many of them in vain, and the link stands still.
+const NAP: Duration = Duration::from_micros(100);
+const NAPS_MAX: usize = 200;
 
-/// Memory that is mapped as long as this lives.
-struct Mapping {
-    start: NonNull<u8>,
-    octets: usize,
-}
-
-impl Mapping {
-    fn new(fd: RawFd, octets: usize, offset: i64) -> io::Result<Mapping> {
-        let (access, flags) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_SHARED | libc::MAP_POPULATE);
-        // SAFETY: a new mapping where the kernel likes it touches no memory of ours.
-        let start = unsafe { libc::mmap(ptr::null_mut(), octets, access, flags, fd, offset) };
-        if start == libc::MAP_FAILED {
-            return Err(io::Error::last_os_error());
-        }
-        let start = NonNull::new(start.cast()).ok_or_else(|| io::Error::other("mapped at zero"))?;
-        Ok(Mapping { start, octets })
-    }
-}
-
-impl Drop for Mapping {
-    fn drop(&mut self) {
-        // SAFETY: it was mapped in `new`, and nobody has a reference into it any more.
-        unsafe { libc::munmap(self.start.as_ptr().cast::<c_void>(), self.octets) };
-    }
-}
-
-/// The frames of one socket. The kernel writes only into those that are in the fill ring, and reads those in the tx ring.
+/// The frames of one socket: the first half is received into, the other is sent from.
 pub struct Umem {
     mapping: Mapping,
     frame_octets: usize,
@@ -75,119 +56,19 @@ impl Umem {
         Ok(Umem { mapping: Mapping::new(fd, octets, 0)?, frame_octets: octets / FRAMES })
     }
 
-    /// All frames, one behind the other.
+    /// Those that are received into, one behind the other.
     pub fn octets(&mut self) -> &mut [u8] {
+        let octets = RING as usize * self.frame_octets;
         // SAFETY: the mapping has so many octets and nobody else in this process refers to them; what the kernel writes
         // into meanwhile are frames of the fill ring, at whose octets nobody looks before they come by the rx ring.
-        unsafe { std::slice::from_raw_parts_mut(self.mapping.start.as_ptr(), self.mapping.octets) }
-    }
-}
-
-/// Of struct xdp_mmap_offsets.
-#[repr(C)]
-#[derive(Clone, Copy, Default)]
-struct RingOffsets {
-    producer: u64,
-    consumer: u64,
-    descriptors: u64,
-    flags: u64,
-}
-
-#[repr(C)]
-#[derive(Clone, Copy, Default)]
-struct Offsets {
-    rx: RingOffsets,
-    tx: RingOffsets,
-    fill: RingOffsets,
-    completion: RingOffsets,
-}
-
-/// Of struct xdp_desc.
-#[repr(C)]
-#[derive(Clone, Copy, Default)]
-struct Descriptor {
-    address: u64,
-    octets: u32,
-    options: u32,
-}
-
-/// One ring, of which we are the writer (fill, tx) or the reader (rx, completion).
-struct Ring<T> {
-    mapping: Mapping,
-    offsets: RingOffsets,
-    /// Our own count: of what was written, or read.
-    own: u32,
-    /// The other's, as it was last looked at.
-    other: u32,
-    of: std::marker::PhantomData<T>,
-}
-
-// SAFETY: it is one thread's at a time.
-unsafe impl<T> Send for Ring<T> {}
-
-impl<T: Copy> Ring<T> {
-    fn new(fd: RawFd, at: i64, offsets: RingOffsets) -> io::Result<Ring<T>> {
-        let octets = offsets.descriptors as usize + RING as usize * size_of::<T>();
-        let mapping = Mapping::new(fd, octets, at)?;
-        Ok(Ring { mapping, offsets, own: 0, other: 0, of: std::marker::PhantomData })
+        unsafe { std::slice::from_raw_parts_mut(self.mapping.start.as_ptr(), octets) }
     }
 
-    fn count(&self, offset: u64) -> &AtomicU32 {
-        // SAFETY: the kernel says where in the mapping its counts are, aligned; they are shared with it as atomics.
-        unsafe { &*self.mapping.start.as_ptr().add(offset as usize).cast::<AtomicU32>() }
-    }
-
-    fn place(&self, number: u32) -> *mut T {
-        let first = self.mapping.start.as_ptr().wrapping_add(self.offsets.descriptors as usize).cast::<T>();
-        first.wrapping_add((number & (RING - 1)) as usize)
-    }
-
-    /// The kernel wants to be called before it goes on.
-    fn sleeps(&self) -> bool {
-        self.count(self.offsets.flags).load(Ordering::Relaxed) & 1 != 0
-    }
-
-    // As writer
-
-    fn room(&mut self) -> u32 {
-        if self.own.wrapping_sub(self.other) == RING {
-            self.other = self.count(self.offsets.consumer).load(Ordering::Acquire);
-        }
-        RING - self.own.wrapping_sub(self.other)
-    }
-
-    /// There has to be room.
-    fn write(&mut self, value: T) {
-        // SAFETY: `place` is within the mapping; there was room, so the kernel doesn't read it before it is published.
-        unsafe { self.place(self.own).write(value) };
-        self.own = self.own.wrapping_add(1);
-    }
-
-    fn publish(&self) {
-        self.count(self.offsets.producer).store(self.own, Ordering::Release);
-    }
-
-    fn is_unread(&self) -> bool {
-        self.count(self.offsets.consumer).load(Ordering::Acquire) != self.own
-    }
-
-    // As reader
-
-    fn read(&mut self) -> Option<T> {
-        if self.own == self.other {
-            self.other = self.count(self.offsets.producer).load(Ordering::Acquire);
-            if self.own == self.other {
-                return None;
-            }
-        }
-        // SAFETY: `place` is within the mapping; the kernel has published it and doesn't write it before it is released.
-        let value = unsafe { self.place(self.own).read() };
-        self.own = self.own.wrapping_add(1);
-        Some(value)
-    }
-
-    fn release(&self) {
-        self.count(self.offsets.consumer).store(self.own, Ordering::Release);
+    /// A frame to send from: not one that is in line.
+    fn frame(&mut self, address: u64) -> &mut [u8] {
+        assert!(address as usize <= self.mapping.octets - self.frame_octets);
+        // SAFETY: it is within the mapping, and borrowed as all of it is; the kernel looks only at frames of the tx ring.
+        unsafe { std::slice::from_raw_parts_mut(self.mapping.start.as_ptr().add(address as usize), self.frame_octets) }
     }
 }
 
@@ -205,6 +86,10 @@ pub struct Xsk {
     free: Vec<u64>,
     /// Frames that were received and not given back.
     taken: Vec<u64>,
+    /// The link took nothing for a while: nobody waits for it before it does again.
+    stands_still: bool,
+    /// Frames that the link dropped and nobody has counted.
+    lost: u64,
 }
 
 const SOL_XDP: c_int = 283;
@@ -224,6 +109,10 @@ impl Xsk {
         if unsafe { libc::getsockopt(fd, SOL_XDP, XDP_MMAP_OFFSETS, place, &mut octets) } < 0 {
             return Err(io::Error::last_os_error());
         }
+        Xsk::with_rings(fd, (fd, offsets), memory, link)
+    }
+
+    fn with_rings(fd: RawFd, (rings, offsets): (RawFd, Offsets), memory: RawFd, link: u32) -> io::Result<Xsk> {
         let umem = Umem::new(memory)?;
         let frame = umem.frame_octets as u64;
         let (receiving, sending) = (0..u64::from(RING), u64::from(RING)..FRAMES as u64);
@@ -231,12 +120,14 @@ impl Xsk {
             fd,
             link,
             umem: Some(umem),
-            fill: Ring::new(fd, PAGES_OF_FILL, offsets.fill)?,
-            completion: Ring::new(fd, PAGES_OF_COMPLETION, offsets.completion)?,
-            rx: Ring::new(fd, PAGES_OF_RX, offsets.rx)?,
-            tx: Ring::new(fd, PAGES_OF_TX, offsets.tx)?,
+            fill: Ring::new(rings, PAGES_OF_FILL, offsets.fill)?,
+            completion: Ring::new(rings, PAGES_OF_COMPLETION, offsets.completion)?,
+            rx: Ring::new(rings, PAGES_OF_RX, offsets.rx)?,
+            tx: Ring::new(rings, PAGES_OF_TX, offsets.tx)?,
             free: sending.map(|number| number * frame).collect(),
             taken: receiving.map(|number| number * frame).collect(),
+            stands_still: false,
+            lost: 0,
         };
         xsk.give_back();
         Ok(xsk)
@@ -298,22 +189,20 @@ impl Xsk {
 
     // Out
 
-    /// Octets that one frame holds, link header included.
-    pub fn frame_octets(&self) -> usize {
-        self.umem.as_ref().map_or(0, |umem| umem.frame_octets)
+    /// Whether a frame holds a packet of so many octets.
+    pub fn fits(&self, octets: usize) -> bool {
+        self.umem.as_ref().is_some_and(|umem| LINK_HEADER_OCTETS + octets <= umem.frame_octets)
     }
 
-    /// Put a frame of these two parts in line; false where there is no room.
+    /// Put a frame of these two parts in line, which has to fit; false where there is no room, nor will be soon.
     pub fn put(&mut self, link_header: &[u8; LINK_HEADER_OCTETS], packet: &[u8]) -> bool {
-        if self.free.is_empty() || self.tx.room() == 0 {
-            self.flush();
-        }
-        let Some(umem) = &mut self.umem else { return false };
-        if packet.len() + LINK_HEADER_OCTETS > umem.frame_octets || self.tx.room() == 0 {
+        let has_room = |xsk: &mut Xsk| !xsk.free.is_empty() && xsk.tx.room() > 0;
+        if !has_room(self) && !self.push_until(has_room) {
             return false;
         }
+        let Some(umem) = &mut self.umem else { return false };
         let Some(address) = self.free.pop() else { return false };
-        let (header, rest) = umem.octets()[address as usize..].split_at_mut(LINK_HEADER_OCTETS);
+        let (header, rest) = umem.frame(address).split_at_mut(LINK_HEADER_OCTETS);
         header.copy_from_slice(link_header);
         rest[..packet.len()].copy_from_slice(packet);
         let octets = (LINK_HEADER_OCTETS + packet.len()) as u32;
@@ -321,29 +210,78 @@ impl Xsk {
         true
     }
 
-    /// Have the kernel send what is in line, and take back what it has sent.
-    pub fn flush(&mut self) {
+    /// Have the kernel send what is in line. False where the link stands still and it has to be asked again.
+    pub fn flush(&mut self) -> bool {
+        self.push_until(|xsk| xsk.tx.unread() == 0 || !xsk.tx.sleeps())
+    }
+
+    /// Nothing is in line any more; false where the link stands still and something is.
+    pub fn drain(&mut self) -> bool {
+        self.push_until(|xsk| xsk.tx.unread() == 0)
+    }
+
+    /// How many frames the link dropped since the last time.
+    pub fn take_lost(&mut self) -> u64 {
+        std::mem::take(&mut self.lost)
+    }
+
+    /// Push until it is so, with patience as long as something moves; whether it is so.
+    fn push_until(&mut self, is_so: impl Fn(&mut Xsk) -> bool) -> bool {
         self.tx.publish();
-        for _ in 0..KICKS_MAX {
-            if !self.tx.is_unread() || !self.tx.sleeps() {
+        let mut naps = 0;
+        loop {
+            let moved = self.push();
+            let is_so = is_so(self);
+            if is_so || moved {
+                (self.stands_still, naps) = (false, 0);
+            }
+            if is_so {
+                return true;
+            }
+            if !moved {
+                self.stands_still |= naps == NAPS_MAX;
+                if self.stands_still {
+                    return false;
+                }
+                naps += 1;
+                sleep(NAP);
+            }
+        }
+    }
+
+    /// Call the kernel as often as it may need for what is in line (only from 6.17 on it tells how far it is after each
+    /// call, before when it is through), and take back what it has sent; whether anything moved.
+    fn push(&mut self) -> bool {
+        for _ in 0..self.tx.unread().div_ceil(FRAMES_OF_CALL) {
+            if self.tx.unread() == 0 || !self.tx.sleeps() {
                 break;
             }
             // SAFETY: no pointers but null ones with no length.
             let sent = unsafe { libc::sendto(self.fd, ptr::null(), 0, libc::MSG_DONTWAIT, ptr::null(), 0) };
-            let is_stuck = sent < 0 && io::Error::last_os_error().raw_os_error() != Some(libc::EAGAIN);
-            if is_stuck && !wait_for_room(self.fd, PATIENCE_MS) {
-                break;
+            if sent >= 0 {
+                continue;
             }
-            self.reclaim();
+            match io::Error::last_os_error().raw_os_error() {
+                Some(libc::EAGAIN | libc::ENOBUFS | libc::ENOMEM | libc::EINTR) => {}
+                Some(libc::EBUSY) => self.lost += 1,
+                // The link is down, or gone.
+                _ => {
+                    self.stands_still = true;
+                    break;
+                }
+            }
         }
-        self.reclaim();
+        // Each may be what tells.
+        self.reclaim() | self.tx.went_on()
     }
 
-    fn reclaim(&mut self) {
+    fn reclaim(&mut self) -> bool {
+        let before = self.free.len();
         while let Some(address) = self.completion.read() {
             self.free.push(address);
         }
         self.completion.release();
+        self.free.len() > before
     }
 }
 
@@ -352,4 +290,130 @@ fn sound_length(packet: &[u8]) -> Option<usize> {
     let parsed = ip::parse(packet)?;
     let is_sound = parsed.version == 6 || ip::checksum(&packet[..ip::IPV4_HEADER_OCTETS]) == 0;
     (is_sound && parsed.length <= packet.len()).then_some(parsed.length)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::AsRawFd;
+    use std::os::unix::net::UnixDatagram;
+    use std::sync::atomic::Ordering;
+    use std::thread;
+    use std::time::Instant;
+
+    use super::super::rings::RingOffsets;
+    use super::*;
+
+    const COUNTS: RingOffsets = RingOffsets { producer: 0, consumer: 64, descriptors: 192, flags: 128 };
+    const FRAME_OCTETS: i64 = 2048;
+
+    /// The other side of the rings that are for sending.
+    struct Kernel {
+        tx: Ring<Descriptor>,
+        completion: Ring<u64>,
+    }
+
+    impl Kernel {
+        /// Send at most so many frames; their numbers.
+        fn send(&mut self, count: usize) -> Vec<u64> {
+            let mut sent = Vec::new();
+            while sent.len() < count
+                && let Some(descriptor) = self.tx.read()
+            {
+                self.completion.write(descriptor.address);
+                sent.push(descriptor.address / FRAME_OCTETS as u64);
+            }
+            self.completion.publish();
+            self.tx.release();
+            sent
+        }
+    }
+
+    fn memory(octets: i64) -> RawFd {
+        // SAFETY: the name is a string with its end, the rest are numbers.
+        let fd = unsafe { libc::memfd_create(c"rings".as_ptr(), libc::MFD_CLOEXEC) };
+        // SAFETY: no pointers.
+        assert_eq!(unsafe { libc::ftruncate(fd, octets) }, 0);
+        fd
+    }
+
+    /// Rings without a kernel, whose calls are answered by a socket: with EAGAIN, as long as the other one lives.
+    fn rings() -> (Xsk, Kernel, [UnixDatagram; 2]) {
+        let (ours, other) = UnixDatagram::pair().unwrap();
+        ours.set_nonblocking(true).unwrap();
+        while ours.send(&[]).is_ok() {}
+        let (rings, frames) = (memory(PAGES_OF_COMPLETION + (1 << 20)), memory(FRAMES as i64 * FRAME_OCTETS));
+        let offsets = Offsets { rx: COUNTS, tx: COUNTS, fill: COUNTS, completion: COUNTS };
+        let xsk = Xsk::with_rings(ours.as_raw_fd(), (rings, offsets), frames, 1).unwrap();
+        xsk.tx.count(COUNTS.flags).store(1, Ordering::Relaxed);
+        let tx = Ring::new(rings, PAGES_OF_TX, COUNTS).unwrap();
+        let completion = Ring::new(rings, PAGES_OF_COMPLETION, COUNTS).unwrap();
+        for fd in [rings, frames] {
+            // SAFETY: it was made here; what is mapped stays.
+            unsafe { libc::close(fd) };
+        }
+        (xsk, Kernel { tx, completion }, [ours, other])
+    }
+
+    fn put(xsk: &mut Xsk) -> bool {
+        xsk.put(&[0; LINK_HEADER_OCTETS], &[0; 100])
+    }
+
+    #[test]
+    fn what_a_slow_link_takes_leaves_in_its_order() {
+        let (mut xsk, mut kernel, _sockets) = rings();
+        let frames = xsk.free.clone();
+        (0..100).for_each(|_| assert!(put(&mut xsk)));
+        let link = thread::spawn(move || {
+            let mut sent = Vec::new();
+            while sent.len() < 100 {
+                sleep(Duration::from_millis(2));
+                sent.extend(kernel.send(30));
+            }
+            sent
+        });
+        // Once, unless the other thread got no turn for long.
+        while !xsk.flush() {}
+        assert!(
+            link.join().unwrap().is_sorted_by(|one, next| next < one),
+            "the last free frame is the first to be taken"
+        );
+        assert_eq!((xsk.free.len(), xsk.take_lost()), (frames.len(), 0));
+    }
+
+    #[test]
+    fn a_link_that_stands_still_is_waited_for_once() {
+        let (mut xsk, mut kernel, _sockets) = rings();
+        (0..RING).for_each(|_| assert!(put(&mut xsk)));
+        let begun = Instant::now();
+        assert!(!put(&mut xsk), "there is no room");
+        let waited = begun.elapsed();
+        assert!(waited >= NAP * NAPS_MAX as u32);
+        (0..100).for_each(|_| assert!(!put(&mut xsk) && !xsk.flush() && !xsk.drain()));
+        assert!(begun.elapsed() < waited * 5);
+        assert_eq!(kernel.send(1).len(), 1);
+        assert!(put(&mut xsk));
+        assert_eq!(kernel.send(RING as usize).len(), RING as usize - 1, "and what isn't published");
+        assert!(!xsk.drain());
+        assert_eq!(kernel.send(2).len(), 1);
+        assert!(xsk.drain());
+    }
+
+    #[test]
+    fn a_link_that_is_gone_is_not_waited_for() {
+        let (mut xsk, _kernel, [_ours, other]) = rings();
+        drop(other);
+        assert!(put(&mut xsk));
+        xsk.tx.publish();
+        assert!(!xsk.push() && xsk.stands_still);
+    }
+
+    #[test]
+    fn a_driver_that_is_awake_is_not_called() {
+        let (mut xsk, mut kernel, _sockets) = rings();
+        xsk.tx.count(COUNTS.flags).store(0, Ordering::Relaxed);
+        assert!(put(&mut xsk) && xsk.flush(), "it comes by itself");
+        assert!(!xsk.drain(), "but it hasn't been there");
+        assert_eq!(kernel.send(2).len(), 1);
+        assert!(xsk.drain());
+    }
 }

@@ -2,7 +2,6 @@
 
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::PoisonError;
 
 use super::leaving::{reason_of, sentence};
 use super::{Worker, now};
@@ -76,8 +75,8 @@ impl Worker {
 
     /// A burst from one of a link's queues.
     pub(super) fn arrive_past_the_stack(&mut self, at: usize) {
-        let xsk = self.doors.queues[at].xsk.clone();
-        let mut xsk = xsk.lock().unwrap_or_else(PoisonError::into_inner);
+        let queue = self.doors.queues[at].clone();
+        let mut xsk = queue.lock();
         let Some(mut frames) = xsk.lend() else { return };
         // The frames are the kernel's too: they come back whatever is met in them.
         let met = catch_unwind(AssertUnwindSafe(|| self.open_frames(&mut xsk, &mut frames)));

@@ -2,7 +2,6 @@
 
 use std::io;
 use std::ops::Range;
-use std::sync::PoisonError;
 
 use super::{Way, Worker, now};
 use crate::account::mode_row;
@@ -205,6 +204,9 @@ impl Worker {
     fn give(&self, packet: &[u8], destination: Address) -> io::Result<()> {
         let sender = self.doors.senders.get(&destination.version);
         let sender = sender.ok_or_else(|| io::Error::from_raw_os_error(libc::EAFNOSUPPORT))?;
+        if !self.clear_way(destination) {
+            return Err(full());
+        }
         match sender.send(&[(packet, destination)]) {
             (_, None) => Ok(()),
             (_, Some(error)) if is_full(&error) && sender.wait(PATIENCE_MS) => {
@@ -270,38 +272,83 @@ impl Worker {
         let mut at = 0;
         while at < framed.len() {
             at += match self.send_past_the_stack(&framed[at..], octets, now) {
-                0 => self.send_some(&framed[at..], octets, now),
-                done => done,
+                Some(done) => done,
+                None => self.send_some(&framed[at..], octets, now),
             };
         }
     }
 
-    /// Packets of one destination from the first on, by a link's queue; how many are done with. 0 where the first has to
-    /// go by the raw socket: no queue, no known neighbour, too large, no room.
-    fn send_past_the_stack(&mut self, framed: &[&Framed], octets: &[u8], now: f64) -> usize {
-        let Some(routes) = &mut self.doors.routes else { return 0 };
+    /// Packets of one destination from the first on, by a link's queue; how many are done with. None where the first has to
+    /// go by the raw socket: no queue, no known neighbour or one to be asked again, too large.
+    fn send_past_the_stack(&mut self, framed: &[&Framed], octets: &[u8], now: f64) -> Option<usize> {
         let destination = |framed: &Framed| self.gateway.sadb.outbound_ref(framed.record).service.sa.destination;
         let first = destination(framed[0]);
-        let Some(hop) = routes.hop(first, now) else { return 0 };
-        let Some(queue) = self.doors.queues.iter().find(|queue| queue.link == hop.link) else { return 0 };
-        let mut queue = queue.xsk.lock().unwrap_or_else(PoisonError::into_inner);
-        let fits = |framed: &&&Framed| framed.range.len() <= hop.mtu && destination(framed) == first;
-        let taken = framed.iter().take_while(fits);
-        let sent = taken.take_while(|each| queue.put(&hop.header, &octets[each.range.clone()])).count();
-        queue.flush();
-        sent
+        let (hop, should_ask) = self.doors.routes.as_mut()?.hop(first, now)?;
+        let queue = self.doors.queues.iter().find(|queue| queue.link == hop.link)?;
+        let mut xsk = queue.lock();
+        if should_ask && xsk.drain() {
+            return None;
+        }
+        let fits = |each: &&&Framed| each.range.len() <= hop.mtu && xsk.fits(each.range.len());
+        let taken = framed.iter().take_while(|each| destination(each) == first).take_while(fits).count();
+        let packets = framed[..taken].iter().map(|each| &octets[each.range.clone()]);
+        let put = packets.take_while(|packet| xsk.put(&hop.header, packet)).count();
+        self.has_rest |= !xsk.flush();
+        self.count_lost(queue.link, xsk.take_lost(), now);
+        drop(xsk);
+        // By the raw socket they would overtake what is in line.
+        for each in &framed[put..taken] {
+            self.count_refused(each.record, &octets[each.range.clone()], &full(), now);
+        }
+        (taken > 0).then_some(taken)
     }
 
-    /// Packets of one IP version from the first on; how many are done with.
+    /// What a link's queue didn't take at once.
+    pub fn send_rest(&mut self) {
+        if !std::mem::take(&mut self.has_rest) {
+            return;
+        }
+        for queue in &self.doors.queues {
+            let mut xsk = queue.lock();
+            self.has_rest |= !xsk.flush();
+            self.count_lost(queue.link, xsk.take_lost(), now());
+        }
+    }
+
+    /// So many the link dropped after they were ours; which ones, it doesn't say.
+    fn count_lost(&self, link: u32, lost: u64, now: f64) {
+        if lost > 0 {
+            let words = format!("{lost} together, at link {link}");
+            self.counters.count_drops(Reason::SendFailed, lost, now, &words);
+        }
+    }
+
+    /// Let what went there past the stack leave before a packet by the raw socket; false where the link stands still.
+    fn clear_way(&self, destination: Address) -> bool {
+        let link = self.doors.routes.as_ref().and_then(|routes| routes.link_to(destination));
+        let mut queues = self.doors.queues.iter().filter(|queue| link.is_none_or(|link| link == queue.link));
+        // Where nobody knows the link, what stands still may be another one.
+        queues.all(|queue| queue.lock().drain()) || link.is_none()
+    }
+
+    /// Packets of one IP version from the first on, of one destination where others may go past the stack; how many are
+    /// done with.
     fn send_some(&mut self, framed: &[&Framed], octets: &[u8], now: f64) -> usize {
         let destination = |framed: &Framed| self.gateway.sadb.outbound_ref(framed.record).service.sa.destination;
-        let version = destination(framed[0]).version;
+        let (first, is_one) = (destination(framed[0]), self.doors.routes.is_some());
+        let version = first.version;
         let packets: Vec<(&[u8], Address)> = framed
             .iter()
             .take(BATCH)
             .map(|each| (&octets[each.range.clone()], destination(each)))
-            .take_while(|(_, destination)| destination.version == version)
+            .take_while(|(_, other)| if is_one { *other == first } else { other.version == version })
             .collect();
+        if !self.clear_way(first) {
+            for (each, (packet, _)) in framed.iter().zip(&packets) {
+                self.count_refused(each.record, packet, &full(), now);
+            }
+            return packets.len();
+        }
         let (done, error) = match self.doors.senders.get(&version) {
             Some(sender) => sender.send(&packets),
             None => (0, Some(io::Error::from_raw_os_error(libc::EAFNOSUPPORT))),
@@ -406,6 +453,10 @@ fn datagram(octets: &[u8], range: Range<usize>, way: &udp::Way, source_port: u16
         crate::wire::udp::write_header(ports, way.source, way.destination, &mut packet[at..]);
     }
     packet
+}
+
+fn full() -> io::Error {
+    io::Error::from_raw_os_error(libc::EAGAIN)
 }
 
 pub(super) fn is_full(error: &io::Error) -> bool {

@@ -11,7 +11,7 @@ mod overflows;
 
 use std::collections::{HashMap, HashSet};
 use std::os::fd::RawFd;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use rustc_hash::FxBuildHasher;
@@ -39,6 +39,8 @@ use crate::transform::verdict::{Dropped, Verdict};
 
 /// How often what runs on its own is looked after.
 pub const CHORES_SECONDS: f64 = 1.0;
+/// How often a link that took nothing is asked whether it does.
+const REST_SECONDS: f64 = 0.01;
 /// How often the edges of replay windows are saved.
 const EDGES_SECONDS: f64 = 5.0;
 
@@ -71,6 +73,12 @@ pub struct Queue {
     pub fd: RawFd,
     /// This worker receives.
     pub is_own: bool,
+}
+
+impl Queue {
+    fn lock(&self) -> MutexGuard<'_, Xsk> {
+        self.xsk.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// How an outbound SA's packets leave.
@@ -114,6 +122,8 @@ pub struct Worker {
     /// Inbound SAs whose windows moved since.
     moved: HashSet<Id, FxBuildHasher>,
     overflows: Overflows,
+    /// In some link's queue frames of ours wait that it didn't take at once.
+    has_rest: bool,
 }
 
 /// What became readable.
@@ -172,6 +182,7 @@ impl Worker {
             edges_at: 0.0,
             moved: HashSet::default(),
             overflows,
+            has_rest: false,
         }
     }
 
@@ -206,6 +217,11 @@ impl Worker {
     /// Whether `do_chores` has to be called though no packet comes.
     pub fn has_chores(&self) -> bool {
         self.talkative > 0 || self.overflows.is_due || !self.moved.is_empty() || now() < self.waiting_until + 2.0
+    }
+
+    /// How soon it or `send_rest` has to be called though no packet comes.
+    pub fn patience(&self) -> Option<f64> {
+        if self.has_rest { Some(REST_SECONDS) } else { self.has_chores().then_some(CHORES_SECONDS) }
     }
 
     /// Send what the gateway sends by itself; give up fragments that wait in vain; count what was lost.

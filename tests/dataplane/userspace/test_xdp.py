@@ -212,6 +212,20 @@ def test_link_with_frames_that_do_not_fit_stays_with_raw_sockets(wan: Wan) -> No
     assert wan.client.pings(SERVER4)
 
 
+def test_link_whose_mtu_asks_for_larger_frames(wan: Wan) -> None:
+    """B sends by raw sockets what A has to have frames for."""
+    start(wan)
+    for gateway in wan.gateways:
+        for link in ("wan", "lan"):
+            gateway.run("ip", "link", "set", link, "mtu", "3000")
+    for end in (wan.client, wan.server):
+        end.run("ip", "link", "set", "eth0", "mtu", "3000")
+    wan.b.do("plane.apply([SetTunnelMtu(1400, 2900)])")
+    wait_until(lambda: wan.client.pings(SERVER4, "-s", "2400"))
+    assert doors(wan.a) == "AF_XDP at wan (generic)"
+    assert wan.client.pings(SERVER4, "-s", "2400", count=20)
+
+
 def test_nothing_is_left_at_the_link(wan: Wan) -> None:
     start(wan)
     assert "xdp" in wan.a.run("ip", "link", "show", "wan")

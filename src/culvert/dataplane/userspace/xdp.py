@@ -115,6 +115,7 @@ class FastLink:
         self.name = socket.if_indextoname(index)
         self.index = index
         self.mode = ""
+        self.frame_octets = 0
         self._queues: list[_Queue] = []
         self._held: dict[str, int] = {}
 
@@ -130,11 +131,12 @@ class FastLink:
         count = max(1, len(list(Path(f"/sys/class/net/{self.name}/queues").glob("rx-*"))))
         if count > QUEUES_MAX:
             raise OSError(errno.E2BIG, f"it has {count} receive queues, and {QUEUES_MAX} are the most: see ethtool -L")
+        self.frame_octets = _frame_octets(self.name)
         sockets = self._held["sockets"] = bpf.create_map(bpf.MAP_XSK, 4, 4, count)
         # Without sockets in the map, the program lets everything pass.
         self._hang(bpf.load_xdp(program(sas, sockets), "culvert"), self.modes(choice))
         for number in range(count):
-            queue = _opened(self.name, self.index, number, self.mode)
+            queue = _opened(self.index, number, self.mode, self.frame_octets)
             self._queues.append(queue)
             bpf.update(sockets, number.to_bytes(4, sys.byteorder), queue.socket.to_bytes(4, sys.byteorder))
 
@@ -170,6 +172,7 @@ class FastLink:
         for name in [name for name in fds if name.startswith(f"hold{self.index}-")]:
             self._held[name.partition("-")[2]] = fds.pop(name)
         self.mode = DRIVER if DRIVER in self._held else GENERIC
+        self.frame_octets = os.fstat(self._queues[0].memory).st_size // FRAMES
 
     def close(self) -> None:
         """Now or, where the packet process has them too, when that one ends."""
@@ -195,8 +198,7 @@ def _driver(name: str) -> str:
     return words.partition(b"\0")[0].decode(errors="replace")
 
 
-def _opened(name: str, link: int, number: int, mode: str) -> _Queue:
-    frame = _frame_octets(name)
+def _opened(link: int, number: int, mode: str, frame: int) -> _Queue:
     memory = os.memfd_create("culvert-frames", os.MFD_CLOEXEC)
     with ExitStack() as undo:
         undo.callback(os.close, memory)
@@ -243,6 +245,23 @@ def _bind(opened: socket.socket, link: int, queue: int, flags: int) -> None:
         time.sleep(0.002)
 
 
+@dataclass(frozen=True, order=True, slots=True)
+class _Asked:
+    """A link as it was when its sockets were opened, or could not be."""
+
+    name: str
+    index: int
+    frame_octets: int
+    """0 where none is large enough."""
+
+
+def _asked(name: str, index: int) -> _Asked:
+    try:
+        return _Asked(name, index, _frame_octets(name))
+    except OSError:
+        return _Asked(name, index, 0)
+
+
 class FastLinks:
     """All of them, and which SAs their programs look for."""
 
@@ -253,7 +272,7 @@ class FastLinks:
         self._sas = -1
         self._routes: dict[str, int] = {}
         self._links: list[FastLink] = []
-        self._asked: frozenset[tuple[str, int]] = frozenset()
+        self._asked: frozenset[_Asked] = frozenset()
         self._steered: set[bytes] = set()
         self.sentences: list[str] = []
 
@@ -270,7 +289,7 @@ class FastLinks:
         self._routes = {name: fds.pop(name) for name in list(fds) if name.startswith("routes")}
         for name in [name for name in fds if name.startswith(("xsk", "umem", "hold"))]:
             os.close(fds.pop(name))
-        self._asked = frozenset((link.name, link.index) for link in self._links)
+        self._asked = frozenset(_Asked(link.name, link.index, link.frame_octets) for link in self._links)
 
     @property
     def words(self) -> str:
@@ -278,17 +297,17 @@ class FastLinks:
         return ", ".join(f"{link.name} ({link.mode})" for link in self._links)
 
     def differs(self, names: Iterable[str]) -> bool:
-        """Whether the packet process has to be given others. A link that was made anew is another one, and a
-        predecessor may have had another choice.
+        """Whether the packet process has to be given others. A link that was made anew is another one, and so is one
+        whose MTU asks for other frames; a predecessor may have had another choice.
         """
         as_chosen = all(link.mode in link.modes(self._choice) for link in self._links)
         return self._asked != self._indexed(names) or not as_chosen
 
-    def _indexed(self, names: Iterable[str]) -> frozenset[tuple[str, int]]:
+    def _indexed(self, names: Iterable[str]) -> frozenset[_Asked]:
         if self._choice == RAW:
             return frozenset()
         indices = {name: index for index, name in socket.if_nameindex()}
-        return frozenset((name, indices[name]) for name in names if name in indices)
+        return frozenset(_asked(name, indices[name]) for name in names if name in indices)
 
     def renew(self, names: Iterable[str]) -> None:
         """Open those links, whatever was open; one that can't is told of and left to the raw sockets."""
@@ -303,12 +322,12 @@ class FastLinks:
         except OSError as error:
             self.sentences.append(f"AF_XDP can't be used here, raw sockets are: {error.strerror}")
             return
-        for name, index in sorted(self._asked):
+        for asked in sorted(self._asked):
             try:
-                link = FastLink(index)
+                link = FastLink(asked.index)
                 link.open(self._sas, self._choice)
             except OSError as error:
-                self.sentences.append(f"{name}: AF_XDP can't be used, raw sockets are: {error.strerror}")
+                self.sentences.append(f"{asked.name}: AF_XDP can't be used, raw sockets are: {error.strerror}")
             else:
                 self._links.append(link)
 

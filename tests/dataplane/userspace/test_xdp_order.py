@@ -1,0 +1,101 @@
+"""AF_XDP where the link is slower than what is sent: order stays, and what found no room is counted.
+
+The wan is a cable of veth, whose far end looks at what came only every so often (NAPI, put off until a timer). Until
+then it holds 256 packets; further ones the near end refuses, where it has a qdisc, or drops.
+"""
+
+import os
+import socket
+import time
+
+import pytest
+
+from culvert.dataplane.userspace import program, xdp
+from culvert.ipsec.drops import Reason
+from tests.dataplane.topology import Gateway, Wan
+from tests.dataplane.userspace.test_overflows import PORT, SERVER4, packets, serving
+
+pytestmark = pytest.mark.network
+
+ROUND = 300
+"""More datagrams than the link takes at once, and fewer than A's TUN holds."""
+SECONDS = 2.5
+"""Long enough that bursts go by the raw socket: one a second does."""
+
+
+@pytest.fixture(autouse=True)
+def _native() -> None:
+    if not program.chosen().is_native:
+        pytest.skip("no native engine in this environment")
+    if tuple(int(number) for number in os.uname().release.split(".")[:2]) < (6, 16):
+        pytest.skip("a link of veth refuses nothing before Linux 6.16")
+
+
+def start(wan: Wan, limit: int | None = 1000) -> None:
+    """B's program is in the driver, and so NAPI is."""
+    with pytest.MonkeyPatch.context() as patch:
+        for gateway, choice in ((wan.a, xdp.XDP_GENERIC), (wan.b, xdp.XDP_DRIVER)):
+            patch.setenv(xdp.CHOICE, choice)
+            gateway.start()
+            gateway.apply(f"site({gateway.side!r})")
+    if limit is not None:
+        wan.a.run("tc", "qdisc", "add", "dev", "wan", "root", "pfifo", "limit", str(limit))
+    assert wan.client.pings(SERVER4)
+
+
+def slow(wan: Wan, milliseconds: int) -> None:
+    """B looks that often."""
+    _say(wan.b, "napi_defer_hard_irqs", 1 if milliseconds else 0)
+    _say(wan.b, "gro_flush_timeout", milliseconds * 1_000_000)
+
+
+def _say(gateway: Gateway, name: str, number: int) -> None:
+    gateway.run("sh", "-c", f"echo {number} > /sys/class/net/wan/{name}")
+
+
+def send(wan: Wan, seconds: float) -> None:
+    """More than the link takes."""
+    deadline = time.monotonic() + seconds
+    with wan.client.inside(lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as sender:
+        sender.connect((SERVER4, PORT))
+        while time.monotonic() < deadline:
+            for _ in range(ROUND):
+                sender.send(bytes(200))
+            time.sleep(0.002)
+
+
+def dropped_of_some(wan: Wan, milliseconds: int) -> dict[str, int]:
+    """What A counted while the far end looked that often. Nothing came too late, and nothing is missing.
+
+    Pings in fragments go by the raw socket in between, and a burst of the others once a second.
+    """
+    sent, received = packets(wan.a, "OUT"), packets(wan.b, "IN")
+    slow(wan, milliseconds)
+    with serving(wan), wan.client.pinging(SERVER4, 0.01, "-s", "2000"):
+        send(wan, SECONDS)
+    time.sleep(milliseconds / 1000 + 0.5)
+    slow(wan, 0)
+    time.sleep(milliseconds / 1000 + 1.5)
+    sent, received = packets(wan.a, "OUT") - sent, packets(wan.b, "IN") - received
+    dropped, lost_there = wan.a.drops(), wan.b.drops()
+    assert Reason.REPLAY.name not in lost_there
+    assert sent == received + sum(dropped.values()) + sum(lost_there.values())
+    return dropped
+
+
+@pytest.mark.parametrize("milliseconds", [5, 15])
+def test_slow_link(wan: Wan, milliseconds: int) -> None:
+    start(wan)
+    assert set(dropped_of_some(wan, milliseconds)) <= {Reason.QUEUE_FULL.name}
+
+
+def test_link_that_stands_still(wan: Wan) -> None:
+    """For longer than anybody waits: what its ring has no room for goes nowhere else."""
+    start(wan)
+    assert set(dropped_of_some(wan, 800)) == {Reason.QUEUE_FULL.name}
+
+
+def test_link_that_drops(wan: Wan) -> None:
+    """Without a qdisc, whose packets would wait."""
+    start(wan, limit=None)
+    assert Reason.SEND_FAILED.name in dropped_of_some(wan, 5)
