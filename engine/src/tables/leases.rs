@@ -25,7 +25,7 @@ pub struct Known(
     pub String,
     /// Whose block it is, in hex.
     pub String,
-    /// The last number of the last block.
+    /// The last number that is known to be on the disk, of its blocks.
     pub u64,
     /// Without a journal nothing is sent; else the SA goes on.
     pub bool,

@@ -136,7 +136,8 @@ def test_saved_sequences_stay_in_range_and_in_number(tmp_path: Path) -> None:
     counters.close()
     path.write_bytes(path.read_bytes() + b"x")
     fresh = CountersFile(path, boot_id=NEXT_BOOT)
-    assert f"{count} send sequence numbers could be read and skip 1,048,576" in fresh.sentences[0]
+    words = f"{count} send sequence numbers could be read and go on behind their blocks, or skip 1,048,576"
+    assert words in fresh.sentences[0]
     assert len(fresh.sentences) == 1
     assert sequence(fresh, fresh.slot_for(name(0), OUT, set())) == file.SEQUENCE_MAX
     assert sequence(fresh, fresh.slot_for(name(count - 1), OUT, set())) == count - 1 + 2**20

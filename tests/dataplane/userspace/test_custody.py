@@ -87,7 +87,7 @@ def test_why_it_can_not_be_written(
 
 def test_a_file_that_somebody_deleted(files: Files) -> None:
     files.journal.path.unlink()
-    assert files.state().trouble.startswith("the file was deleted")
+    assert files.state().trouble.startswith("the file was taken away")
 
 
 def test_without_a_journal_it_is_said_why(tmp_path: Path) -> None:

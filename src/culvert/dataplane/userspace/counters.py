@@ -193,8 +193,8 @@ class CountersFile(Counters):
         if self._memory[_BOOT * 8 : _BOOT * 8 + 16] != boot or self.times[_CLOSED] != closed:
             self._go_behind_all()
         self._memory[_BOOT * 8 : _BOOT * 8 + 16] = boot
-        self.times[_CLOSED] = _IN_USE
-        self._memory.flush(0, mmap.PAGESIZE)
+        # It is closed until a packet process has it.
+        self.times[_CLOSED] = _stamp(journal.written if journal else 0.0)
 
     def _checked(self, path: Path, fd: int, boot: bytes) -> int:
         """The file, or one made of it: of an earlier version's, or of what can be read of a damaged one."""
@@ -218,9 +218,9 @@ class CountersFile(Counters):
         os.close(fd)
         sent = sum(_SLOT_START.unpack_from(start)[1] == _OUT for start in saved.values())
         self.sentences.append(
-            f"{path} was damaged and is now {aside.name}: {sent} send sequence numbers could be read and skip "
-            f"{SEQUENCE_JUMP:,}; any other begins again at 1, which peers with replay protection take for replays "
-            "until their own security associations are renewed"
+            f"{path} was damaged and is now {aside.name}: {sent} send sequence numbers could be read and go on behind "
+            f"their blocks, or skip {SEQUENCE_JUMP:,}; any other begins again at 1, which peers with replay protection "
+            "take for replays until their own security associations are renewed"
         )
         return new_fd
 
@@ -236,10 +236,17 @@ class CountersFile(Counters):
         fcntl.flock(self.fd, fcntl.LOCK_UN)
         super().close()
 
+    def lent(self) -> int:
+        """The descriptor, for a packet process: from now on it counts only with an end in order."""
+        self.times[_CLOSED] = _IN_USE
+        self._memory.flush(0, mmap.PAGESIZE)
+        return self.fd
+
     def _note_closed(self) -> None:
-        """In order: all is on the disk, and nothing was written to the journal since."""
+        """In order: all is on the disk, and nothing is written to the journal any more."""
         written = 0.0
         if self._journal is not None:
+            self._journal.pay()
             self._journal.refresh()
             written = self._journal.written
         self._memory.flush()
@@ -251,25 +258,28 @@ class CountersFile(Counters):
 
     def _go_behind_all(self) -> None:
         """What the file says may be older than what was sent and received."""
-        lasts = {block.owner: block.last for block in self._journal.blocks.values()} if self._journal else {}
+        known = self._journal.blocks.items() if self._journal else ()
+        blocks = {block.owner: (block.last, name) for name, block in known}
         edges = self._journal.edges if self._journal else {}
         jumped = 0
         for identity, slot in self._slots.items():
             at = self.base(slot) + SEQUENCE
             number = self.numbers[at]
+            last, name = blocks.get(identity, (0, identity))
             if self.numbers[self.base(slot) + DIRECTION] != _OUT:
                 self.numbers[at] = max(number, edges.get(identity, 0))
-            elif lasts.get(identity, 0) > number:
-                self.numbers[at] = lasts[identity]
+            elif last > number or name != identity:
+                # Counter modes, whose blocks have the names of their keys, never go beyond.
+                self.numbers[at] = max(number, last)
             else:
-                # No counter mode goes beyond its block, but others may have, while the journal could not be written.
+                # Others may have, while the journal could not be written.
                 jumped += 1
                 self.numbers[at] = min(number + SEQUENCE_JUMP, SEQUENCE_MAX)
         # This reaches the disk before the file is in use; a crash in between only jumps twice.
         self._memory.flush()
         if jumped and not self.sentences:
             self.sentences.append(
-                f"the machine was restarted or Culvert killed: {jumped} send sequence numbers skip {SEQUENCE_JUMP:,} "
+                f"the counters were not closed in order: {jumped} send sequence numbers skip {SEQUENCE_JUMP:,} "
                 "in case the last ones did not reach the disk"
             )
 

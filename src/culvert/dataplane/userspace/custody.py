@@ -6,7 +6,7 @@ the counters file, and whether there is room is known to the file system.
 
 import contextlib
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from culvert.dataplane.plane import JournalState, PlaneError
@@ -38,7 +38,7 @@ def state(journal: Journal, slots: Slots, sas: Iterable[SecurityAssociation]) ->
     """`sas`: all that the packet process has."""
     journal.refresh()
     short = tuple(sorted(sa.label for sa in sas if sa.direction is Direction.OUT and _is_short(slots, sa)))
-    return JournalState(str(journal.path), _trouble(journal.fd, bool(short)), journal.written, short)
+    return JournalState(str(journal.path), _trouble(journal, bool(short)), journal.written, short)
 
 
 def tidied(journal: Journal | None, now: float) -> list[str]:
@@ -47,14 +47,15 @@ def tidied(journal: Journal | None, now: float) -> list[str]:
     return [sentence] if sentence else []
 
 
-def renewed(journal: Journal | None, now: float, sentences: list[str]) -> bool:
-    """Whether the file was deleted and is there again, which a packet process has to be started with."""
-    if journal is None or not journal.is_lost:
-        return False
-    with contextlib.suppress(OSError):
-        journal.renew(now)
-        sentences.append(f"{journal.path} was deleted by another program; wrote it anew")
-    return not journal.is_lost
+def renewed(journal: Journal | None, now: float, end: Callable[[], None]) -> list[str]:
+    """A file that another program took away is written anew, for a packet process that is started after `end`. What
+    was done, in sentences."""
+    sentences: list[str] = []
+    if journal is not None and journal.is_lost:
+        with contextlib.suppress(OSError):
+            journal.renew(now, end)
+            sentences.append(f"{journal.path} was taken away by another program; wrote it anew")
+    return sentences
 
 
 def settle(journal: Journal) -> None:
@@ -71,12 +72,12 @@ def _is_short(slots: Slots, sa: SecurityAssociation) -> bool:
     return max(last, sequence) < sa.sequence_max and last - sequence < BLOCK_NUMBERS_MIN // 4
 
 
-def _trouble(fd: int, is_short: bool) -> str:
-    if not os.fstat(fd).st_nlink:
-        return "the file was deleted: stop culvertd and start it again"
-    system = os.statvfs(fd)
+def _trouble(journal: Journal, is_short: bool) -> str:
+    system = os.statvfs(journal.fd)
     if system.f_flag & os.ST_RDONLY:
         return "the file system can only be read"
     if not system.f_bavail:
         return "no space is left on the disk"
+    if journal.is_lost:
+        return "the file was taken away, and could not be written anew yet"
     return "numbers were asked for and not written: the log of culvertd says why" if is_short else ""

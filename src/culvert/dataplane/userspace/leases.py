@@ -29,7 +29,7 @@ import os
 import struct
 import time
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -106,7 +106,8 @@ class Journal:
     """
 
     def __init__(self, path: Path, now: float, fd: int = -1, *, is_expected: bool = False) -> None:
-        """`fd`: a packet process writes into the file already, by this descriptor. `is_expected`: there was one."""
+        """`fd`: a packet process writes into the file already, by this descriptor. `is_expected`: there are counters,
+        which should have a journal beside them."""
         self.path = path
         self.sentences: list[str] = []
         self.blocks: dict[bytes, Block] = {}
@@ -119,7 +120,7 @@ class Journal:
         """What could not be written."""
         self._lent = -1
         self._read_octets = 0
-        self._tidied_at = time.monotonic()
+        self._tidied_at = self._paid_at = time.monotonic()
         if fd >= 0:
             # By its descriptor: the file may have lost its name, or another one may have it.
             self.fd, self._lent = _opened_again(fd), fd
@@ -138,25 +139,22 @@ class Journal:
             )
         if torn:
             self.sentences.append(f"{torn} records of {path} were torn or damaged; all others count")
-        self.fd = self._opened(now)
-
-    def _opened(self, now: float) -> int:
         try:
-            return self._write_anew(now)
+            self.fd = self._write_anew(now)
         except OSError:
             # On a full disk the old one does: what was torn at its end is cut off.
-            fd = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CLOEXEC)
-            _cut(fd)
+            self.fd = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CLOEXEC)
+            _cut(self.fd)
             with contextlib.suppress(OSError):
                 self._write_over()
-            return fd
 
     def _write_over(self) -> None:
         """The same octets once more, which needs no room: whoever wrote them may not have seen them go to the disk."""
-        fd = os.open(self.path, os.O_RDWR | os.O_CLOEXEC)
+        fd = os.open(f"/proc/self/fd/{self.fd}", os.O_RDWR | os.O_CLOEXEC)
         try:
             for at, octets in sparse.pieces(fd, 0):
-                os.pwrite(fd, octets, at)
+                if os.pwrite(fd, octets, at) < len(octets):
+                    raise OSError(errno.EIO, os.strerror(errno.EIO))
             os.fdatasync(fd)
             self._know_all()
         finally:
@@ -218,9 +216,10 @@ class Journal:
         for record in records:
             self._note(record)
         self._owed += records
-        self._pay()
+        self.pay()
 
-    def _pay(self) -> None:
+    def pay(self) -> None:
+        """Write what could not be written before. OSError where it still can't be."""
         if self._owed:
             append(self.fd, self._owed)
             self._certain |= {record.name: max(record.number, self.certain(record.name)) for record in self._owed}
@@ -236,11 +235,13 @@ class Journal:
         What counts is written once more behind all others, and is on the disk before anything goes: so a loss of power
         at any moment loses nothing, nor do records that the packet process appends meanwhile.
         """
+        if time.monotonic() - self._paid_at >= TIDY_SECONDS:
+            self._paid_at = time.monotonic()
+            with contextlib.suppress(OSError):
+                self.pay()
         if time.monotonic() - self._tidied_at < TIDY_SECONDS:
             return ""
         self._tidied_at = time.monotonic()
-        with contextlib.suppress(OSError):
-            self._pay()
         try:
             if self._is_untidy():
                 self.refresh()
@@ -259,8 +260,7 @@ class Journal:
     def _move_behind(self, now: float) -> None:
         octets = b"".join(record.emit() for record in self._live(max(now, self.written)))
         known = self._read_octets
-        system = os.statvfs(self.fd)
-        if system.f_bavail * system.f_frsize < len(octets) + TIDY_OCTETS:
+        if _room(self.fd) < len(octets) + TIDY_OCTETS:
             # The packet process needs it more.
             return
         before = os.fstat(self.fd).st_size
@@ -291,48 +291,69 @@ class Journal:
         try:
             append(fd, records)
             fresh.replace(self.path)
-            self.written = now if records else 0.0
-            self._read_octets = len(records) * RECORD_OCTETS
             _sync_directory(self.path.parent)
-            self._know_all()
-            self._owed = []
         except OSError:
             os.close(fd)
             with contextlib.suppress(OSError):
                 fresh.unlink(missing_ok=True)
             raise
+        self.written = now if records else 0.0
+        self._read_octets = len(records) * RECORD_OCTETS
+        self._know_all()
+        self._owed = []
         return fd
 
     @property
     def is_lost(self) -> bool:
-        """The file has no name any more: nobody would find it after a restart."""
-        return not os.fstat(self.fd).st_nlink
+        """The file isn't at its place any more: nobody would find it after a restart."""
+        try:
+            return not os.path.samestat(os.fstat(self.fd), self.path.stat())
+        except FileNotFoundError:
+            return True
+        except OSError:
+            # Who can't look doesn't know.
+            return False
 
-    def renew(self, now: float) -> None:
-        """A new file in the place of one that was lost; the packet process has to be given it. OSError."""
+    def renew(self, now: float, end: Callable[[], None]) -> None:
+        """A new file in the place of one that was lost. `end`: ends the packet process, which goes on writing into that
+        one. OSError where there can be none."""
         self.refresh()
-        fd = self._write_anew(max(now, self.written))
-        os.close(self.fd)
-        self.fd = fd
+        lost, read = self.fd, self._read_octets
+        self.fd = self._write_anew(max(now, self.written))
+        end()
+        known, written = dict(self.blocks), self._read_octets
+        self._read_octets = read
+        self._read(lost)
+        self._read_octets = written
+        os.close(lost)
+        late = {name: block for name, block in self.blocks.items() if known.get(name) != block}
+        self.add([Record(BLOCK, name, block.owner, block.last, now) for name, block in late.items()])
 
     def lent(self) -> int:
         """A descriptor for a new packet process; the last one may have been killed in the middle of a record.
 
-        Of an open file of its own, for of each the kernel tells only once what it could not write.
+        Of an open file of its own, for of each the kernel tells only once what it could not write. On a full disk the
+        process can lease nothing, so what the last one has leased is made certain.
         """
         with contextlib.suppress(OSError):
             _cut(self.fd)
-        if self._lent >= 0:
-            os.close(self._lent)
-        self._lent = _opened_again(self.fd)
+            if _room(self.fd) < TIDY_OCTETS:
+                self.refresh()
+                self._write_over()
+        before, self._lent = self._lent, _opened_again(self.fd)
+        if before >= 0:
+            os.close(before)
         return self._lent
 
     def close(self) -> None:
-        with contextlib.suppress(OSError):
-            self._pay()
         for fd in (self.fd, self._lent):
             if fd >= 0:
                 os.close(fd)
+
+
+def _room(fd: int) -> int:
+    system = os.statvfs(fd)
+    return system.f_bavail * system.f_frsize
 
 
 def _opened_again(fd: int) -> int:

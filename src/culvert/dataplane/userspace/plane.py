@@ -274,7 +274,7 @@ class UserspacePlane:
     def _start(self, wanted: Wanted) -> None:
         """Start the packet process anew and tell it everything."""
         self._end_process()
-        fds = {**self._doors.renew(wanted), **self._detour.fds, "counters": self._counters.fd}
+        fds = {**self._doors.renew(wanted), **self._detour.fds, "counters": self._counters.lent()}
         self._sentences += self._doors.sentences()
         fds["listen"] = self._meeting.listener()
         if self._leases is not None:
@@ -364,6 +364,7 @@ class UserspacePlane:
             self._start_at = time.monotonic() + wait
             self._sentences.append(f"the packet process {self._process.epitaph()}; starting it again")
             self._end_process()
+        self._sentences += custody.renewed(self._leases, self._clock(), self._end_process)
         if self._process is None and time.monotonic() >= self._start_at:
             try:
                 self._start(self._wanted)
@@ -379,8 +380,6 @@ class UserspacePlane:
                 heard = self._watch.hear()
                 self._repair(Events(process=True, host=self._watch.must_look, steering=heard.steering))
                 self._note_counts(now)
-                if custody.renewed(self._leases, now, self._sentences):
-                    self._start(self._wanted)
                 self._sentences += custody.tidied(self._leases, now)
                 self._sentences += self._notices.lives(self._slots.watched(), now)
                 self._sentences += self._notices.audit(self._drops(self._counts))
