@@ -23,6 +23,9 @@ ROUND = 300
 """More datagrams than the link takes at once, and fewer than A's TUN holds."""
 PROMPT_SECONDS = 1.0
 """For two changes, on a machine that does other things too."""
+LATE_MAX = 64
+"""Of what went by the raw socket, a qdisc may hold a burst while frames overtake it (docs/engine.md). A single packet that
+overtook a full ring would make some 2,000 late."""
 STANDSTILL_MS = 20
 OUTSIDE_A = bytes((2, 2, 2, 2))
 SECONDS = 2.5
@@ -71,7 +74,7 @@ def send(wan: Wan, seconds: float) -> None:
 
 
 def dropped_of_some(wan: Wan, milliseconds: int) -> dict[str, int]:
-    """What A counted while the far end looked that often. Nothing came too late, and nothing is missing.
+    """What A counted while the far end looked that often. Next to nothing came too late, and nothing is missing.
 
     Pings in fragments go by the raw socket in between, and a burst of the others once a second.
     """
@@ -87,7 +90,7 @@ def dropped_of_some(wan: Wan, milliseconds: int) -> dict[str, int]:
     time.sleep(milliseconds / 1000 + 1.5)
     sent, received = packets(wan.a, "OUT") - sent, packets(wan.b, "IN") - received
     dropped, lost_there = Counter(wan.a.drops()) - before, Counter(wan.b.drops()) - before_there
-    assert Reason.REPLAY.name not in lost_there
+    assert lost_there[Reason.REPLAY.name] <= LATE_MAX
     assert sent == received + sum(dropped.values()) + sum(lost_there.values())
     return dropped
 
