@@ -24,8 +24,8 @@ ROUND = 300
 PROMPT_SECONDS = 1.0
 """For two changes, on a machine that does other things too."""
 LATE_MAX = 64
-"""Of what went by the raw socket, a qdisc may hold a burst while frames overtake it (docs/engine.md). A single packet that
-overtook a full ring would make some 2,000 late."""
+"""Of what went by the raw socket, a qdisc may hold a burst while frames overtake it (docs/engine.md). A single packet
+that overtook a full ring would make some 2,000 late."""
 STANDSTILL_MS = 20
 OUTSIDE_A = bytes((2, 2, 2, 2))
 SECONDS = 2.5
