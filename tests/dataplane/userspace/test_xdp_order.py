@@ -90,6 +90,8 @@ def dropped_of_some(wan: Wan, milliseconds: int) -> dict[str, int]:
     time.sleep(milliseconds / 1000 + 1.5)
     sent, received = packets(wan.a, "OUT") - sent, packets(wan.b, "IN") - received
     dropped, lost_there = Counter(wan.a.drops()) - before, Counter(wan.b.drops()) - before_there
+    # A busy disk was behind with the numbers: none of these was sent.
+    del dropped[Reason.COUNTER_JOURNAL.name]
     assert lost_there[Reason.REPLAY.name] <= LATE_MAX
     assert sent == received + sum(dropped.values()) + sum(lost_there.values())
     return dropped
