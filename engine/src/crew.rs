@@ -2,7 +2,8 @@
 //!
 //! Every worker has doors and memory of its own, and all look into the same tables. For a change everybody's burst comes to
 //! its end, the first worker has the tables to itself, and the others go on with what has become of them: so a packet meets
-//! all of a change or nothing. A burst is a fraction of a millisecond; meanwhile packets wait where they came.
+//! all of a change or nothing. A burst is a fraction of a millisecond, or some 20 where it waits for a link; meanwhile packets
+//! wait where they came.
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::os::fd::RawFd;
+use std::time::{Duration, Instant};
 
 use libc::{c_int, epoll_event};
 
@@ -64,6 +65,21 @@ pub(super) fn wait_for_room(fd: RawFd, patience_ms: c_int) -> bool {
     let mut one = libc::pollfd { fd, events: libc::POLLOUT, revents: 0 };
     // SAFETY: `one` is live, and the count is right.
     unsafe { libc::poll(&mut one, 1, patience_ms) > 0 }
+}
+
+/// How long one burst waits for links that are slow.
+pub(super) const PATIENCE: Duration = Duration::from_millis(20);
+
+/// How long a burst waits, all its waits together: from the first on. Whoever waits for the worker waits for that too.
+#[derive(Default)]
+pub struct Patience {
+    until: Option<Instant>,
+}
+
+impl Patience {
+    pub(super) fn is_over(&mut self) -> bool {
+        Instant::now() >= *self.until.get_or_insert_with(|| Instant::now() + PATIENCE)
+    }
 }
 
 /// The socket that the parent speaks by.

@@ -11,6 +11,8 @@ use libc::c_void;
 
 /// Entries of each ring; as culvertd has made them.
 pub(super) const RING: u32 = 2048;
+/// Of one socket; as culvertd has made them.
+pub(super) const FRAMES: usize = 4096;
 
 /// Memory that is mapped as long as this lives.
 pub(super) struct Mapping {
@@ -35,6 +37,43 @@ impl Drop for Mapping {
     fn drop(&mut self) {
         // SAFETY: it was mapped in `new`, and nobody has a reference into it any more.
         unsafe { libc::munmap(self.start.as_ptr().cast::<c_void>(), self.octets) };
+    }
+}
+
+/// The frames of one socket: the first half is received into, the other is sent from.
+pub struct Umem {
+    mapping: Mapping,
+    pub(super) frame_octets: usize,
+}
+
+// SAFETY: it is one thread's at a time.
+unsafe impl Send for Umem {}
+
+impl Umem {
+    pub(super) fn new(fd: RawFd) -> io::Result<Umem> {
+        // SAFETY: all zeros is a valid stat, which the call fills in.
+        let mut about: libc::stat = unsafe { std::mem::zeroed() };
+        // SAFETY: `about` is live.
+        if unsafe { libc::fstat(fd, &mut about) } < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        let octets = about.st_size as usize;
+        Ok(Umem { mapping: Mapping::new(fd, octets, 0)?, frame_octets: octets / FRAMES })
+    }
+
+    /// Those that are received into, one behind the other.
+    pub fn octets(&mut self) -> &mut [u8] {
+        let octets = RING as usize * self.frame_octets;
+        // SAFETY: the mapping has so many octets and nobody else in this process refers to them; what the kernel writes
+        // into meanwhile are frames of the fill ring, at whose octets nobody looks before they come by the rx ring.
+        unsafe { std::slice::from_raw_parts_mut(self.mapping.start.as_ptr(), octets) }
+    }
+
+    /// A frame to send from: not one that is in line.
+    pub(super) fn frame(&mut self, address: u64) -> &mut [u8] {
+        assert!(address as usize <= self.mapping.octets - self.frame_octets);
+        // SAFETY: it is within the mapping, and borrowed as all of it is; the kernel looks only at frames of the tx ring.
+        unsafe { std::slice::from_raw_parts_mut(self.mapping.start.as_ptr().add(address as usize), self.frame_octets) }
     }
 }
 
@@ -127,6 +166,11 @@ impl<T: Copy> Ring<T> {
         let before = self.other;
         self.other = self.count(self.offsets.consumer).load(Ordering::Acquire);
         self.other != before
+    }
+
+    /// So many were written, those that aren't published included.
+    pub fn written(&self) -> u32 {
+        self.own
     }
 
     /// So many it hasn't read, as far as it has told.

@@ -94,11 +94,6 @@ impl Routes {
         hop.map(|hop| (hop, had_one))
     }
 
-    /// The link that a destination was found at, if it was.
-    pub fn link_to(&self, destination: Address) -> Option<u32> {
-        Some(self.answers.get(&destination)?.hop?.link)
-    }
-
     /// Something changed on the host.
     pub fn forget(&mut self) {
         while self.receive().is_ok_and(|octets| octets > 0) {}

@@ -9,66 +9,64 @@
 //! A driver with a place for our frames takes them by itself while it is awake. Where the kernel copies them, it does so
 //! while we call it, some tens of frames in each call, straight into the queue of the link, which no qdisc waits in front of.
 //! EAGAIN says either that this call's share is done or that the queue is full, EBUSY that the link dropped a frame. When
-//! there is room again nobody says: a poll calls us writable as soon as half of the ring is. So we look again after a nap.
+//! there is room again nobody says: a poll calls us writable as soon as half of the ring is. So we look again a little later:
+//! what is in line stays there, and who needs room, or has to be behind others, naps, within the patience of its burst.
 
 use std::io;
 use std::mem::size_of;
 use std::os::fd::RawFd;
 use std::ptr;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread::sleep;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use libc::c_int;
+use rustc_hash::FxHashMap;
 
-use super::rings::{Descriptor, Mapping, Offsets, RING, Ring};
+use super::poller::Patience;
+pub use super::rings::Umem;
+use super::rings::{Descriptor, FRAMES, Offsets, RING, Ring};
 use crate::transform::batch_in::Arrived;
+use crate::wire::address::Address;
 use crate::wire::ip;
 
-/// Frames of one socket; as culvertd has made them.
-const FRAMES: usize = 4096;
 /// Of Ethernet.
 pub const LINK_HEADER_OCTETS: usize = 14;
 const BATCH: usize = 64;
-/// At least so many of the frames in line the kernel sends in one call, where nothing is in its way.
-const FRAMES_OF_CALL: u32 = 16;
-/// Before the kernel is called again where the link took nothing; so many of them in vain, and the link stands still.
+/// What a call ends with that leaves the rest for the next; anything else says that the link is down, or gone.
+const PASSING: [c_int; 4] = [libc::EAGAIN, libc::ENOBUFS, libc::ENOMEM, libc::EINTR];
+/// So many calls in vain say that the link takes nothing now.
+const IN_VAIN_MAX: usize = 2;
+/// Between two looks whether it does.
 const NAP: Duration = Duration::from_micros(100);
-const NAPS_MAX: usize = 200;
+/// How long it may take nothing before it stands still.
+const STANDSTILL: Duration = Duration::from_millis(20);
+/// When to look at what a burst has left in line; the same where the link stands still.
+const REST_SECONDS: f64 = 0.001;
+const STILL_SECONDS: f64 = 0.01;
 
-/// The frames of one socket: the first half is received into, the other is sent from.
-pub struct Umem {
-    mapping: Mapping,
-    frame_octets: usize,
+/// It may be used by several threads.
+pub fn lock(shared: &Mutex<Xsk>) -> MutexGuard<'_, Xsk> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-// SAFETY: it is one thread's at a time.
-unsafe impl Send for Umem {}
-
-impl Umem {
-    fn new(fd: RawFd) -> io::Result<Umem> {
-        // SAFETY: all zeros is a valid stat, which the call fills in.
-        let mut about: libc::stat = unsafe { std::mem::zeroed() };
-        // SAFETY: `about` is live.
-        if unsafe { libc::fstat(fd, &mut about) } < 0 {
-            return Err(io::Error::last_os_error());
+/// Have the kernel send until it is so, within this patience and while the link doesn't stand still; whether it is so.
+/// Others may use the socket during a nap: one of them receives by it.
+pub fn wait<'a>(
+    shared: &'a Mutex<Xsk>,
+    mut xsk: MutexGuard<'a, Xsk>,
+    patience: &mut Patience,
+    is_so: impl Fn(&mut Xsk) -> bool,
+) -> (MutexGuard<'a, Xsk>, bool) {
+    loop {
+        xsk.push();
+        let found = is_so(&mut xsk);
+        if found || xsk.stands_still() || patience.is_over() {
+            return (xsk, found);
         }
-        let octets = about.st_size as usize;
-        Ok(Umem { mapping: Mapping::new(fd, octets, 0)?, frame_octets: octets / FRAMES })
-    }
-
-    /// Those that are received into, one behind the other.
-    pub fn octets(&mut self) -> &mut [u8] {
-        let octets = RING as usize * self.frame_octets;
-        // SAFETY: the mapping has so many octets and nobody else in this process refers to them; what the kernel writes
-        // into meanwhile are frames of the fill ring, at whose octets nobody looks before they come by the rx ring.
-        unsafe { std::slice::from_raw_parts_mut(self.mapping.start.as_ptr(), octets) }
-    }
-
-    /// A frame to send from: not one that is in line.
-    fn frame(&mut self, address: u64) -> &mut [u8] {
-        assert!(address as usize <= self.mapping.octets - self.frame_octets);
-        // SAFETY: it is within the mapping, and borrowed as all of it is; the kernel looks only at frames of the tx ring.
-        unsafe { std::slice::from_raw_parts_mut(self.mapping.start.as_ptr().add(address as usize), self.frame_octets) }
+        drop(xsk);
+        sleep(NAP);
+        xsk = lock(shared);
     }
 }
 
@@ -86,8 +84,10 @@ pub struct Xsk {
     free: Vec<u64>,
     /// Frames that were received and not given back.
     taken: Vec<u64>,
-    /// The link took nothing for a while: nobody waits for it before it does again.
-    stands_still: bool,
+    /// The link has taken nothing for a while, and from then on it stands still: nobody waits for it before it takes some.
+    still_from: Option<Instant>,
+    /// Where in line the last frame for each destination ends.
+    ends: FxHashMap<Address, u32>,
     /// Frames that the link dropped and nobody has counted.
     lost: u64,
 }
@@ -126,7 +126,8 @@ impl Xsk {
             tx: Ring::new(rings, PAGES_OF_TX, offsets.tx)?,
             free: sending.map(|number| number * frame).collect(),
             taken: receiving.map(|number| number * frame).collect(),
-            stands_still: false,
+            still_from: None,
+            ends: FxHashMap::default(),
             lost: 0,
         };
         xsk.give_back();
@@ -194,10 +195,14 @@ impl Xsk {
         self.umem.as_ref().is_some_and(|umem| LINK_HEADER_OCTETS + octets <= umem.frame_octets)
     }
 
-    /// Put a frame of these two parts in line, which has to fit; false where there is no room, nor will be soon.
+    /// Whether one more can be put in line.
+    pub fn has_room(&mut self) -> bool {
+        !self.free.is_empty() && self.tx.room() > 0
+    }
+
+    /// Put a frame of these two parts in line, which has to fit; false where there is no room.
     pub fn put(&mut self, link_header: &[u8; LINK_HEADER_OCTETS], packet: &[u8]) -> bool {
-        let has_room = |xsk: &mut Xsk| !xsk.free.is_empty() && xsk.tx.room() > 0;
-        if !has_room(self) && !self.push_until(has_room) {
+        if !self.has_room() {
             return false;
         }
         let Some(umem) = &mut self.umem else { return false };
@@ -210,14 +215,27 @@ impl Xsk {
         true
     }
 
-    /// Have the kernel send what is in line. False where the link stands still and it has to be asked again.
-    pub fn flush(&mut self) -> bool {
-        self.push_until(|xsk| xsk.tx.unread() == 0 || !xsk.tx.sleeps())
+    /// Have the kernel send what it takes now of what is in line. In how many seconds it has to be asked for the rest;
+    /// None where there is none, or a driver comes for it by itself.
+    pub fn flush(&mut self) -> Option<f64> {
+        self.push();
+        let has_rest = self.tx.unread() > 0 && self.tx.sleeps();
+        has_rest.then(|| if self.stands_still() { STILL_SECONDS } else { REST_SECONDS })
     }
 
-    /// Nothing is in line any more; false where the link stands still and something is.
-    pub fn drain(&mut self) -> bool {
-        self.push_until(|xsk| xsk.tx.unread() == 0)
+    /// What was put last was for this one.
+    pub fn note(&mut self, destination: Address) {
+        self.ends.insert(destination, self.tx.written());
+    }
+
+    /// Nothing for this one is in line any more.
+    pub fn is_clear(&mut self, destination: Address) -> bool {
+        let unread = self.tx.unread();
+        if unread == 0 {
+            self.ends.clear();
+        }
+        let behind = |end: &u32| self.tx.written().wrapping_sub(*end);
+        self.ends.get(&destination).is_none_or(|end| unread <= behind(end))
     }
 
     /// How many frames the link dropped since the last time.
@@ -225,53 +243,40 @@ impl Xsk {
         std::mem::take(&mut self.lost)
     }
 
-    /// Push until it is so, with patience as long as something moves; whether it is so.
-    fn push_until(&mut self, is_so: impl Fn(&mut Xsk) -> bool) -> bool {
+    fn stands_still(&self) -> bool {
+        self.still_from.is_some_and(|from| Instant::now() >= from)
+    }
+
+    /// Call the kernel until nothing is in line or it takes nothing, and take back what it has sent. How far it is, it
+    /// tells after each call from 6.17 on; before, when it is through, or when a frame has left the link. What is left
+    /// it also sends by itself when this socket is polled, but then it tells nobody of what the link drops: so of a link
+    /// that drops, which is never full, nothing is left.
+    fn push(&mut self) {
         self.tx.publish();
-        let mut naps = 0;
-        loop {
-            let moved = self.push();
-            let is_so = is_so(self);
-            if is_so || moved {
-                (self.stands_still, naps) = (false, 0);
+        let (mut moved, mut in_vain, mut is_gone) = (false, 0, false);
+        while self.tx.unread() > 0 && self.tx.sleeps() && in_vain < IN_VAIN_MAX && !is_gone {
+            // SAFETY: no pointers but null ones with no length.
+            let sent = unsafe { libc::sendto(self.fd, ptr::null(), 0, libc::MSG_DONTWAIT, ptr::null(), 0) };
+            let error = if sent < 0 { io::Error::last_os_error().raw_os_error() } else { None };
+            let has_dropped = error == Some(libc::EBUSY);
+            self.lost += u64::from(has_dropped);
+            is_gone = !has_dropped && error.is_some_and(|error| !PASSING.contains(&error));
+            if self.has_moved() || has_dropped {
+                (moved, in_vain) = (true, 0);
+            } else {
+                in_vain += 1;
             }
-            if is_so {
-                return true;
-            }
-            if !moved {
-                self.stands_still |= naps == NAPS_MAX;
-                if self.stands_still {
-                    return false;
-                }
-                naps += 1;
-                sleep(NAP);
-            }
+        }
+        if self.has_moved() || moved || self.tx.unread() == 0 {
+            self.still_from = None;
+        } else {
+            let patience = if is_gone { Duration::ZERO } else { STANDSTILL };
+            self.still_from.get_or_insert_with(|| Instant::now() + patience);
         }
     }
 
-    /// Call the kernel as often as it may need for what is in line (only from 6.17 on it tells how far it is after each
-    /// call, before when it is through), and take back what it has sent; whether anything moved.
-    fn push(&mut self) -> bool {
-        for _ in 0..self.tx.unread().div_ceil(FRAMES_OF_CALL) {
-            if self.tx.unread() == 0 || !self.tx.sleeps() {
-                break;
-            }
-            // SAFETY: no pointers but null ones with no length.
-            let sent = unsafe { libc::sendto(self.fd, ptr::null(), 0, libc::MSG_DONTWAIT, ptr::null(), 0) };
-            if sent >= 0 {
-                continue;
-            }
-            match io::Error::last_os_error().raw_os_error() {
-                Some(libc::EAGAIN | libc::ENOBUFS | libc::ENOMEM | libc::EINTR) => {}
-                Some(libc::EBUSY) => self.lost += 1,
-                // The link is down, or gone.
-                _ => {
-                    self.stands_still = true;
-                    break;
-                }
-            }
-        }
-        // Each may be what tells.
+    /// Since the last time. Each may be what tells.
+    fn has_moved(&mut self) -> bool {
         self.reclaim() | self.tx.went_on()
     }
 
@@ -298,8 +303,8 @@ mod tests {
     use std::os::unix::net::UnixDatagram;
     use std::sync::atomic::Ordering;
     use std::thread;
-    use std::time::Instant;
 
+    use super::super::poller::PATIENCE;
     use super::super::rings::RingOffsets;
     use super::*;
 
@@ -354,14 +359,30 @@ mod tests {
         (xsk, Kernel { tx, completion }, [ours, other])
     }
 
+    fn destination(number: u8) -> Address {
+        Address::from_octets(&[192, 0, 2, number])
+    }
+
     fn put(xsk: &mut Xsk) -> bool {
-        xsk.put(&[0; LINK_HEADER_OCTETS], &[0; 100])
+        let is_put = xsk.put(&[0; LINK_HEADER_OCTETS], &[0; 100]);
+        xsk.note(destination(1));
+        is_put
+    }
+
+    /// As a burst of its own.
+    fn put_patiently(shared: &Mutex<Xsk>) -> bool {
+        let (mut xsk, has_room) = wait(shared, lock(shared), &mut Patience::default(), Xsk::has_room);
+        has_room && put(&mut xsk)
+    }
+
+    fn drain(shared: &Mutex<Xsk>) -> bool {
+        wait(shared, lock(shared), &mut Patience::default(), |xsk| xsk.is_clear(destination(1))).1
     }
 
     #[test]
     fn what_a_slow_link_takes_leaves_in_its_order() {
         let (mut xsk, mut kernel, _sockets) = rings();
-        let frames = xsk.free.clone();
+        let frames = xsk.free.len();
         (0..100).for_each(|_| assert!(put(&mut xsk)));
         let link = thread::spawn(move || {
             let mut sent = Vec::new();
@@ -371,31 +392,80 @@ mod tests {
             }
             sent
         });
-        // Once, unless the other thread got no turn for long.
-        while !xsk.flush() {}
+        while xsk.flush().is_some() {
+            sleep(Duration::from_secs_f64(REST_SECONDS));
+        }
         assert!(
             link.join().unwrap().is_sorted_by(|one, next| next < one),
             "the last free frame is the first to be taken"
         );
-        assert_eq!((xsk.free.len(), xsk.take_lost()), (frames.len(), 0));
+        // What came back between the last look at it and the one at what is in line.
+        xsk.reclaim();
+        assert_eq!((xsk.free.len(), xsk.take_lost()), (frames, 0));
     }
 
     #[test]
     fn a_link_that_stands_still_is_waited_for_once() {
+        let (xsk, mut kernel, _sockets) = rings();
+        let shared = Mutex::new(xsk);
+        (0..RING).for_each(|_| assert!(put(&mut lock(&shared))));
+        let begun = Instant::now();
+        assert!(!put_patiently(&shared), "there is no room");
+        let waited = begun.elapsed();
+        assert!(waited >= STANDSTILL);
+        (0..100).for_each(|_| assert!(!put_patiently(&shared) && !drain(&shared)));
+        assert!(begun.elapsed() < waited * 5);
+        assert_eq!(lock(&shared).flush(), Some(STILL_SECONDS));
+        assert_eq!(kernel.send(1).len(), 1);
+        assert!(put_patiently(&shared));
+        assert_eq!(kernel.send(RING as usize).len(), RING as usize - 1, "and what isn't published");
+        assert!(!drain(&shared));
+        assert_eq!(kernel.send(2).len(), 1);
+        assert!(drain(&shared));
+    }
+
+    #[test]
+    fn a_link_that_is_slow_is_waited_for_as_long_as_a_burst_may_and_others_get_their_turn() {
         let (mut xsk, mut kernel, _sockets) = rings();
         (0..RING).for_each(|_| assert!(put(&mut xsk)));
-        let begun = Instant::now();
-        assert!(!put(&mut xsk), "there is no room");
-        let waited = begun.elapsed();
-        assert!(waited >= NAP * NAPS_MAX as u32);
-        (0..100).for_each(|_| assert!(!put(&mut xsk) && !xsk.flush() && !xsk.drain()));
-        assert!(begun.elapsed() < waited * 5);
-        assert_eq!(kernel.send(1).len(), 1);
+        xsk.push();
+        let shared = Mutex::new(xsk);
+        let (mut patience, begun) = (Patience::default(), Instant::now());
+        thread::scope(|scope| {
+            let others = scope.spawn(|| {
+                let turns = (0..10).map(|_| {
+                    sleep(Duration::from_millis(1));
+                    let (_xsk, asked) = (lock(&shared), Instant::now());
+                    asked
+                });
+                turns.filter(|turn| *turn < begun + PATIENCE).count()
+            });
+            scope.spawn(|| {
+                for _ in 0..30 {
+                    sleep(Duration::from_millis(1));
+                    kernel.send(1);
+                }
+            });
+            let (xsk, is_clear) = wait(&shared, lock(&shared), &mut patience, |xsk| xsk.is_clear(destination(1)));
+            drop(xsk);
+            assert!(!is_clear && begun.elapsed() >= PATIENCE);
+            assert!(patience.is_over(), "and no further wait of this burst");
+            assert!(others.join().unwrap() > 0);
+        });
+    }
+
+    #[test]
+    fn only_frames_for_the_same_destination_are_waited_for() {
+        let (mut xsk, mut kernel, _sockets) = rings();
         assert!(put(&mut xsk));
-        assert_eq!(kernel.send(RING as usize).len(), RING as usize - 1, "and what isn't published");
-        assert!(!xsk.drain());
-        assert_eq!(kernel.send(2).len(), 1);
-        assert!(xsk.drain());
+        assert!(xsk.put(&[0; LINK_HEADER_OCTETS], &[0; 100]));
+        xsk.note(destination(2));
+        xsk.push();
+        assert_eq!([1, 2, 3].map(|number| xsk.is_clear(destination(number))), [false, false, true]);
+        assert_eq!(kernel.send(1).len(), 1);
+        assert_eq!([1, 2, 3].map(|number| xsk.is_clear(destination(number))), [true, false, true]);
+        assert_eq!(kernel.send(1).len(), 1);
+        assert!(xsk.is_clear(destination(2)) && xsk.ends.is_empty());
     }
 
     #[test]
@@ -403,17 +473,17 @@ mod tests {
         let (mut xsk, _kernel, [_ours, other]) = rings();
         drop(other);
         assert!(put(&mut xsk));
-        xsk.tx.publish();
-        assert!(!xsk.push() && xsk.stands_still);
+        assert_eq!(xsk.flush(), Some(STILL_SECONDS));
     }
 
     #[test]
     fn a_driver_that_is_awake_is_not_called() {
         let (mut xsk, mut kernel, _sockets) = rings();
         xsk.tx.count(COUNTS.flags).store(0, Ordering::Relaxed);
-        assert!(put(&mut xsk) && xsk.flush(), "it comes by itself");
-        assert!(!xsk.drain(), "but it hasn't been there");
+        assert!(put(&mut xsk) && xsk.flush().is_none(), "it comes by itself");
+        let shared = Mutex::new(xsk);
+        assert!(!drain(&shared), "but it hasn't been there");
         assert_eq!(kernel.send(2).len(), 1);
-        assert!(xsk.drain());
+        assert!(drain(&shared));
     }
 }

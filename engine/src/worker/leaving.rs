@@ -5,6 +5,7 @@ use std::ops::Range;
 
 use super::{Way, Worker, now};
 use crate::account::mode_row;
+use crate::io::poller::Patience;
 use crate::io::raw::BATCH;
 use crate::io::segment::{Segments, finish_checksum};
 use crate::io::tun::{GSO_NONE, NEEDS_CHECKSUM, VirtioHeader};
@@ -51,6 +52,7 @@ impl Worker {
     /// A burst.
     pub(super) fn leave(&mut self) {
         let now = now();
+        self.patience = Patience::default();
         self.batch.clear();
         for _ in 0..READS_MAX {
             if !self.take_one(now) || self.batch.used() > OCTETS_MAX {
@@ -194,19 +196,20 @@ impl Worker {
         }
         for piece in &sent.packets {
             let destination = self.gateway.sadb.outbound_ref(sent.record).service.sa.destination;
-            if let Err(error) = self.give(piece, destination) {
+            if let Err(error) = self.give(sent.record, piece, destination) {
                 self.refused(sent.record, sent.bundled, piece, packet, error, now);
             }
         }
     }
 
     /// One packet by the raw socket, with patience for a full queue.
-    fn give(&self, packet: &[u8], destination: Address) -> io::Result<()> {
-        let sender = self.doors.senders.get(&destination.version);
-        let sender = sender.ok_or_else(|| io::Error::from_raw_os_error(libc::EAFNOSUPPORT))?;
-        if !self.clear_way(destination) {
+    fn give(&mut self, id: Id, packet: &[u8], destination: Address) -> io::Result<()> {
+        // What has a port of its own never went past the stack.
+        if !matches!(self.ways.get(&id), Some(Way::Port(_))) && !self.clear_way(destination) {
             return Err(full());
         }
+        let sender = self.doors.senders.get(&destination.version);
+        let sender = sender.ok_or_else(|| io::Error::from_raw_os_error(libc::EAFNOSUPPORT))?;
         match sender.send(&[(packet, destination)]) {
             (_, None) => Ok(()),
             (_, Some(error)) if is_full(&error) && sender.wait(PATIENCE_MS) => {
@@ -226,7 +229,7 @@ impl Worker {
             [Some(id), bundled].into_iter().flatten().for_each(|id| self.learn(id, mtu, now));
             self.cut(piece, mtu.max(floor(destination.version)))
         };
-        let again = pieces.iter().find_map(|each| self.give(each, destination).err());
+        let again = pieces.iter().find_map(|each| self.give(id, each, destination).err());
         match again {
             None if !pieces.is_empty() => {}
             again => self.count_refused(id, packet, &again.unwrap_or(error), now),
@@ -252,7 +255,7 @@ impl Worker {
         fragment::split(packet, &datagram, mtu, u32::from_be_bytes(identification))
     }
 
-    fn count_refused(&self, id: Id, packet: &[u8], error: &io::Error, now: f64) {
+    pub(super) fn count_refused(&self, id: Id, packet: &[u8], error: &io::Error, now: f64) {
         let reason = reason_of(error);
         self.gateway.sadb.outbound_ref(id).service.slot.count_drop(reason);
         let dropped = Dropped { reason, record: Some(Record::Out(id)), policy: None, answer: None };
@@ -276,59 +279,6 @@ impl Worker {
                 None => self.send_some(&framed[at..], octets, now),
             };
         }
-    }
-
-    /// Packets of one destination from the first on, by a link's queue; how many are done with. None where the first has to
-    /// go by the raw socket: no queue, no known neighbour or one to be asked again, too large.
-    fn send_past_the_stack(&mut self, framed: &[&Framed], octets: &[u8], now: f64) -> Option<usize> {
-        let destination = |framed: &Framed| self.gateway.sadb.outbound_ref(framed.record).service.sa.destination;
-        let first = destination(framed[0]);
-        let (hop, should_ask) = self.doors.routes.as_mut()?.hop(first, now)?;
-        let queue = self.doors.queues.iter().find(|queue| queue.link == hop.link)?;
-        let mut xsk = queue.lock();
-        if should_ask && xsk.drain() {
-            return None;
-        }
-        let fits = |each: &&&Framed| each.range.len() <= hop.mtu && xsk.fits(each.range.len());
-        let taken = framed.iter().take_while(|each| destination(each) == first).take_while(fits).count();
-        let packets = framed[..taken].iter().map(|each| &octets[each.range.clone()]);
-        let put = packets.take_while(|packet| xsk.put(&hop.header, packet)).count();
-        self.has_rest |= !xsk.flush();
-        self.count_lost(queue.link, xsk.take_lost(), now);
-        drop(xsk);
-        // By the raw socket they would overtake what is in line.
-        for each in &framed[put..taken] {
-            self.count_refused(each.record, &octets[each.range.clone()], &full(), now);
-        }
-        (taken > 0).then_some(taken)
-    }
-
-    /// What a link's queue didn't take at once.
-    pub fn send_rest(&mut self) {
-        if !std::mem::take(&mut self.has_rest) {
-            return;
-        }
-        for queue in &self.doors.queues {
-            let mut xsk = queue.lock();
-            self.has_rest |= !xsk.flush();
-            self.count_lost(queue.link, xsk.take_lost(), now());
-        }
-    }
-
-    /// So many the link dropped after they were ours; which ones, it doesn't say.
-    fn count_lost(&self, link: u32, lost: u64, now: f64) {
-        if lost > 0 {
-            let words = format!("{lost} together, at link {link}");
-            self.counters.count_drops(Reason::SendFailed, lost, now, &words);
-        }
-    }
-
-    /// Let what went there past the stack leave before a packet by the raw socket; false where the link stands still.
-    fn clear_way(&self, destination: Address) -> bool {
-        let link = self.doors.routes.as_ref().and_then(|routes| routes.link_to(destination));
-        let mut queues = self.doors.queues.iter().filter(|queue| link.is_none_or(|link| link == queue.link));
-        // Where nobody knows the link, what stands still may be another one.
-        queues.all(|queue| queue.lock().drain()) || link.is_none()
     }
 
     /// Packets of one IP version from the first on, of one destination where others may go past the stack; how many are
@@ -421,7 +371,7 @@ impl Worker {
             let packet = datagram(&batch.octets, framed.range.clone(), &run.way, source_port, identification);
             if is_full(error) {
                 self.count_refused(framed.record, &packet, error, now);
-            } else if let Err(error) = self.give(&packet, run.way.destination) {
+            } else if let Err(error) = self.give(framed.record, &packet, run.way.destination) {
                 self.refused(framed.record, None, &packet, &packet, error, now);
             }
         }
@@ -455,7 +405,7 @@ fn datagram(octets: &[u8], range: Range<usize>, way: &udp::Way, source_port: u16
     packet
 }
 
-fn full() -> io::Error {
+pub(super) fn full() -> io::Error {
     io::Error::from_raw_os_error(libc::EAGAIN)
 }
 

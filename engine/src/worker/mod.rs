@@ -8,26 +8,28 @@ mod arriving;
 mod changes;
 mod leaving;
 mod overflows;
+mod past;
 
 use std::collections::{HashMap, HashSet};
 use std::os::fd::RawFd;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use rustc_hash::FxBuildHasher;
 
 use self::arriving::Delivery;
 use self::overflows::Overflows;
+pub use self::past::Queue;
 use crate::account::describe;
 use crate::crypto::Random;
 use crate::io::coalesce::Coalescer;
 use crate::io::counters::Counters;
 use crate::io::journal::Journal;
+use crate::io::poller::Patience;
 use crate::io::raw::{RawReceiver, RawSender, Received};
 use crate::io::routes::Routes;
 use crate::io::tun::{READ_OCTETS, Tun};
 use crate::io::udp::UdpPort;
-use crate::io::xsk::Xsk;
 use crate::reason::Reason;
 use crate::tables::leases::{Lease, Spent};
 use crate::tables::reassembly::WAIT_SECONDS;
@@ -39,8 +41,6 @@ use crate::transform::verdict::{Dropped, Verdict};
 
 /// How often what runs on its own is looked after.
 pub const CHORES_SECONDS: f64 = 1.0;
-/// How often a link that took nothing is asked whether it does.
-const REST_SECONDS: f64 = 0.01;
 /// How often the edges of replay windows are saved.
 const EDGES_SECONDS: f64 = 5.0;
 
@@ -60,25 +60,6 @@ pub struct Doors {
     pub queues: Vec<Queue>,
     /// What says where it leaves to.
     pub routes: Option<Routes>,
-}
-
-/// One of a link's queues. All workers send by it; one of them receives.
-#[derive(Clone)]
-pub struct Queue {
-    /// With the link that it is of, and its descriptor.
-    pub xsk: Arc<Mutex<Xsk>>,
-    /// Of the link.
-    pub link: u32,
-    /// For a poller.
-    pub fd: RawFd,
-    /// This worker receives.
-    pub is_own: bool,
-}
-
-impl Queue {
-    fn lock(&self) -> MutexGuard<'_, Xsk> {
-        self.xsk.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 /// How an outbound SA's packets leave.
@@ -122,8 +103,10 @@ pub struct Worker {
     /// Inbound SAs whose windows moved since.
     moved: HashSet<Id, FxBuildHasher>,
     overflows: Overflows,
-    /// In some link's queue frames of ours wait that it didn't take at once.
-    has_rest: bool,
+    /// How soon a link has to be asked, in whose queue frames wait that it didn't take at once.
+    rest: Option<f64>,
+    /// Of the burst that is being sent.
+    patience: Patience,
 }
 
 /// What became readable.
@@ -182,7 +165,8 @@ impl Worker {
             edges_at: 0.0,
             moved: HashSet::default(),
             overflows,
-            has_rest: false,
+            rest: None,
+            patience: Patience::default(),
         }
     }
 
@@ -221,11 +205,12 @@ impl Worker {
 
     /// How soon it or `send_rest` has to be called though no packet comes.
     pub fn patience(&self) -> Option<f64> {
-        if self.has_rest { Some(REST_SECONDS) } else { self.has_chores().then_some(CHORES_SECONDS) }
+        self.rest.or_else(|| self.has_chores().then_some(CHORES_SECONDS))
     }
 
     /// Send what the gateway sends by itself; give up fragments that wait in vain; count what was lost.
     pub fn do_chores(&mut self) {
+        self.patience = Patience::default();
         self.count_overflows();
         let now = now();
         for packet in self.gateway.expire(now) {
