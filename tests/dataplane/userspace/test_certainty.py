@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import resource
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -276,6 +277,26 @@ def test_a_journal_that_was_taken_away_is_written_anew_with_all_that_is_known(tm
     assert custody.renewed(journal, NOW, end) == [] and journal.certain(OTHER) == 9
     journal.close()
     assert Journal(tmp_path / "leases", NOW).blocks == {ONE: Block(5, OWNER), OTHER: Block(9, OWNER)}
+
+
+def test_a_journal_that_is_full_as_soon_as_it_is_written_anew_is_told_too(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "leases", NOW)
+    process = journal.lent()
+    journal.path.unlink()
+
+    def end() -> None:
+        append(process, [Record(BLOCK, OTHER, OWNER, 9, NOW)])
+        resource.setrlimit(resource.RLIMIT_FSIZE, (0, limits[1]))
+
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        assert len(custody.renewed(journal, NOW, end)) == 1
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert (journal.block(OTHER).last, journal.certain(OTHER)) == (9, 0)
+    journal.pay()
+    assert journal.certain(OTHER) == 9
+    journal.close()
 
 
 def test_a_journal_that_can_not_be_written_anew_ends_no_process(tmp_path: Path) -> None:

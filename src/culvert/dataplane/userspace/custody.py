@@ -54,6 +54,7 @@ def renewed(journal: Journal | None, now: float, end: Callable[[], None]) -> lis
     if journal is not None and journal.is_lost:
         with contextlib.suppress(OSError):
             journal.renew(now, end)
+        if not journal.is_lost:
             sentences.append(f"{journal.path} was taken away by another program; wrote it anew")
     return sentences
 
